@@ -1,0 +1,227 @@
+"""Checkpoint directories: an ordinary Hugging Face directory, plus a few real rows kept for verification.
+
+::
+
+    config.json  model.safetensors  tokenizer.json ...    written and read with save_pretrained / from_pretrained
+    sample_rows.jsonl                                     dev rows that the export checks its engines on
+    training.json                                         how it was trained: options, steps, accuracy of every exit
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
+
+from fastbert.atomic import replace_directory
+from fastbert.configuration import ExitHeadConfig, FastBertConfig
+from fastbert.families import Family, family_of, position_limit
+from fastbert.modeling import FastBertForSequenceClassification
+from fastbert.rows import Row
+from fastbert.runtime.errors import CheckpointError
+
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "start_from"]
+
+SAMPLE_ROWS = "sample_rows.jsonl"
+TRAINING = "training.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in eval mode, its tokenizer, the rows kept with it and the record of its training."""
+
+    model: FastBertForSequenceClassification
+    tokenizer: PreTrainedTokenizerBase
+    sample_rows: tuple[Row, ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def load_checkpoint(source: str | Path) -> Checkpoint:
+    """Read a checkpoint that `save_checkpoint` wrote.
+
+    :param source: a directory, or a name on a model hub.
+    :raises CheckpointError: it is missing, is no FastBERT checkpoint, or its weights do not fit its config.
+    """
+    config = _read_config(source)
+    if not isinstance(config, FastBertConfig):
+        raise CheckpointError(
+            f"{source} holds a plain {config.model_type!r} model, without exits. "
+            f"Train them first: fastbert train {source} --train FILE --output DIR"
+        )
+    model = _load_weights(FastBertForSequenceClassification, source, config)
+    rows, training = Path(source) / SAMPLE_ROWS, Path(source) / TRAINING
+    try:
+        return Checkpoint(
+            model.eval(),
+            load_tokenizer(source),
+            tuple(Row(**json.loads(line)) for line in rows.read_bytes().split(b"\n") if line) if rows.is_file() else (),
+            json.loads(training.read_bytes()) if training.is_file() else {},
+        )
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{rows} or {training.name} beside it is damaged: {error}") from error
+
+
+def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, overwrite: bool = False) -> None:
+    """Write a checkpoint whole or not at all.
+
+    :raises OutputExistsError: ``directory`` exists and ``overwrite`` is false.
+    """
+    with replace_directory(directory, overwrite=overwrite) as partial:
+        checkpoint.model.save_pretrained(partial)
+        checkpoint.tokenizer.save_pretrained(partial)
+        lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in checkpoint.sample_rows]
+        (partial / SAMPLE_ROWS).write_bytes("".join(lines).encode())
+        (partial / TRAINING).write_text(json.dumps(checkpoint.training, indent=2) + "\n")
+
+
+def start_from(
+    source: str | Path,
+    *,
+    labels: Sequence[str] | None,
+    exit_head: ExitHeadConfig,
+    max_length: int,
+    keep_classifier: bool,
+) -> FastBertForSequenceClassification:
+    """Make a model to train.
+
+    A FastBERT checkpoint is taken as it is. Any other Hugging Face model of a known family gives its backbone, and
+    new exits are put on it; with ``keep_classifier`` its trained classifier becomes the last exit.
+
+    :param source: a directory, or a name on a model hub.
+    :param labels: class names by index; None: the checkpoint's own.
+    :raises CheckpointError: unknown family, no such model, no classifier to keep, or other labels than it was trained on.
+    """
+    config = _read_config(source)
+    if isinstance(config, FastBertConfig):
+        _check_labels(source, config, labels)
+        return _load_weights(FastBertForSequenceClassification, source, config)
+    family = family_of(config)
+    limit = position_limit(config)
+    if max_length > limit:
+        raise CheckpointError(f"--max-length {max_length} is beyond the {limit} positions of {source}.")
+    if not keep_classifier:
+        if labels is None:
+            raise CheckpointError(f"{source} has no classifier, and the training file has no labels to train one on.")
+        model = FastBertForSequenceClassification(_new_config(config, labels, exit_head, None, max_length))
+        arguments = {"add_pooling_layer": False} if family.pooler_argument else {}
+        backbone = _load_weights(AutoModel, source, config, **arguments)
+        model.backbone.load_state_dict(backbone.state_dict())
+        return model
+    _check_labels(source, config, labels)
+    return _with_classifier(source, config, family, exit_head, max_length)
+
+
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """Load a fast tokenizer.
+
+    :raises CheckpointError: there is none; the runtime needs its ``tokenizer.json``.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), use_fast=True)
+    except Exception as error:
+        raise CheckpointError(f"No tokenizer could be loaded from {source}: {error}") from error
+    if not tokenizer.is_fast:
+        raise CheckpointError(f"{source} has only a slow tokenizer; fastbert needs one with a tokenizer.json.")
+    return tokenizer
+
+
+def _with_classifier(
+    source: str | Path, config: Any, family: Family, exit_head: ExitHeadConfig, max_length: int
+) -> FastBertForSequenceClassification:
+    architecture = (config.architectures or ["nothing"])[0]
+    if not architecture.endswith("ForSequenceClassification"):
+        raise CheckpointError(
+            f"Only distilling needs a trained classifier, but {source} holds a {architecture}. "
+            "Fine-tune first (--stage both or finetune), or name a ...ForSequenceClassification model."
+        )
+    classifier = _load_weights(AutoModelForSequenceClassification, source, config)
+    teacher_head = ExitHeadConfig(
+        kind="mlp", size=config.hidden_size, dense_activation=family.classifier_activation
+    )
+    model = FastBertForSequenceClassification(_new_config(config, _labels_of(config), exit_head, teacher_head, max_length))
+    backbone = getattr(classifier, classifier.base_model_prefix)
+    model.backbone.load_state_dict(
+        {key: value for key, value in backbone.state_dict().items() if not key.startswith("pooler.")}
+    )
+    model.teacher.dense.load_state_dict(classifier.get_submodule(family.classifier_dense).state_dict())
+    model.teacher.classifier.load_state_dict(classifier.get_submodule(family.classifier_output).state_dict())
+    return model
+
+
+def _new_config(
+    backbone: Any, labels: Sequence[str], exit_head: ExitHeadConfig, teacher: ExitHeadConfig | None, max_length: int
+) -> FastBertConfig:
+    return FastBertConfig(
+        backbone,
+        exit_head=exit_head,
+        teacher_head=teacher,
+        max_sequence_length=max_length,
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+    )
+
+
+def _labels_of(config: Any) -> list[str]:
+    """Class names by index; Hugging Face's placeholders LABEL_0, LABEL_1 ... become 0, 1 ..., as data files have them."""
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    placeholders = [f"LABEL_{index}" for index in range(config.num_labels)]
+    return [str(index) for index in range(config.num_labels)] if names == placeholders else names
+
+
+def _check_labels(source: str | Path, config: Any, labels: Sequence[str] | None) -> None:
+    known = _labels_of(config)
+    if labels is not None and not set(labels) <= set(known):
+        raise CheckpointError(
+            f"{source} was trained on the labels {', '.join(known)}; the training file also has "
+            f"{', '.join(sorted(set(labels) - set(known)))}. Start from a model without a classifier, or relabel the file."
+        )
+
+
+def _read_config(source: str | Path) -> Any:
+    if _looks_like_path(source) and not (Path(source) / "config.json").is_file():
+        raise CheckpointError(f"{source} is no checkpoint directory: there is no config.json in it.")
+    try:
+        return AutoConfig.from_pretrained(str(source))
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"The model {source} could not be read: {_first_line(error)}") from error
+
+
+def _looks_like_path(source: str | Path) -> bool:
+    return isinstance(source, Path) or Path(source).exists() or source.startswith((".", "/", "~"))
+
+
+def _load_weights(loader: Any, source: str | Path, config: Any, **arguments: Any) -> Any:
+    """Load weights in float32 and refuse silently missing ones."""
+    try:
+        model, report = loader.from_pretrained(
+            str(source), config=config, dtype=torch.float32, output_loading_info=True, **arguments
+        )
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"The weights of {source} could not be read: {_first_line(error)}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise CheckpointError(
+            f"The weights of {source} lack {len(missing)} tensors that its config.json needs, first {', '.join(missing[:10])}."
+        )
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).split("\n") if line.strip()), type(error).__name__)
+
+
+AutoConfig.register("fastbert", FastBertConfig)
+AutoModelForSequenceClassification.register(FastBertConfig, FastBertForSequenceClassification)

@@ -1,0 +1,109 @@
+"""The checkpoint's configuration: a backbone, the heads at its exits, and how text becomes ids."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+from fastbert.runtime.errors import CheckpointError
+
+__all__ = ["HEAD_KINDS", "ExitHeadConfig", "FastBertConfig"]
+
+HEAD_KINDS = ("attention", "mlp")
+
+
+@dataclass(frozen=True)
+class ExitHeadConfig:
+    """One exit head's shape.
+
+    ``kind="attention"`` is the paper's (FastBERT, arXiv 2004.02178, figure 2 and table 1): narrow to ``size``, masked
+    self-attention, take the first token, dense, classes. The paper names neither head count nor activations.
+
+    ``kind="mlp"``: first token, dense, activation, classes: the classifier of most Hugging Face models.
+
+    :param size: width of the head.
+    :param heads: attention heads (``attention`` only).
+    :param narrow_activation: after the narrowing layer (``attention`` only); None: none.
+    :param output_projection: whether the self-attention has one (``attention`` only).
+    :param dense_activation: after the dense layer; None: none.
+    :param dropout: before the class layer, while training.
+    """
+
+    kind: str = "attention"
+    size: int = 128
+    heads: int = 2
+    narrow_activation: str | None = None
+    output_projection: bool = True
+    dense_activation: str | None = "tanh"
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind not in HEAD_KINDS:
+            raise CheckpointError(f"Exit head kind {self.kind!r} is unknown; known are {', '.join(HEAD_KINDS)}.")
+        if self.kind == "attention" and (self.size < 1 or self.heads < 1 or self.size % self.heads):
+            raise CheckpointError(f"An exit head of size {self.size} cannot be split into {self.heads} attention heads.")
+
+    @classmethod
+    def seed(cls, *, size: int = 128, heads: int = 8) -> "ExitHeadConfig":
+        """Return the head of the PyTorch code BitVoyage/FastBERT: no output projection, no activation."""
+        return cls(size=size, heads=heads, output_projection=False, dense_activation=None)
+
+    @classmethod
+    def authors(cls, *, size: int = 128) -> "ExitHeadConfig":
+        """Return the head of the paper authors' code: two attention heads, tanh after both dense layers."""
+        return cls(size=size, heads=2, narrow_activation="tanh")
+
+
+class FastBertConfig(PretrainedConfig):
+    """Configuration of a `FastBertForSequenceClassification`, stored as ``config.json``.
+
+    :param backbone_config: the encoder's own Hugging Face configuration, or its dict.
+    :param exit_head: the head at every exit but the last.
+    :param teacher_head: the last exit's head; None: the same as ``exit_head``.
+    :param max_sequence_length: longest sequence of a text, special tokens included; longer texts are cut.
+    :param distilled: whether stage 2 has trained the exits before the last one.
+    """
+
+    model_type = "fastbert"
+    sub_configs = {"backbone_config": AutoConfig}  # noqa: RUF012 (the name and form that transformers asks for)
+    has_no_defaults_at_init = True
+
+    def __init__(
+        self,
+        backbone_config: PretrainedConfig | dict[str, Any] | None = None,
+        *,
+        exit_head: ExitHeadConfig | dict[str, Any] | None = None,
+        teacher_head: ExitHeadConfig | dict[str, Any] | None = None,
+        max_sequence_length: int = 128,
+        distilled: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(backbone_config, dict):
+            values = dict(backbone_config)
+            backbone_config = AutoConfig.for_model(values.pop("model_type", ""), **values)
+        self.backbone_config = backbone_config if backbone_config is not None else AutoConfig.for_model("bert")
+        self.exit_head = _as_dict(exit_head)
+        self.teacher_head = _as_dict(teacher_head) if teacher_head is not None else self.exit_head
+        self.max_sequence_length = max_sequence_length
+        self.distilled = distilled
+        super().__init__(**kwargs)
+
+    @property
+    def num_exits(self) -> int:
+        """Number of exits: one after every layer."""
+        return int(self.backbone_config.num_hidden_layers)
+
+    def head_config(self, exit_layer: int) -> ExitHeadConfig:
+        """Return the configuration of the head after layer ``exit_layer`` (0-based)."""
+        return ExitHeadConfig(**(self.teacher_head if exit_layer == self.num_exits - 1 else self.exit_head))
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names, by class index."""
+        return [self.id2label[index] for index in range(self.num_labels)]
+
+
+def _as_dict(head: ExitHeadConfig | dict[str, Any] | None) -> dict[str, Any]:
+    if isinstance(head, dict):
+        return asdict(ExitHeadConfig(**head))
+    return asdict(head or ExitHeadConfig())

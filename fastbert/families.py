@@ -1,0 +1,78 @@
+"""Which Hugging Face encoders have the BERT shape, and where each keeps its parts. A family is one row of `FAMILIES`."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastbert.runtime.errors import CheckpointError
+
+__all__ = ["FAMILIES", "Family", "family_of"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row: what differs between encoders whose layers are BERT's.
+
+    :param positions: ``"absolute"``: 0, 1, 2, ...; ``"after_padding_idx"``: counted over non-padding tokens from
+        ``pad_token_id + 1`` (RoBERTa), which takes ``pad_token_id + 1`` rows off the position table.
+    :param pooler_argument: whether the model class takes ``add_pooling_layer``.
+    :param classifier_dense: name of the dense layer on the first token in ``...ForSequenceClassification``.
+    :param classifier_output: name of the layer that gives its logits.
+    :param classifier_activation: the activation between the two.
+    """
+
+    positions: Literal["absolute", "after_padding_idx"]
+    pooler_argument: bool
+    classifier_dense: str
+    classifier_output: str
+    classifier_activation: str
+
+
+def _bert(prefix: str) -> Family:
+    return Family("absolute", True, f"{prefix}.pooler.dense", "classifier", "tanh")
+
+
+_ROBERTA = Family("after_padding_idx", True, "classifier.dense", "classifier.out_proj", "tanh")
+
+# Key: `model_type` in the backbone's config.json.
+FAMILIES: dict[str, Family] = {
+    "bert": _bert("bert"),
+    "ernie": _bert("ernie"),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+    "electra": Family("absolute", False, "classifier.dense", "classifier.out_proj", "gelu"),
+}
+
+
+def family_of(backbone_config: Any) -> Family:
+    """Return the row of a backbone.
+
+    :param backbone_config: a Hugging Face config (anything with ``model_type``).
+    :raises CheckpointError: the family is unknown, or the config asks for something its layers do not have here
+        (a decoder, cross-attention, relative positions).
+    """
+    model_type = getattr(backbone_config, "model_type", None)
+    if model_type not in FAMILIES:
+        raise CheckpointError(
+            f"The backbone is of the family {model_type!r}; fastbert knows {', '.join(FAMILIES)}. "
+            "Start from a model of one of these."
+        )
+    for setting in ("is_decoder", "add_cross_attention"):
+        if getattr(backbone_config, setting, False):
+            raise CheckpointError(
+                f"The backbone's config.json has {setting}=true; fastbert needs an encoder. Set it to false."
+            )
+    position_type = getattr(backbone_config, "position_embedding_type", None) or "absolute"
+    if position_type != "absolute":
+        raise CheckpointError(
+            f"The backbone's config.json has position_embedding_type={position_type!r}; only 'absolute' is supported."
+        )
+    return FAMILIES[model_type]
+
+
+def position_limit(backbone_config: Any) -> int:
+    """Longest sequence, special tokens included, that the backbone's position table can number."""
+    positions = int(backbone_config.max_position_embeddings)
+    if family_of(backbone_config).positions == "after_padding_idx":
+        return positions - int(backbone_config.pad_token_id) - 1
+    return positions

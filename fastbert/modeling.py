@@ -1,0 +1,170 @@
+"""The model: a Hugging Face encoder with an exit head after every layer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from fastbert.configuration import FastBertConfig
+from fastbert.exits import MASKED, make_exit
+from fastbert.families import family_of
+from fastbert.uncertainty import uncertainty
+
+__all__ = ["EarlyExitOutput", "FastBertForSequenceClassification", "FastBertOutput"]
+
+
+@dataclass
+class FastBertOutput(ModelOutput):
+    """What a forward pass gives.
+
+    :param logits: float [batch, classes]: the last exit's that was computed.
+    :param exit_logits: float [batch, exits, classes]: of every exit that was computed, in layer order.
+    """
+
+    logits: torch.Tensor | None = None
+    exit_logits: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class EarlyExitOutput:
+    """What `FastBertForSequenceClassification.early_exit` gives, row by row in input order.
+
+    :param logits: float32 [batch, classes] of the exit that answered.
+    :param exit_layer: int64 [batch], 0-based; layers run = exit_layer + 1.
+    :param uncertainty: float32 [batch] at that exit.
+    """
+
+    logits: torch.Tensor
+    exit_layer: torch.Tensor
+    uncertainty: torch.Tensor
+
+
+class FastBertForSequenceClassification(PreTrainedModel):
+    """A BERT-like encoder that can answer after any of its layers (FastBERT, arXiv 2004.02178)."""
+
+    config_class = FastBertConfig
+    base_model_prefix = "backbone"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    def __init__(self, config: FastBertConfig) -> None:
+        super().__init__(config)
+        family = family_of(config.backbone_config)
+        arguments = {"add_pooling_layer": False} if family.pooler_argument else {}
+        self.backbone = AutoModel.from_config(config.backbone_config, **arguments)
+        hidden_size = config.backbone_config.hidden_size
+        self.exits = nn.ModuleList(
+            make_exit(hidden_size, config.num_labels, config.head_config(layer)) for layer in range(config.num_exits)
+        )
+        self._frozen: list[nn.Module] = []
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=self.config.backbone_config.initializer_range)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The last exit's head, from which the others are distilled."""
+        return self.exits[len(self.exits) - 1]
+
+    def freeze(self, *modules: nn.Module) -> None:
+        """Stop training these modules and keep them in eval mode, whatever `train` says: no dropout in a teacher."""
+        for module in modules:
+            module.requires_grad_(False)
+            module.eval()
+        self._frozen = [*self._frozen, *modules]
+
+    def unfreeze(self) -> None:
+        """Make every parameter trainable again."""
+        self._frozen = []
+        self.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> "FastBertForSequenceClassification":
+        """Set training mode, except in what `freeze` froze."""
+        super().train(mode)
+        for module in getattr(self, "_frozen", []):
+            module.eval()
+        return self
+
+    def extended_attention_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Turn a 0/1 mask [batch, sequence] into what is added to attention scores: float [batch, 1, 1, sequence]."""
+        return (1.0 - attention_mask[:, None, None, :].to(self.dtype)) * MASKED
+
+    def embed(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
+        """Look up the embeddings: int64 [batch, sequence] -> hidden_states [batch, sequence, hidden]."""
+        hidden_states = self.backbone.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+        if hasattr(self.backbone, "embeddings_project"):  # ELECTRA, where embedding_size != hidden_size
+            hidden_states = self.backbone.embeddings_project(hidden_states)
+        return hidden_states
+
+    def run_layer(
+        self, layer: int, hidden_states: torch.Tensor, extended_attention_mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Run one transformer layer: hidden_states [batch, sequence, hidden] -> the same shape."""
+        return self.backbone.encoder.layer[layer](hidden_states, extended_attention_mask)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        exits: Iterable[int] | None = None,
+    ) -> FastBertOutput:
+        """Run all layers and the heads asked for.
+
+        :param input_ids: int64 [batch, sequence].
+        :param attention_mask: int64 [batch, sequence], 1 for tokens, 0 for padding; None: no padding.
+        :param token_type_ids: int64 [batch, sequence]; None: zeros.
+        :param exits: 0-based layers whose heads to run; None: all.
+        """
+        wanted = set(range(len(self.exits)) if exits is None else exits)
+        mask = self.extended_attention_mask(torch.ones_like(input_ids) if attention_mask is None else attention_mask)
+        # A frozen backbone (stage 2) needs no graph: only the heads are trained.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
+            hidden_states = self.embed(input_ids, token_type_ids)
+            layer_outputs = []
+            for layer in range(len(self.exits)):
+                hidden_states = self.run_layer(layer, hidden_states, mask)
+                layer_outputs.append(hidden_states)
+        exit_logits = torch.stack([self.exits[layer](layer_outputs[layer], mask) for layer in sorted(wanted)], dim=1)
+        return FastBertOutput(logits=exit_logits[:, -1], exit_logits=exit_logits)
+
+    @torch.no_grad()
+    def early_exit(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        *,
+        speed: float,
+    ) -> EarlyExitOutput:
+        """Run layer by layer; a row leaves at the first exit whose uncertainty is below ``speed``.
+
+        The last layer always answers. Rows that left are dropped from the batch. Shapes as in `forward`.
+        """
+        batch = input_ids.shape[0]
+        mask = self.extended_attention_mask(torch.ones_like(input_ids) if attention_mask is None else attention_mask)
+        logits = torch.zeros(batch, self.config.num_labels, device=input_ids.device)
+        exit_layer = torch.zeros(batch, dtype=torch.long, device=input_ids.device)
+        certainty = torch.zeros(batch, device=input_ids.device)
+        rows = torch.arange(batch, device=input_ids.device)
+        hidden_states = self.embed(input_ids, token_type_ids)
+        for layer, head in enumerate(self.exits):
+            hidden_states = self.run_layer(layer, hidden_states, mask)
+            layer_logits = head(hidden_states, mask).float()
+            layer_uncertainty = uncertainty(layer_logits)
+            leaves = layer_uncertainty < speed
+            if layer == len(self.exits) - 1:
+                leaves = torch.ones_like(leaves)
+            gone = rows[leaves]
+            logits[gone], exit_layer[gone], certainty[gone] = layer_logits[leaves], layer, layer_uncertainty[leaves]
+            if bool(leaves.all()):
+                break
+            rows, hidden_states, mask = rows[~leaves], hidden_states[~leaves], mask[~leaves]
+        return EarlyExitOutput(logits, exit_layer, certainty)

@@ -1,0 +1,397 @@
+"""Two-stage training: fine-tune the backbone with the last exit, then distil the other exits from it.
+
+Hugging Face `Trainer` runs both stages, so mixed precision, several GPUs (``accelerate launch -m fastbert.cli train``)
+and resuming are its own.
+
+While a run is going, ``OUTPUT.training/`` holds what a resume needs:
+
+::
+
+    options.json    what was asked; a resume must ask the same
+    finetune/       Trainer's checkpoints of stage 1
+    finetuned/      the model after stage 1
+    distill/        Trainer's checkpoints of stage 2
+
+``OUTPUT`` itself appears whole at the end.
+"""
+
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import (
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from tqdm import tqdm
+from transformers.trainer_utils import get_last_checkpoint
+
+from fastbert.atomic import require_absent
+from fastbert.checkpoint import Checkpoint, load_checkpoint, load_tokenizer, save_checkpoint, start_from
+from fastbert.configuration import ExitHeadConfig
+from fastbert.data import label_names, read_rows, read_texts, sample, tokenized
+from fastbert.losses import distillation_loss, exit_divergence
+from fastbert.modeling import FastBertForSequenceClassification
+from fastbert.rows import Row
+from fastbert.runtime.errors import OutputExistsError, UsageError
+
+__all__ = ["STAGES", "StageOptions", "StageReport", "TrainOptions", "TrainReport", "train"]
+
+STAGES = ("finetune", "distill", "both")
+SAMPLE_ROWS = 256  # dev rows kept in the checkpoint for the export's verification
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """How long and how fast one stage learns."""
+
+    epochs: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `train` is asked to do.
+
+    :param model: a directory or hub name: a Hugging Face encoder, a Hugging Face classifier or a FastBERT checkpoint.
+    :param output: directory of the checkpoint to write.
+    :param train: labelled file; may be None when only distilling with ``unlabeled``.
+    :param dev: file that picks the best epoch; None: a tenth of the training rows is held out for it.
+    :param unlabeled: more texts for stage 2; their labels, if any, are not used.
+    :param stage: one of `STAGES`.
+    :param kl: direction of the divergence in stage 2 (`fastbert.losses.KL_DIRECTIONS`).
+    :param label_share: share of cross-entropy on labelled rows in stage 2's loss, in [0, 1].
+    :param max_train_rows: draw this many training rows at random.
+    :param precision: ``fp32``, ``fp16`` or ``bf16`` (the Trainer's mixed precision).
+    """
+
+    model: str
+    output: Path
+    train: Path | None = None
+    dev: Path | None = None
+    unlabeled: tuple[Path, ...] = ()
+    stage: str = "both"
+    kl: str = "forward"
+    label_share: float = 0.0
+    max_length: int = 128
+    max_train_rows: int | None = None
+    batch_size: int = 32
+    finetune: StageOptions = StageOptions(epochs=3, learning_rate=5e-5)
+    distill: StageOptions = StageOptions(epochs=5, learning_rate=1e-3)
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    exit_head: ExitHeadConfig = field(default_factory=ExitHeadConfig)
+    precision: str = "fp32"
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise UsageError(f"--stage {self.stage} is unknown; use {', '.join(STAGES)}.")
+        if self.precision not in ("fp32", "fp16", "bf16"):
+            raise UsageError(f"--precision {self.precision} is unknown; use fp32, fp16 or bf16.")
+        if not 0.0 <= self.label_share <= 1.0:
+            raise UsageError(f"--label-share {self.label_share} is outside [0, 1].")
+        if self.train is None and (self.stage != "distill" or not self.unlabeled):
+            raise UsageError("Name a training file with --train (only --stage distill with --unlabeled does without).")
+        if min(self.batch_size, self.max_length, self.finetune.epochs, self.distill.epochs) <= 0:
+            raise UsageError("--batch-size, --max-length and the epochs must be greater than 0.")
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """How a stage ended.
+
+    :param steps: optimizer steps, those before a resume included.
+    :param exit_accuracy: of every exit on the dev rows, first layer first; None: the dev rows have no labels.
+    :param exit_divergence: mean KL(teacher || exit) of every exit but the last on the dev rows, in nats.
+    """
+
+    stage: str
+    steps: int
+    exit_accuracy: tuple[float, ...] | None
+    exit_divergence: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What `train` did."""
+
+    output: Path
+    labels: tuple[str, ...]
+    train_rows: int
+    unlabeled_rows: int
+    dev_rows: int
+    stages: tuple[StageReport, ...]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    train: list[Row]
+    unlabeled: list[Row]
+    dev: list[Row]
+    labels: list[str] | None
+
+
+def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = False) -> TrainReport:
+    """Train as asked and write the checkpoint.
+
+    :param overwrite: replace an existing output; the old one stays until the new one is complete.
+    :param resume: go on with a run of the same options that was stopped.
+    :raises FastBertError: `UsageError`, `DataError`, `CheckpointError` or `OutputExistsError`; the output is untouched.
+    """
+    require_absent(options.output, overwrite=overwrite)
+    rows = _read(options)
+    set_seed(options.seed)
+    model = start_from(
+        options.model,
+        labels=rows.labels,
+        exit_head=options.exit_head,
+        max_length=options.max_length,
+        keep_classifier=options.stage == "distill",
+    )
+    if options.dev is not None:  # only now are the labels known that a classifier brought with it
+        read_rows(options.dev, labels=model.config.labels)
+    tokenizer = load_tokenizer(options.model)
+    work = _work_directory(options, overwrite=overwrite, resume=resume)
+    stages = []
+    if options.stage != "distill":
+        finetuned = work / "finetuned"
+        if not finetuned.is_dir():
+            report = _run_stage("finetune", model, tokenizer, rows, options, work)
+            model.config.distilled = False
+            _save(finetuned, model, tokenizer, rows, options, [report])
+        checkpoint = load_checkpoint(finetuned)
+        model = checkpoint.model
+        stages = [StageReport(**report) for report in checkpoint.training["stages"]]
+    if options.stage != "finetune":
+        stages.append(_run_stage("distill", model, tokenizer, rows, options, work))
+        model.config.distilled = True
+    _save(options.output, model, tokenizer, rows, options, stages, overwrite=overwrite)
+    if _is_main_process():
+        shutil.rmtree(work)
+    return TrainReport(
+        options.output,
+        tuple(model.config.labels),
+        len(rows.train),
+        len(rows.unlabeled),
+        len(rows.dev),
+        tuple(stages),
+    )
+
+
+def _read(options: TrainOptions) -> _Rows:
+    labelled = options.stage != "distill"
+    train_rows = read_rows(options.train, require_label=labelled) if options.train else []
+    labels = label_names(train_rows, options.train) if options.train and train_rows[0].label is not None else None
+    unlabeled = [row for path in options.unlabeled for row in read_texts(path)] if options.stage != "finetune" else []
+    train_rows = sample(train_rows, options.max_train_rows, seed=options.seed)
+    if options.dev is not None:
+        return _Rows(train_rows, unlabeled, read_rows(options.dev, labels=labels, require_label=labelled), labels)
+    pool = train_rows or unlabeled
+    if len(pool) < 2:
+        raise UsageError("One row is not enough to train on and to hold out from. Name a dev file with --dev.")
+    dev = set(sample(range(len(pool)), max(1, min(len(pool) // 10, 2000)), seed=options.seed))
+    _log.warning("No --dev file: %d of %d training rows are held out to pick the best epoch.", len(dev), len(pool))
+    kept = [row for index, row in enumerate(pool) if index not in dev]
+    held_out = [pool[index] for index in sorted(dev)]
+    return _Rows(kept, unlabeled, held_out, labels) if train_rows else _Rows([], kept, held_out, labels)
+
+
+def _work_directory(options: TrainOptions, *, overwrite: bool, resume: bool) -> Path:
+    """Make or find the directory of a run; options that differ from the stopped run's are refused."""
+    work = options.output.with_name(options.output.name + ".training")
+    record, asked = work / "options.json", json.loads(json.dumps(asdict(options), default=str))
+    if resume:
+        if not record.is_file():
+            raise UsageError(f"There is nothing to resume: {work} holds no stopped run. Start without --resume.")
+        differing = [key for key, value in json.loads(record.read_text()).items() if value != asked.get(key)]
+        if differing:
+            raise UsageError(
+                f"The run in {work} was started with other options ({', '.join(differing)}; see {record}). "
+                "Resume with the same ones, or start again with --overwrite."
+            )
+        return work
+    if work.exists() and not overwrite:
+        raise OutputExistsError(f"{work} holds a stopped run. Go on with --resume, or start again with --overwrite.")
+    if _is_main_process():
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        record.write_text(json.dumps(asked, indent=2) + "\n")
+    return work
+
+
+def _run_stage(
+    stage: str,
+    model: FastBertForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: _Rows,
+    options: TrainOptions,
+    work: Path,
+) -> StageReport:
+    """Train one stage in place, ending on its best epoch."""
+    last_exit = model.config.num_exits - 1
+    model.unfreeze()
+    if stage == "finetune":
+        model.freeze(*model.exits[:last_exit])
+        train_rows = rows.train
+    else:
+        model.freeze(model.backbone, model.teacher)
+        train_rows = [*rows.train, *rows.unlabeled]
+    labels = model.config.labels
+
+    def dataset(of: list[Row]) -> Any:
+        type_ids = model.config.backbone_config.type_vocab_size > 1
+        return tokenized(of, tokenizer, labels, max_length=model.config.max_sequence_length, type_ids=type_ids)
+
+    dev = dataset(rows.dev)
+    dev = dev.select(np.argsort([len(ids) for ids in dev["input_ids"]], kind="stable"))  # little padding in a batch
+    labelled_dev = rows.dev[0].label is not None
+    directory = work / stage
+    trainer = _StageTrainer(
+        stage=stage,
+        options=options,
+        model=model,
+        args=_arguments(stage, options, directory, metric="accuracy" if labelled_dev else "divergence"),
+        train_dataset=dataset(train_rows),
+        eval_dataset=dev,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=_metrics,
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_Progress)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(directory)) if directory.is_dir() else None)
+    trainer.exits = None  # judge every exit, also after stage 1, which trains only the last
+    exit_logits, label_ids, _ = trainer.predict(dev)
+    model.eval()
+    divergence = exit_divergence(torch.from_numpy(exit_logits), "forward").mean(0)
+    return StageReport(
+        stage,
+        trainer.state.global_step,
+        tuple(_accuracy(exit_logits, label_ids).tolist()) if labelled_dev else None,
+        tuple(divergence.tolist()),
+    )
+
+
+def _arguments(stage: str, options: TrainOptions, directory: Path, *, metric: str) -> TrainingArguments:
+    schedule: StageOptions = getattr(options, stage)
+    return TrainingArguments(
+        output_dir=str(directory),
+        num_train_epochs=schedule.epochs,
+        learning_rate=schedule.learning_rate,
+        per_device_train_batch_size=options.batch_size,
+        per_device_eval_batch_size=2 * options.batch_size,
+        warmup_steps=options.warmup,
+        weight_decay=options.weight_decay,
+        seed=options.seed,
+        fp16=options.precision == "fp16",
+        bf16=options.precision == "bf16",
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=metric,
+        greater_is_better=metric == "accuracy",
+        logging_strategy="epoch",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to="none",
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+class _StageTrainer(Trainer):
+    """A Trainer with the loss of one stage."""
+
+    def __init__(self, *, stage: str, options: TrainOptions, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.stage = stage
+        self.options = options
+        self.exits = [self.model.config.num_exits - 1] if stage == "finetune" else None
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, **_: Any
+    ) -> Any:
+        inputs = dict(inputs)
+        labels = inputs.pop("labels")
+        exit_logits = model(**inputs, exits=self.exits).exit_logits
+        if self.stage == "finetune":
+            loss = cross_entropy(exit_logits[:, -1].float(), labels)
+        else:
+            loss = distillation_loss(
+                exit_logits, labels, direction=self.options.kl, label_share=self.options.label_share
+            )
+        return (loss, {"exit_logits": exit_logits}) if return_outputs else loss
+
+
+def _metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """What picks the best epoch: stage 1 computes only the last exit; stage 2 averages the exits before it."""
+    exit_logits = np.asarray(prediction.predictions)
+    students = exit_logits[:, :-1] if exit_logits.shape[1] > 1 else exit_logits
+    divergence = exit_divergence(torch.from_numpy(exit_logits), "forward")
+    return {
+        "accuracy": float(_accuracy(students, np.asarray(prediction.label_ids)).mean()),
+        "divergence": float(divergence.mean()) if divergence.numel() else 0.0,
+    }
+
+
+def _accuracy(exit_logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Accuracy of every exit: float [exits]."""
+    return (exit_logits.argmax(-1) == labels[:, None]).mean(0)
+
+
+class _Progress(ProgressCallback):
+    """Progress bars and one line an epoch, all on stderr: stdout belongs to the caller's data."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if state.is_world_process_zero and logs:
+            shown = {key: round(value, 4) for key, value in logs.items() if key in _SHOWN and isinstance(value, float)}
+            if shown:
+                tqdm.write(
+                    f"epoch {state.epoch:g}: " + ", ".join(f"{key} {value:g}" for key, value in shown.items()),
+                    file=sys.stderr,
+                )
+
+
+_SHOWN = ("loss", "eval_loss", "eval_accuracy", "eval_divergence")
+
+
+def _save(
+    directory: Path,
+    model: FastBertForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: _Rows,
+    options: TrainOptions,
+    stages: list[StageReport],
+    *,
+    overwrite: bool = False,
+) -> None:
+    if not _is_main_process():
+        return
+    model.unfreeze()
+    kept = sample(rows.dev, SAMPLE_ROWS, seed=options.seed)
+    record = {
+        "options": json.loads(json.dumps(asdict(options), default=str)),
+        "stages": [asdict(stage) for stage in stages],
+    }
+    save_checkpoint(directory, Checkpoint(model.eval(), tokenizer, tuple(kept), record), overwrite=overwrite)
+
+
+def _is_main_process() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
