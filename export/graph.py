@@ -1,0 +1,91 @@
+"""Writing an ONNX graph node by node, with readable names."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+__all__ = ["OPSET", "Graph"]
+
+OPSET = 20  # the first with Gelu; LayerNormalization came with 17
+_IR_VERSION = 10
+_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+
+
+class Graph:
+    """One graph being written. Every method that adds something returns the name of the value it makes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._nodes: list[Any] = []
+        self._weights: dict[str, Any] = {}
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self._scope = ""
+
+    def scope(self, name: str) -> "Graph":
+        """Put ``name/`` before the names of what is added from now on."""
+        self._scope = f"{name}/" if name else ""
+        return self
+
+    def input(self, name: str, dtype: str, shape: tuple[str | int, ...]) -> str:
+        """Declare an input; a string in the shape is a dynamic dimension."""
+        self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
+        return name
+
+    def output(self, value: str, name: str, dtype: str, shape: tuple[str | int, ...]) -> None:
+        """Declare that ``value`` leaves the graph, under ``name`` from now on."""
+        for node in self._nodes:  # renamed rather than passed through an Identity, which would copy it on every run
+            for names in (node.input, node.output):
+                for index, used in enumerate(names):
+                    if used == value:
+                        names[index] = name
+        self._outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
+
+    def weight(self, name: str, array: NDArray[Any]) -> str:
+        """Add a constant tensor."""
+        full = self._scope + name
+        self._weights[full] = numpy_helper.from_array(np.ascontiguousarray(array), full)
+        return full
+
+    def ints(self, values: ArrayLike) -> str:
+        """Add, or find, a constant int64 tensor."""
+        return self._shared(np.asarray(values, dtype=np.int64))
+
+    def floats(self, values: ArrayLike) -> str:
+        """Add, or find, a constant float32 tensor."""
+        return self._shared(np.asarray(values, dtype=np.float32))
+
+    def op(self, op_type: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Add a node with one output."""
+        return self.split(op_type, *inputs, outputs=1, name=name, **attributes)[0]
+
+    def split(self, op_type: str, *inputs: str, outputs: int, name: str = "", **attributes: Any) -> list[str]:
+        """Add a node with several outputs."""
+        label = f"{self._scope}{name or op_type}_{len(self._nodes)}"
+        names = [label] if outputs == 1 else [f"{label}.{index}" for index in range(outputs)]
+        self._nodes.append(helper.make_node(op_type, list(inputs), names, name=label, **attributes))
+        return names
+
+    def linear(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None) -> str:
+        """``value @ weight + bias``; weight: [inputs, outputs] (the transpose of PyTorch's)."""
+        result = self.op("MatMul", value, self.weight(f"{name}.weight", weight), name=name)
+        return result if bias is None else self.op("Add", result, self.weight(f"{name}.bias", bias), name=f"{name}.bias")
+
+    def layer_norm(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float) -> str:
+        """Layer normalization over the last axis."""
+        scale, shift = self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
+        return self.op("LayerNormalization", value, scale, shift, name=name, axis=-1, epsilon=epsilon)
+
+    def model(self) -> ModelProto:
+        """Return the finished model."""
+        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._weights.values()))
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION, producer_name="fastbert"
+        )
+
+    def _shared(self, array: NDArray[Any]) -> str:
+        name = f"constant/{array.dtype}{'x'.join(map(str, array.shape))}/{','.join(map(str, array.ravel()))}"
+        self._weights.setdefault(name, numpy_helper.from_array(array, name))
+        return name

@@ -1,0 +1,63 @@
+"""Which graphs a bundle holds: the embeddings, and stages of one or more layers with their exits."""
+
+from dataclasses import dataclass
+
+from onnx import ModelProto
+
+from fastbert.export.encoder import add_embeddings, add_layer
+from fastbert.export.exits import add_exit, add_uncertainty
+from fastbert.export.graph import Graph
+from fastbert.modeling import FastBertForSequenceClassification
+from fastbert.runtime.errors import UsageError
+
+__all__ = ["StagePlan", "embeddings_graph", "plan_stages", "stage_graph"]
+
+_IDS = ("batch", "sequence")
+_MASK = ("batch", 1, 1, "sequence")
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: layers ``first`` to ``last`` (0-based, both included), with an exit after ``last``."""
+
+    first: int
+    last: int
+
+
+def plan_stages(layers: int, layers_per_stage: int) -> list[StagePlan]:
+    """Group layers into stages; the last stage takes what is left.
+
+    :raises UsageError: ``layers_per_stage`` is outside 1..layers.
+    """
+    if not 1 <= layers_per_stage <= layers:
+        raise UsageError(f"--layers-per-stage {layers_per_stage} is outside 1..{layers}, the layers of this model.")
+    return [
+        StagePlan(first, min(first + layers_per_stage, layers) - 1) for first in range(0, layers, layers_per_stage)
+    ]
+
+
+def embeddings_graph(model: FastBertForSequenceClassification) -> ModelProto:
+    """Return the graph from ids to the first layer's input and the mask that every layer adds to its scores."""
+    graph = Graph("embeddings")
+    names = [graph.input(name, "int64", _IDS) for name in ("input_ids", "attention_mask", "token_type_ids")]
+    hidden, mask = add_embeddings(graph, model, *names)
+    graph.output(hidden, "hidden_states", "float32", (*_IDS, model.config.backbone_config.hidden_size))
+    graph.output(mask, "extended_attention_mask", "float32", _MASK)
+    return graph.model()
+
+
+def stage_graph(model: FastBertForSequenceClassification, stage: StagePlan) -> ModelProto:
+    """Return the graph of one stage: hidden_states and mask -> hidden_states, logits and uncertainty of its exit."""
+    graph = Graph(f"layers_{stage.first:02d}_{stage.last:02d}")
+    shape = (*_IDS, model.config.backbone_config.hidden_size)
+    # an input and an output cannot share a name within one graph
+    value = graph.input("hidden_states", "float32", shape)
+    mask = graph.input("extended_attention_mask", "float32", _MASK)
+    for layer in range(stage.first, stage.last + 1):
+        value = add_layer(graph, model, layer, value, mask)
+    logits = add_exit(graph, model.exits[stage.last], model.config.head_config(stage.last), stage.last, value, mask)
+    certainty = add_uncertainty(graph, logits, model.config.num_labels)
+    graph.output(value, "next_hidden_states", "float32", shape)
+    graph.output(logits, "logits", "float32", ("batch", model.config.num_labels))
+    graph.output(certainty, "uncertainty", "float32", ("batch",))
+    return graph.model()

@@ -1,0 +1,68 @@
+"""PyTorch's answers at every exit on given rows: what evaluation uses for a checkpoint and what engines must match."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastbert.checkpoint import Checkpoint
+from fastbert.data import tokenized
+from fastbert.rows import Row
+from fastbert.uncertainty import uncertainty
+
+__all__ = ["Reference", "compute_reference"]
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Answers of every exit, float32, row by row.
+
+    :param input_ids: int64 [rows, sequence], padded on the right; ``attention_mask`` and ``token_type_ids`` likewise.
+    :param logits: float32 [rows, layers, classes].
+    :param uncertainty: float32 [rows, layers].
+    """
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    token_type_ids: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row."""
+        return self.attention_mask.sum(axis=1)
+
+
+@torch.no_grad()
+def compute_reference(checkpoint: Checkpoint, rows: Sequence[Row]) -> Reference:
+    """Tokenize rows and run every exit in float32, in eval mode, on the model's device.
+
+    :param rows: at least one; labels are not used.
+    """
+    model, config = checkpoint.model.eval(), checkpoint.model.config
+    encoded = tokenized(
+        [Row(row.text, row.text_pair) for row in rows],
+        checkpoint.tokenizer,
+        config.labels,
+        max_length=config.max_sequence_length,
+        type_ids=config.backbone_config.type_vocab_size > 1,
+    )
+    lengths = np.array([len(ids) for ids in encoded["input_ids"]])
+    arrays = {name: np.zeros((len(rows), lengths.max()), np.int64) for name in ("attention_mask", "token_type_ids")}
+    arrays["input_ids"] = np.full((len(rows), lengths.max()), checkpoint.tokenizer.pad_token_id, np.int64)
+    for name, array in arrays.items():
+        for index, values in enumerate(encoded[name]):
+            array[index, : len(values)] = values
+    logits = np.zeros((len(rows), config.num_exits, config.num_labels), np.float32)
+    order = np.argsort(lengths, kind="stable")  # rows of like length together: little padding
+    for start in range(0, len(rows), _BATCH):
+        batch = order[start : start + _BATCH]
+        width = lengths[batch].max()
+        inputs = {name: torch.from_numpy(array[batch, :width]).to(model.device) for name, array in arrays.items()}
+        logits[batch] = model(**inputs).exit_logits.float().cpu().numpy()
+    return Reference(logits=logits, uncertainty=uncertainty(torch.from_numpy(logits)).numpy(), **arrays)

@@ -1,0 +1,107 @@
+"""The loop: run stage after stage, let samples leave at the exits, and drop them from the batch.
+
+It knows an `Engine` and an `ExitRule`; it knows no engine by name.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbert.runtime.exit_rule import ExitRule
+
+__all__ = ["ChainOutput", "Engine", "run_all_exits", "run_chain"]
+
+
+class Engine(Protocol):
+    """What runs the stages of one bundle variant. May be shared by threads.
+
+    A state is whatever the engine keeps between two stages: hidden_states and mask of the samples still in the chain,
+    and the logits of the last exit. Only the engine looks inside; it stays on its device.
+    """
+
+    @property
+    def stages(self) -> int:
+        """Number of stages."""
+
+    def start(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
+    ) -> Any:
+        """Run the embeddings: int64 [batch, sequence] each -> state."""
+
+    def run_stage(self, stage: int, state: Any) -> tuple[Any, NDArray[np.float32]]:
+        """Run one stage: state -> (next state, uncertainty of its exit: float32 [samples])."""
+
+    def logits(self, state: Any) -> NDArray[np.float32]:
+        """Return the logits of the last exit that was run: float32 [samples, classes]."""
+
+    def keep(self, state: Any, rows: NDArray[np.int64]) -> Any:
+        """Return the state of these samples only, in this order."""
+
+
+@dataclass(frozen=True)
+class ChainOutput:
+    """Answers in input order.
+
+    :param logits: float32 [batch, classes] of the exit that answered.
+    :param exit_layer: int64 [batch], the 0-based layer of that exit; layers run = exit_layer + 1.
+    :param uncertainty: float32 [batch] at that exit, in [0, 1].
+    """
+
+    logits: NDArray[np.float32]
+    exit_layer: NDArray[np.int64]
+    uncertainty: NDArray[np.float32]
+
+
+def run_chain(
+    engine: Engine,
+    exits: tuple[int, ...],
+    rule: ExitRule,
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64],
+    token_type_ids: NDArray[np.int64],
+) -> ChainOutput:
+    """Run a batch; every sample leaves at the first exit that ``rule`` lets it, at the latest at the last one.
+
+    :param exits: 0-based layer of each stage's exit.
+    :param input_ids: int64 [batch, sequence], at least one row; the others likewise.
+    """
+    state = engine.start(input_ids, attention_mask, token_type_ids)
+    rows = np.arange(len(input_ids))  # which sample each row of the state is
+    left: list[tuple[NDArray[np.int64], int, NDArray[np.float32], NDArray[np.float32]]] = []
+    for stage, layer in enumerate(exits):
+        state, uncertainty = engine.run_stage(stage, state)
+        leaves = np.ones(len(rows), dtype=bool) if layer == exits[-1] else rule.leaves(uncertainty)
+        if not leaves.any():
+            continue
+        left.append((rows[leaves], layer, engine.logits(state)[leaves], uncertainty[leaves]))
+        if leaves.all():
+            break
+        stays = np.flatnonzero(~leaves)
+        rows, state = rows[stays], engine.keep(state, stays)
+    order = np.argsort(np.concatenate([group for group, *_ in left]))
+    return ChainOutput(
+        np.concatenate([logits for _, _, logits, _ in left])[order],
+        np.concatenate([np.full(len(group), layer, dtype=np.int64) for group, layer, _, _ in left])[order],
+        np.concatenate([uncertainty for *_, uncertainty in left])[order],
+    )
+
+
+def run_all_exits(
+    engine: Engine,
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64],
+    token_type_ids: NDArray[np.int64],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Run every stage on the whole batch.
+
+    :returns: logits float32 [batch, exits, classes] and uncertainty float32 [batch, exits].
+    """
+    state = engine.start(input_ids, attention_mask, token_type_ids)
+    logits, uncertainties = [], []
+    for stage in range(engine.stages):
+        state, uncertainty = engine.run_stage(stage, state)
+        logits.append(engine.logits(state))
+        uncertainties.append(uncertainty)
+    return np.stack(logits, axis=1), np.stack(uncertainties, axis=1)

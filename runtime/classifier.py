@@ -1,0 +1,226 @@
+"""A loaded bundle: texts or ids in, predictions out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbert.runtime.chain import ChainOutput, Engine, run_all_exits, run_chain
+from fastbert.runtime.engines import load_engine
+from fastbert.runtime.errors import UsageError
+from fastbert.runtime.exit_rule import ExitRule
+from fastbert.runtime.manifest import Manifest, check_files, read_manifest
+from fastbert.runtime.threads import usable_cores
+from fastbert.runtime.tokenization import TOKENIZER, TextEncoder, TextInput
+
+__all__ = ["Classifier", "Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One text's answer.
+
+    :param label: the class with the highest probability.
+    :param probabilities: class name -> probability.
+    :param exit_layer: 0-based layer whose exit answered; layers run = exit_layer + 1.
+    :param uncertainty: of that exit, in [0, 1].
+    :param truncated: whether the text was cut to the bundle's ``max_length``.
+    """
+
+    label: str
+    probabilities: Mapping[str, float]
+    exit_layer: int
+    uncertainty: float
+    truncated: bool
+
+
+class Classifier:
+    """An early-exit text classifier. Load it once; it may be shared by threads.
+
+    ::
+
+        classifier = Classifier.load("bundle")
+        classifier.predict(["so good"], speed=0.5)[0].label
+    """
+
+    def __init__(self, manifest: Manifest, engine: Engine, encoder: TextEncoder) -> None:
+        self._manifest = manifest
+        self._engine = engine
+        self._encoder = encoder
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path,
+        *,
+        device: str = "cpu",
+        variant: str | None = None,
+        threads: int | None = None,
+        thread_pool: str = "shared",
+        check_contents: bool = True,
+    ) -> "Classifier":
+        """Load a bundle.
+
+        :param bundle: directory that ``fastbert export`` wrote; it is only read.
+        :param device: one of `fastbert.runtime.engines.DEVICES`.
+        :param variant: a variant's name; None: the first one that is for the device.
+        :param threads: processor threads for one call; None: the cores that this process may use.
+        :param thread_pool: ``"shared"`` or ``"separate"``: see `fastbert.runtime.engines.onnxruntime.load`.
+        :param check_contents: compare every file's sha256 with the manifest's; False: only its size.
+        :raises BundleError: the bundle is missing, damaged or of another schema.
+        :raises EngineError: the engine cannot run here.
+        :raises UsageError: no such device or variant.
+        """
+        path = Path(bundle)
+        manifest = read_manifest(path)
+        chosen = manifest.variant_for(device, variant)
+        check_files(path, manifest, (*chosen.files, TOKENIZER), contents=check_contents, threads=usable_cores())
+        encoder = TextEncoder(
+            path,
+            max_length=manifest.max_length,
+            pad_token_id=manifest.pad_token_id,
+            type_ids=manifest.type_vocab_size > 1,
+        )
+        return cls(manifest, load_engine(device, path, chosen, threads=threads, thread_pool=thread_pool), encoder)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle is."""
+        return self._manifest
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names by index."""
+        return self._manifest.labels
+
+    def predict(
+        self, texts: Sequence[TextInput], *, speed: float | None = None, batch_size: int = 32
+    ) -> list[Prediction]:
+        """Classify texts, or pairs of texts as tuples.
+
+        :param speed: in [0, 1]; 0: every text runs the whole model; None: the bundle's ``default_speed``.
+        :param batch_size: texts run together; it changes the speed, never the answers.
+        :returns: one prediction a text, in the order of the texts.
+        :raises UsageError: ``speed`` or ``batch_size`` is out of range, or a text is no string.
+        """
+        if isinstance(texts, str):
+            raise UsageError("predict takes a list of texts; put the one text into a list.")
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
+        rule = self._rule(speed)
+        predictions: list[Prediction] = []
+        for start in range(0, len(texts), batch_size):
+            encoded = self._encoder.encode(texts[start : start + batch_size])
+            output = self._run_chain(rule, encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+            predictions += self._predictions(output, encoded.truncated)
+        return predictions
+
+    def run(
+        self,
+        input_ids: ArrayLike,
+        attention_mask: ArrayLike | None = None,
+        token_type_ids: ArrayLike | None = None,
+        *,
+        speed: float | None = None,
+    ) -> ChainOutput:
+        """Classify token ids.
+
+        :param input_ids: integers [batch, sequence], padded on the right.
+        :param attention_mask: [batch, sequence], 1 for tokens, 0 for padding; None: no padding.
+        :param token_type_ids: [batch, sequence]; None: zeros.
+        :param speed: as in `predict`.
+        :returns: arrays in input order; a batch of no rows gives arrays of no rows.
+        :raises UsageError: shapes disagree, an id is not in the vocabulary, a sequence is too long, or a row has no token.
+        """
+        rule = self._rule(speed)
+        ids, mask, types = self._checked(input_ids, attention_mask, token_type_ids)
+        if not len(ids):
+            empty = np.zeros(0, dtype=np.float32)
+            return ChainOutput(np.zeros((0, len(self.labels)), np.float32), np.zeros(0, np.int64), empty)
+        return self._run_chain(rule, ids, mask, types)
+
+    def run_all_exits(
+        self,
+        input_ids: ArrayLike,
+        attention_mask: ArrayLike | None = None,
+        token_type_ids: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run every stage on every row, for verification and for choosing a speed. Arguments and errors as in `run`.
+
+        :returns: logits float32 [batch, exits, classes] and uncertainty float32 [batch, exits].
+        """
+        ids, mask, types = self._checked(input_ids, attention_mask, token_type_ids)
+        exits = len(self._manifest.exits)
+        if not len(ids):
+            return np.zeros((0, exits, len(self.labels)), np.float32), np.zeros((0, exits), np.float32)
+        return run_all_exits(self._engine, ids, mask, types)
+
+    def encode(self, texts: Sequence[TextInput]) -> Any:
+        """Tokenize texts as `predict` does: `fastbert.runtime.tokenization.Encoded`."""
+        return self._encoder.encode(texts)
+
+    def _rule(self, speed: float | None) -> ExitRule:
+        return ExitRule(self._manifest.default_speed if speed is None else speed)
+
+    def _run_chain(
+        self, rule: ExitRule, ids: NDArray[np.int64], mask: NDArray[np.int64], types: NDArray[np.int64]
+    ) -> ChainOutput:
+        return run_chain(self._engine, self._manifest.exits, rule, ids, mask, types)
+
+    def _predictions(self, output: ChainOutput, truncated: NDArray[np.bool_]) -> list[Prediction]:
+        shifted = np.exp(output.logits - output.logits.max(axis=1, keepdims=True))
+        probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+        return [
+            Prediction(
+                label=self.labels[int(row.argmax())],
+                probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
+                exit_layer=int(output.exit_layer[index]),
+                uncertainty=float(output.uncertainty[index]),
+                truncated=bool(truncated[index]),
+            )
+            for index, row in enumerate(probabilities)
+        ]
+
+    def _checked(
+        self, input_ids: ArrayLike, attention_mask: ArrayLike | None, token_type_ids: ArrayLike | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        ids = np.asarray(input_ids)
+        if ids.size == 0 and ids.ndim <= 2 and len(ids) == 0:
+            empty = np.zeros((0, 1), dtype=np.int64)
+            return empty, empty, empty
+        ids = _integers("input_ids", ids, ids.shape)
+        if ids.ndim != 2 or ids.shape[1] == 0:
+            raise UsageError(f"input_ids has the shape {list(ids.shape)}; expected [batch, sequence].")
+        manifest = self._manifest
+        if ids.shape[1] > manifest.max_positions:
+            raise UsageError(
+                f"input_ids has sequences of {ids.shape[1]} tokens; the model has {manifest.max_positions} positions. "
+                "Cut them."
+            )
+        mask = np.ones_like(ids) if attention_mask is None else _integers("attention_mask", attention_mask, ids.shape)
+        types = np.zeros_like(ids) if token_type_ids is None else _integers("token_type_ids", token_type_ids, ids.shape)
+        _check_range("input_ids", ids, manifest.vocab_size)
+        _check_range("attention_mask", mask, 2)
+        _check_range("token_type_ids", types, manifest.type_vocab_size)
+        if not mask[:, 0].all():
+            row = int(np.flatnonzero(mask[:, 0] == 0)[0])
+            raise UsageError(f"attention_mask row {row} hides the first token, from which the exits classify; pad on the right.")
+        return ids, mask, types
+
+
+def _integers(name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    values = np.asarray(array)
+    if values.dtype.kind not in "iub":
+        raise UsageError(f"{name} holds {values.dtype}; expected integers.")
+    if values.shape != shape:
+        raise UsageError(f"{name} has the shape {list(values.shape)}; input_ids has {list(shape)}.")
+    return np.ascontiguousarray(values, dtype=np.int64)
+
+
+def _check_range(name: str, values: NDArray[np.int64], end: int) -> None:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= end:
+        raise UsageError(f"{name} holds {low if low < 0 else high}; the model knows 0 to {end - 1}.")

@@ -1,0 +1,31 @@
+"""When an exit takes a sample."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbert.runtime.errors import UsageError
+
+__all__ = ["ExitRule"]
+
+
+@dataclass(frozen=True)
+class ExitRule:
+    """A sample leaves at the first exit whose uncertainty is below ``speed`` (FastBERT, section 3.3).
+
+    :param speed: in [0, 1]; 0: never early. The last layer answers whatever its uncertainty.
+    :raises UsageError: ``speed`` is no number in [0, 1].
+    """
+
+    speed: float
+
+    def __post_init__(self) -> None:
+        is_number = isinstance(self.speed, int | float | np.number) and not isinstance(self.speed, bool)
+        if not is_number or math.isnan(self.speed) or not 0.0 <= self.speed <= 1.0:
+            raise UsageError(f"speed is {self.speed!r}; it must be a number from 0 (never exit early) to 1.")
+
+    def leaves(self, uncertainty: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which samples leave; compared in float32, in which the uncertainty was computed."""
+        return uncertainty < np.float32(self.speed)
