@@ -24,7 +24,9 @@ def weights_of(module: Any) -> dict[str, NDArray[np.float32]]:
     return {name: value.detach().float().cpu().numpy() for name, value in module.state_dict().items()}
 
 
-def add_embeddings(graph: Graph, model: FastBertForSequenceClassification, ids: str, mask: str, types: str) -> tuple[str, str]:
+def add_embeddings(
+    graph: Graph, model: FastBertForSequenceClassification, ids: str, mask: str, types: str
+) -> tuple[str, str]:
     """Add the embeddings.
 
     :param ids: int64 [batch, sequence]; ``mask`` and ``types`` likewise.
@@ -73,9 +75,7 @@ def add_layer(graph: Graph, model: FastBertForSequenceClassification, layer: int
     epsilon = float(config.layer_norm_eps)
     scale = np.float32((width // heads) ** -0.5)  # softmax(q k^T / sqrt(d)): part of q's weights
 
-    def projected(name: str, perm: list[int], factor: np.float32 = np.float32(1.0)) -> str:
-        weight, bias = weights[f"attention.self.{name}.weight"], weights[f"attention.self.{name}.bias"]
-        value = graph.linear(hidden, name, weight.T * factor, bias * factor)
+    def split(value: str, perm: list[int]) -> str:
         # 0 keeps a dimension as it is: no Shape node needed
         return graph.op("Transpose", graph.op("Reshape", value, graph.ints([0, 0, heads, width // heads])), perm=perm)
 
@@ -85,9 +85,13 @@ def add_layer(graph: Graph, model: FastBertForSequenceClassification, layer: int
     def norm(value: str, name: str) -> str:
         return graph.layer_norm(value, name, weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon)
 
-    query = projected("query", [0, 2, 1, 3], scale)  # [batch, heads, sequence, d]
-    key = projected("key", [0, 2, 3, 1])  # [batch, heads, d, sequence]
-    value = projected("value", [0, 2, 1, 3])
+    query = graph.linear(
+        hidden, "query", weights["attention.self.query.weight"].T * scale, weights["attention.self.query.bias"] * scale
+    )
+    # No key bias: it adds the same q . b to all of a query's scores, which softmax takes away again.
+    key = graph.linear(hidden, "key", weights["attention.self.key.weight"].T, None)
+    value = split(linear(hidden, "attention.self.value"), [0, 2, 1, 3])  # [batch, heads, sequence, d]
+    query, key = split(query, [0, 2, 1, 3]), split(key, [0, 2, 3, 1])
     scores = graph.op("Add", graph.op("MatMul", query, key, name="scores"), mask)
     context = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), value, name="context")
     context = graph.op("Reshape", graph.op("Transpose", context, perm=[0, 2, 1, 3]), graph.ints([0, 0, width]))

@@ -54,7 +54,9 @@ def _add_mlp(graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadCon
     return _add_classifier(graph, config, first, weights["dense.weight"].T, weights["dense.bias"], weights)
 
 
-def _add_attention(graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str) -> str:
+def _add_attention(
+    graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str
+) -> str:
     narrow, narrow_bias = weights["narrow.weight"].T, weights["narrow.bias"]  # [hidden, size]
     query, query_bias = weights["query.weight"].T, weights["query.bias"]  # [size, size]
     size, heads = config.size, config.heads

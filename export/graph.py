@@ -71,7 +71,9 @@ class Graph:
     def linear(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None) -> str:
         """``value @ weight + bias``; weight: [inputs, outputs] (the transpose of PyTorch's)."""
         result = self.op("MatMul", value, self.weight(f"{name}.weight", weight), name=name)
-        return result if bias is None else self.op("Add", result, self.weight(f"{name}.bias", bias), name=f"{name}.bias")
+        return (
+            result if bias is None else self.op("Add", result, self.weight(f"{name}.bias", bias), name=f"{name}.bias")
+        )
 
     def layer_norm(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float) -> str:
         """Layer normalization over the last axis."""

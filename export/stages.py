@@ -31,9 +31,7 @@ def plan_stages(layers: int, layers_per_stage: int) -> list[StagePlan]:
     """
     if not 1 <= layers_per_stage <= layers:
         raise UsageError(f"--layers-per-stage {layers_per_stage} is outside 1..{layers}, the layers of this model.")
-    return [
-        StagePlan(first, min(first + layers_per_stage, layers) - 1) for first in range(0, layers, layers_per_stage)
-    ]
+    return [StagePlan(first, min(first + layers_per_stage, layers) - 1) for first in range(0, layers, layers_per_stage)]
 
 
 def embeddings_graph(model: FastBertForSequenceClassification) -> ModelProto:

@@ -29,7 +29,7 @@ from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
 from fastbert.runtime.errors import CheckpointError
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "start_from"]
+__all__ = ["Checkpoint", "describe_checkpoint", "load_checkpoint", "save_checkpoint", "start_from"]
 
 SAMPLE_ROWS = "sample_rows.jsonl"
 TRAINING = "training.json"
@@ -51,12 +51,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     :param source: a directory, or a name on a model hub.
     :raises CheckpointError: it is missing, is no FastBERT checkpoint, or its weights do not fit its config.
     """
-    config = _read_config(source)
-    if not isinstance(config, FastBertConfig):
-        raise CheckpointError(
-            f"{source} holds a plain {config.model_type!r} model, without exits. "
-            f"Train them first: fastbert train {source} --train FILE --output DIR"
-        )
+    config = _fastbert_config(source)
     model = _load_weights(FastBertForSequenceClassification, source, config)
     rows, training = Path(source) / SAMPLE_ROWS, Path(source) / TRAINING
     try:
@@ -81,6 +76,26 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, overwrite: bool 
         lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in checkpoint.sample_rows]
         (partial / SAMPLE_ROWS).write_bytes("".join(lines).encode())
         (partial / TRAINING).write_text(json.dumps(checkpoint.training, indent=2) + "\n")
+
+
+def describe_checkpoint(source: Path) -> dict[str, Any]:
+    """Return a checkpoint's configuration in short, without loading its weights.
+
+    :raises CheckpointError: it is missing or no FastBERT checkpoint.
+    """
+    config = _fastbert_config(source)
+    backbone = config.backbone_config
+    return {
+        "labels": config.labels,
+        "max_length": config.max_sequence_length,
+        "family": backbone.model_type,
+        "layers": config.num_exits,
+        "hidden_size": backbone.hidden_size,
+        "distilled": config.distilled,
+        "exit_head": config.exit_head,
+        "teacher_head": config.teacher_head,
+        "training": json.loads((source / TRAINING).read_bytes()) if (source / TRAINING).is_file() else {},
+    }
 
 
 def start_from(
@@ -144,10 +159,10 @@ def _with_classifier(
             "Fine-tune first (--stage both or finetune), or name a ...ForSequenceClassification model."
         )
     classifier = _load_weights(AutoModelForSequenceClassification, source, config)
-    teacher_head = ExitHeadConfig(
-        kind="mlp", size=config.hidden_size, dense_activation=family.classifier_activation
+    teacher_head = ExitHeadConfig(kind="mlp", size=config.hidden_size, dense_activation=family.classifier_activation)
+    model = FastBertForSequenceClassification(
+        _new_config(config, _labels_of(config), exit_head, teacher_head, max_length)
     )
-    model = FastBertForSequenceClassification(_new_config(config, _labels_of(config), exit_head, teacher_head, max_length))
     backbone = getattr(classifier, classifier.base_model_prefix)
     model.backbone.load_state_dict(
         {key: value for key, value in backbone.state_dict().items() if not key.startswith("pooler.")}
@@ -195,6 +210,16 @@ def _read_config(source: str | Path) -> Any:
         raise
     except Exception as error:
         raise CheckpointError(f"The model {source} could not be read: {_first_line(error)}") from error
+
+
+def _fastbert_config(source: str | Path) -> FastBertConfig:
+    config = _read_config(source)
+    if not isinstance(config, FastBertConfig):
+        raise CheckpointError(
+            f"{source} holds a plain {config.model_type!r} model, without exits. "
+            f"Train them first: fastbert train {source} --train FILE --output DIR"
+        )
+    return config
 
 
 def _looks_like_path(source: str | Path) -> bool:

@@ -5,9 +5,9 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
-from fastbert.runtime.errors import CheckpointError
+from fastbert.runtime.errors import CheckpointError, UsageError
 
-__all__ = ["HEAD_KINDS", "ExitHeadConfig", "FastBertConfig"]
+__all__ = ["HEAD_KINDS", "ExitHeadConfig", "FastBertConfig", "exit_head_named"]
 
 HEAD_KINDS = ("attention", "mlp")
 
@@ -41,7 +41,9 @@ class ExitHeadConfig:
         if self.kind not in HEAD_KINDS:
             raise CheckpointError(f"Exit head kind {self.kind!r} is unknown; known are {', '.join(HEAD_KINDS)}.")
         if self.kind == "attention" and (self.size < 1 or self.heads < 1 or self.size % self.heads):
-            raise CheckpointError(f"An exit head of size {self.size} cannot be split into {self.heads} attention heads.")
+            raise CheckpointError(
+                f"An exit head of size {self.size} cannot be split into {self.heads} attention heads."
+            )
 
     @classmethod
     def seed(cls, *, size: int = 128, heads: int = 8) -> "ExitHeadConfig":
@@ -52,6 +54,22 @@ class ExitHeadConfig:
     def authors(cls, *, size: int = 128) -> "ExitHeadConfig":
         """Return the head of the paper authors' code: two attention heads, tanh after both dense layers."""
         return cls(size=size, heads=2, narrow_activation="tanh")
+
+
+def exit_head_named(name: str, size: int) -> ExitHeadConfig:
+    """Return the head of a name: ``attention`` (the default), ``authors``, ``seed`` or ``mlp``.
+
+    :raises UsageError: unknown name.
+    """
+    presets = {
+        "attention": ExitHeadConfig(size=size),
+        "authors": ExitHeadConfig.authors(size=size),
+        "seed": ExitHeadConfig.seed(size=size),
+        "mlp": ExitHeadConfig(kind="mlp", size=size),
+    }
+    if name not in presets:
+        raise UsageError(f"The exit head {name!r} is unknown; use {', '.join(presets)}.")
+    return presets[name]
 
 
 class FastBertConfig(PretrainedConfig):

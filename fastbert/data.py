@@ -69,7 +69,9 @@ def label_names(rows: Iterable[Row], path: str | Path) -> list[str]:
     """
     names = {row.label for row in rows if row.label is not None}
     if len(names) < 2:
-        raise DataError(f"{path} has only the label {', '.join(map(repr, names)) or '(none)'}; a classifier needs two or more.")
+        raise DataError(
+            f"{path} has only the label {', '.join(map(repr, names)) or '(none)'}; a classifier needs two or more."
+        )
     return sorted(names, key=lambda name: (0, int(name), name) if name.lstrip("-").isdigit() else (1, 0, name))
 
 
@@ -80,7 +82,9 @@ def sample(rows: Sequence[Row], count: int | None, *, seed: int) -> list[Row]:
     return random.Random(seed).sample(list(rows), count)
 
 
-def tokenized(rows: Sequence[Row], tokenizer: Any, labels: Sequence[str], *, max_length: int, type_ids: bool) -> Dataset:
+def tokenized(
+    rows: Sequence[Row], tokenizer: Any, labels: Sequence[str], *, max_length: int, type_ids: bool
+) -> Dataset:
     """Turn rows into a `datasets.Dataset` of ``input_ids``, ``attention_mask``, ``token_type_ids`` and ``labels``.
 
     :param max_length: longer rows are cut to this many tokens, special tokens included.
@@ -122,7 +126,9 @@ def _check_columns(path: Path, line: int, columns: Sequence[str]) -> None:
     unknown = [column for column in columns if column not in COLUMNS]
     has_text = "text" in columns or "text_a" in columns
     if unknown or not has_text or ("text" in columns and "text_a" in columns) or len(set(columns)) < len(columns):
-        problem = f"unknown column {unknown[0]!r}" if unknown else "no column 'text'" if not has_text else "columns clash"
+        problem = (
+            f"unknown column {unknown[0]!r}" if unknown else "no column 'text'" if not has_text else "columns clash"
+        )
         raise DataError(
             f"{path}, line {line}: {problem}; found {', '.join(map(repr, columns))}. "
             "Expected label, text or label, text_a, text_b (label may be absent from unlabelled files)."

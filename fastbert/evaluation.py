@@ -117,5 +117,3 @@ def _number(text: str) -> Any:
         return float(text)
     except ValueError:
         return text.strip()
-
-

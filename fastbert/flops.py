@@ -28,7 +28,9 @@ def model_flops(config: Any) -> dict[str, Any]:
     layer = [0, 2 * (4 * hidden * hidden + 2 * hidden * inner), 2 * 2 * hidden]
     return {
         "layer": layer,
-        "exits": [_head(config.head_config(exit_layer), hidden, config.num_labels) for exit_layer in range(config.num_exits)],
+        "exits": [
+            _head(config.head_config(exit_layer), hidden, config.num_labels) for exit_layer in range(config.num_exits)
+        ],
     }
 
 

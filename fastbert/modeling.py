@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel, initialization as init
+from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from fastbert.configuration import FastBertConfig
@@ -105,9 +106,7 @@ class FastBertForSequenceClassification(PreTrainedModel):
             hidden_states = self.backbone.embeddings_project(hidden_states)
         return hidden_states
 
-    def run_layer(
-        self, layer: int, hidden_states: torch.Tensor, extended_attention_mask: torch.Tensor
-    ) -> torch.Tensor:
+    def run_layer(self, layer: int, hidden_states: torch.Tensor, extended_attention_mask: torch.Tensor) -> torch.Tensor:
         """Run one transformer layer: hidden_states [batch, sequence, hidden] -> the same shape."""
         return self.backbone.encoder.layer[layer](hidden_states, extended_attention_mask)
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
+from tqdm import tqdm
 from transformers import (
     DataCollatorWithPadding,
     EvalPrediction,
@@ -37,7 +38,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from tqdm import tqdm
 from transformers.trainer_utils import get_last_checkpoint
 
 from fastbert.atomic import require_absent

@@ -59,7 +59,7 @@ class Classifier:
         device: str = "cpu",
         variant: str | None = None,
         threads: int | None = None,
-        thread_pool: str = "shared",
+        thread_pool: str = "separate",
         check_contents: bool = True,
     ) -> "Classifier":
         """Load a bundle.
@@ -68,7 +68,7 @@ class Classifier:
         :param device: one of `fastbert.runtime.engines.DEVICES`.
         :param variant: a variant's name; None: the first one that is for the device.
         :param threads: processor threads for one call; None: the cores that this process may use.
-        :param thread_pool: ``"shared"`` or ``"separate"``: see `fastbert.runtime.engines.onnxruntime.load`.
+        :param thread_pool: ``"separate"``, ``"shared"`` or ``"host"``: see `fastbert.runtime.engines.onnxruntime.load`.
         :param check_contents: compare every file's sha256 with the manifest's; False: only its size.
         :raises BundleError: the bundle is missing, damaged or of another schema.
         :raises EngineError: the engine cannot run here.
@@ -207,7 +207,9 @@ class Classifier:
         _check_range("token_type_ids", types, manifest.type_vocab_size)
         if not mask[:, 0].all():
             row = int(np.flatnonzero(mask[:, 0] == 0)[0])
-            raise UsageError(f"attention_mask row {row} hides the first token, from which the exits classify; pad on the right.")
+            raise UsageError(
+                f"attention_mask row {row} hides the first token, from which the exits classify; pad on the right."
+            )
         return ids, mask, types
 
 

@@ -150,7 +150,9 @@ def check_files(bundle: Path, manifest: Manifest, names: Iterable[str], *, conte
             raise BundleError(f"{path} is missing from the bundle. Copy the bundle again, whole.")
         size = path.stat().st_size
         if size != record["bytes"]:
-            raise BundleError(f"{path} has {size} bytes, the manifest says {record['bytes']}. Copy the bundle again, whole.")
+            raise BundleError(
+                f"{path} has {size} bytes, the manifest says {record['bytes']}. Copy the bundle again, whole."
+            )
         if contents and file_record(path)["sha256"] != record["sha256"]:
             raise BundleError(f"{path} was altered: its sha256 is not the manifest's. Copy the bundle again.")
 

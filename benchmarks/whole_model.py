@@ -1,0 +1,33 @@
+"""The baseline: a bundle's model without early exits, as one ONNX graph in one session."""
+
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto
+from onnx.compose import add_prefix
+from onnx.utils import Extractor
+
+from fastbert.runtime.manifest import Variant
+
+__all__ = ["join_stages"]
+
+
+def join_stages(bundle: Path, variant: Variant) -> ModelProto:
+    """Join a variant's engines into one graph, keep the last exit, and drop the heads of the others.
+
+    :returns: a model with the inputs of the embeddings and the output ``logits``: float32 [batch, classes].
+    """
+    joined = onnx.load(bundle / variant.embeddings)
+    hidden_states, mask = "hidden_states", "extended_attention_mask"
+    for number, name in enumerate(variant.stages):
+        stage = add_prefix(onnx.load(bundle / name), f"stage_{number:02d}/").graph
+        feeds = {f"stage_{number:02d}/hidden_states": hidden_states, f"stage_{number:02d}/{mask}": mask}
+        for node in stage.node:
+            node.input[:] = [feeds.get(value, value) for value in node.input]
+        joined.graph.node.extend(stage.node)
+        joined.graph.initializer.extend(stage.initializer)
+        joined.graph.value_info.extend(stage.output)
+        hidden_states = f"stage_{number:02d}/next_hidden_states"
+    logits = f"stage_{len(variant.stages) - 1:02d}/logits"
+    joined.graph.output.extend(value for value in joined.graph.value_info if value.name == logits)
+    return Extractor(joined).extract_model([value.name for value in joined.graph.input], [logits])

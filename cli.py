@@ -1,0 +1,393 @@
+"""The command line: parses, calls one function, prints. Data goes to stdout, progress and notes to stderr.
+
+Exit codes: 0 done; 1 a check failed or the data is bad; 2 wrong usage.
+"""
+
+import itertools
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastbert.runtime.errors import DataError, FastBertError, MissingDependencyError, UsageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train an early-exit BERT text classifier, export it layer by layer, and run it on an inference engine.",
+    epilog="Every command has --help. An unexpected error shows its traceback with --debug.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace the output; the old one stays until the new one is complete.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads. [default: the cores usable here]")]
+Speeds = Annotated[str, typer.Option(help="Comma-separated speeds from 0 (never exit early) to 1.")]
+
+# module that is missing -> the extra that brings it
+_EXTRAS = {
+    "torch": "train",
+    "transformers": "train",
+    "accelerate": "train",
+    "datasets": "data",
+    "sklearn": "data",
+    "onnx": "export",
+    "onnxruntime": "cpu",
+}
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="Directory or hub name of an encoder, a classifier or a checkpoint.")],
+    output: Annotated[Path, typer.Option(help="Directory of the checkpoint to write.")],
+    train: Annotated[Path | None, typer.Option(help="Labelled file: .tsv .csv .jsonl .parquet")] = None,
+    dev: Annotated[Path | None, typer.Option(help="File that picks the best epoch. [default: held out]")] = None,
+    unlabeled: Annotated[list[Path] | None, typer.Option(help="More texts to distil on; may be repeated.")] = None,
+    stage: Annotated[str, typer.Option(help="finetune, distill or both.")] = "both",
+    kl: Annotated[
+        str, typer.Option(help="forward: KL(teacher || student); reverse: KL(student || teacher).")
+    ] = "forward",
+    label_share: Annotated[float, typer.Option(help="Share of cross-entropy on labels in stage 2's loss.")] = 0.0,
+    epochs: Annotated[float, typer.Option(help="Epochs of stage 1.")] = 3,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of stage 1.")] = 5e-5,
+    distill_epochs: Annotated[float, typer.Option(help="Epochs of stage 2.")] = 5,
+    distill_learning_rate: Annotated[float, typer.Option(help="Learning rate of stage 2.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(help="Rows in a step, on each device.")] = 32,
+    max_length: Annotated[int, typer.Option(help="Longest text in tokens; longer ones are cut.")] = 128,
+    max_train_rows: Annotated[int | None, typer.Option(min=2, help="Draw this many training rows at random.")] = None,
+    exit_head: Annotated[str, typer.Option(help="attention (the paper's), authors, seed or mlp.")] = "attention",
+    exit_size: Annotated[int, typer.Option(help="Width of an exit head.")] = 128,
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16 (mixed precision).")] = "fp32",
+    seed: Annotated[int, typer.Option()] = 42,
+    overwrite: Overwrite = False,
+    resume: Annotated[bool, typer.Option(help="Go on with a stopped run of the same options.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a backbone with its last exit, then distil the other exits from it.
+
+    Example: fastbert train bert-base-uncased --train train.tsv --dev dev.tsv --output model
+    """
+    _quiet_transformers()
+    from fastbert.configuration import exit_head_named
+    from fastbert.training import StageOptions, TrainOptions
+    from fastbert.training import train as run
+
+    options = TrainOptions(
+        model=model,
+        output=output,
+        train=train,
+        dev=dev,
+        unlabeled=tuple(unlabeled or ()),
+        stage=stage,
+        kl=kl,
+        label_share=label_share,
+        max_length=max_length,
+        max_train_rows=max_train_rows,
+        batch_size=batch_size,
+        finetune=StageOptions(epochs, learning_rate),
+        distill=StageOptions(distill_epochs, distill_learning_rate),
+        exit_head=exit_head_named(exit_head, exit_size),
+        precision=precision,
+        seed=seed,
+    )
+    report = run(options, overwrite=overwrite, resume=resume)
+    if as_json:
+        _print_json(asdict(report))
+        return
+    rows = f"{report.train_rows} labelled and {report.unlabeled_rows} unlabelled rows"
+    _print(f"{report.output}: trained on {rows}; {len(report.labels)} labels: {', '.join(report.labels)}")
+    for done in report.stages:
+        _print(f"after {done.stage} ({done.steps} steps), on {report.dev_rows} dev rows:")
+        if done.exit_accuracy is not None:
+            _print("  accuracy by exit   " + "  ".join(f"{100 * value:.1f}" for value in done.exit_accuracy))
+        _print("  KL from last exit  " + "  ".join(f"{value:.3f}" for value in done.exit_divergence))
+
+
+@app.command()
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")],
+    data: Annotated[Path, typer.Option(help="Labelled file.")],
+    speed: Speeds = "0,0.1,0.3,0.5,0.8",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy, macro F1, exit layers and FLOPs at each speed.
+
+    Example: fastbert evaluate bundle --data test.tsv --speed 0,0.1,0.5
+    """
+    _quiet_transformers()
+    from fastbert.benchmarks.evaluate import evaluate as run
+    from fastbert.evaluation import parse_speeds
+
+    results = run(target, data, parse_speeds(speed), threads=threads)
+    if as_json:
+        _print_json([asdict(result) for result in results])
+        return
+    from fastbert.benchmarks.report import evaluation_tables
+
+    _print_rich(*evaluation_tables(results))
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="Directory or hub name of a FastBERT checkpoint.")],
+    output: Annotated[Path, typer.Option(help="Directory of the bundle to write.")],
+    layers_per_stage: Annotated[int, typer.Option(help="Layers in one engine, with one exit after the last.")] = 1,
+    default_speed: Annotated[float, typer.Option(help="Speed where the caller names none.")] = 0.5,
+    verify_data: Annotated[
+        Path | None, typer.Option(help="Rows to verify on. [default: those in the checkpoint]")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Largest logit difference to PyTorch allowed.")] = 1e-4,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write a bundle: one ONNX engine a layer with its exit, verified against PyTorch on real rows.
+
+    Example: fastbert export model --output bundle
+    """
+    _quiet_transformers()
+    from fastbert.export.bundle import export_bundle
+
+    report = export_bundle(
+        checkpoint,
+        output,
+        layers_per_stage=layers_per_stage,
+        default_speed=default_speed,
+        verify_data=verify_data,
+        tolerance=tolerance,
+        overwrite=overwrite,
+    )
+    if as_json:
+        _print_json({"output": report.output, "bytes": report.bytes, "verification": report.verification.as_dict()})
+        return
+    _print(f"{report.output}: {report.bytes / 1e6:.1f} MB")
+    _print_verification(report.verification)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    against: Annotated[
+        str | None, typer.Option(help="Checkpoint to compare with. [default: the bundle's golden rows]")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Rows to compare on, with --against.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Largest logit difference allowed.")] = 1e-4,
+    as_json: Json = False,
+) -> None:
+    """Check a bundle's files and run its engines on rows whose answers PyTorch gave.
+
+    Example: fastbert verify bundle --against model --data dev.tsv
+    """
+    from fastbert.export.verify import verify as run
+
+    if against is not None:
+        _quiet_transformers()
+    found = run(bundle, against=against, data=data, tolerance=tolerance)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        _print_verification(found)
+    if found.problems:
+        _fail(f"{bundle} does not answer as PyTorch does: {'; '.join(found.problems)}. Export it again.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")], as_json: Json = False) -> None:
+    """Show what a bundle or a checkpoint is."""
+    from fastbert.runtime.manifest import MANIFEST, read_manifest
+
+    if (target / MANIFEST).is_file() or not (target / "config.json").is_file():
+        document = dict(read_manifest(target).raw)
+        hidden = ("files", "flops", "schema")
+    else:
+        from fastbert.checkpoint import describe_checkpoint
+
+        document = describe_checkpoint(target)
+        hidden = ()
+    if as_json:
+        _print_json(document)
+        return
+    for key, value in document.items():
+        if key not in hidden:
+            _print(f"{key + ':':<16} {json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value}")
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts. [default: --file, or lines of stdin]")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A text a line, or a data file (.tsv .csv .jsonl .parquet).")
+    ] = None,
+    speed: Annotated[float | None, typer.Option(help="0 (never exit early) to 1. [default: the bundle's]")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts run together.")] = 32,
+    threads: Threads = None,
+) -> None:
+    """Classify texts; prints one JSON object a line.
+
+    Example: fastbert predict bundle "so good" --speed 0.5
+    """
+    from fastbert.runtime import Classifier
+    from fastbert.runtime.exit_rule import ExitRule
+
+    if texts and file is not None:
+        raise UsageError("Name texts or --file, not both.")
+    if speed is not None:
+        ExitRule(speed)
+    inputs = iter(texts) if texts else _lines(file) if file is None or file.suffix in ("", ".txt") else _data_rows(file)
+    classifier = Classifier.load(bundle, threads=threads)
+    while batch := list(itertools.islice(inputs, batch_size)):
+        for text, prediction in zip(batch, classifier.predict(batch, speed=speed, batch_size=batch_size), strict=True):
+            record = {"text": text, **asdict(prediction), "layers_run": prediction.exit_layer + 1}
+            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+@app.command()
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    data: Annotated[Path, typer.Option(help="Rows to time on; with labels, accuracy is shown too.")],
+    speed: Speeds = "0,0.1,0.3,0.5,0.8",
+    baseline: Annotated[str, typer.Option(help="Comma-separated: onnxruntime, pytorch; or none.")] = "onnxruntime",
+    checkpoint: Annotated[Path | None, typer.Option(help="The bundle's checkpoint, for the baseline pytorch.")] = None,
+    threads: Threads = None,
+    max_rows: Annotated[int, typer.Option(min=1, help="Time at most this many rows, drawn at random.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the rows' order.")] = 42,
+    output: Annotated[Path | None, typer.Option(help="JSON file to write the report to.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Latency at batch 1 over real rows, against the whole model, in one run with equal threads.
+
+    Example: fastbert bench bundle --data test.tsv --checkpoint model --baseline onnxruntime,pytorch --output report.json
+    """
+    _quiet_transformers()
+    from fastbert.benchmarks.report import bench_table, write_json
+    from fastbert.benchmarks.single_stream import run_single_stream
+    from fastbert.evaluation import parse_speeds
+
+    report = run_single_stream(
+        bundle,
+        data,
+        speeds=parse_speeds(speed),
+        checkpoint=checkpoint,
+        baselines=[name for name in baseline.split(",") if name and name != "none"],
+        threads=threads,
+        max_rows=max_rows,
+        seed=seed,
+    )
+    if output is not None:
+        write_json(output, report.as_dict())
+    if as_json:
+        _print_json(report.as_dict())
+        return
+    _print_rich(bench_table(report))
+    for note in report.notes:
+        _note(note)
+
+
+def main() -> None:
+    """Run the command line; every error is one paragraph on stderr."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("FASTBERT_DEBUG"))
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+    logging.getLogger("fastbert").setLevel(logging.INFO)
+    try:
+        app(args=arguments, prog_name="fastbert")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our stdout went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(_describe(error))
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, FastBertError):
+        return str(error)
+    package = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    if package in _EXTRAS:
+        return str(MissingDependencyError(package, _EXTRAS[package]))
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}."
+    return f"Unexpected {type(error).__name__}: {error}. Run again with --debug for the traceback, and report it."
+
+
+def _lines(file: Path | None) -> Iterator[str]:
+    """Yield the lines of a text file, or of stdin; they end at "\\n" only."""
+    name = "stdin" if file is None else str(file)
+    try:
+        stream: Iterable[bytes] = sys.stdin.buffer if file is None else file.open("rb")
+    except FileNotFoundError as error:
+        raise DataError(f"The data file {file} does not exist.") from error
+    for number, raw in enumerate(stream, start=1):
+        try:
+            yield raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name}, line {number}: byte {error.start + 1} is not UTF-8. Convert it.") from error
+
+
+def _data_rows(file: Path) -> Iterator[Any]:
+    from fastbert.data import read_rows
+
+    return (row.text if row.text_pair is None else (row.text, row.text_pair) for row in read_rows(file))
+
+
+def _quiet_transformers() -> None:
+    """Leave stderr to our own notes: transformers shows a bar for every file that it loads."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    logging.getLogger("torch").setLevel(logging.ERROR)
+
+
+def _print_verification(found: Any) -> None:
+    _print(f"{'FAILED' if found.problems else 'verified'}: {found.variant} on {found.rows} rows")
+    _print(
+        "  largest logit difference by exit  " + "  ".join(f"{value:.1e}" for value in found.largest_logit_difference)
+    )
+    _print("  label flips by exit               " + "  ".join(map(str, found.label_flips)))
+    _print(
+        "  exit flips by speed               "
+        + "  ".join(f"{speed}: {count}" for speed, count in found.exit_flips.items())
+    )
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def _print_rich(*tables: Any) -> None:
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 140)
+    for table in tables:
+        console.print(table)
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _fail(text: str) -> None:
+    sys.stderr.write(f"Error: {text}\n")
+
+
+if __name__ == "__main__":
+    main()

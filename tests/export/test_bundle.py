@@ -1,0 +1,145 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import onnx
+import pytest
+from conftest import make_checkpoint, make_rows
+
+from fastbert.configuration import ExitHeadConfig
+from fastbert.export.bundle import export_bundle, export_checkpoint
+from fastbert.export.golden import read_golden
+from fastbert.families import FAMILIES
+from fastbert.runtime import Classifier
+from fastbert.runtime.errors import OutputExistsError, UsageError, VerificationError
+
+HEADS = {
+    "paper": ExitHeadConfig(size=16),
+    "authors": ExitHeadConfig.authors(size=16),
+    "seed": ExitHeadConfig.seed(size=16, heads=4),
+    "mlp": ExitHeadConfig(kind="mlp", size=16),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_answers_as_pytorch_does(family, tmp_path):
+    checkpoint = make_checkpoint(family, seed=1)
+    report = export_checkpoint(checkpoint, tmp_path / "bundle", rows=make_rows(60, seed=2))
+    assert report.verification.problems == []
+    assert max(report.verification.largest_logit_difference) <= 1e-4
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
+def test_every_head_folds_to_the_same_function(head, tmp_path):
+    report = export_checkpoint(make_checkpoint(head=head), tmp_path / "bundle", rows=make_rows(60, seed=2))
+    assert max(report.verification.largest_logit_difference) <= 2e-5
+
+
+def test_pairs_are_tokenized_and_answered_alike(checkpoint, tmp_path):
+    report = export_checkpoint(checkpoint, tmp_path / "bundle", rows=make_rows(20, pairs=True))
+    assert report.verification.problems == []
+    golden = read_golden(tmp_path / "bundle" / "golden.npz")
+    assert golden.token_type_ids.max() == 1
+
+
+def test_a_stage_holds_no_shape_arithmetic(bundle):
+    for path in sorted(bundle.glob("fp32/stage_*.onnx")):
+        model = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+        assert {node.op_type for node in model.graph.node}.isdisjoint({"Shape", "Cast", "Identity", "Unsqueeze"})
+
+
+def test_grouped_stages_give_the_same_answers_at_the_exits_that_remain(checkpoint, bundle, tmp_path):
+    export_checkpoint(checkpoint, tmp_path / "grouped", rows=checkpoint.sample_rows, layers_per_stage=2)
+    grouped, single = Classifier.load(tmp_path / "grouped"), Classifier.load(bundle)
+    assert grouped.manifest.exits == (1, 2)
+    ids = np.random.default_rng(0).integers(4, 24, (5, 9))
+    assert np.allclose(grouped.run_all_exits(ids)[0], single.run_all_exits(ids)[0][:, 1:], atol=1e-5)
+    assert set(grouped.run(ids, speed=1.0).exit_layer) == {1}
+
+
+@pytest.mark.parametrize("layers_per_stage", [0, 4])
+def test_layers_per_stage_outside_the_model_is_refused(checkpoint, tmp_path, layers_per_stage):
+    with pytest.raises(UsageError, match=r"outside 1\.\.3"):
+        export_checkpoint(
+            checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, layers_per_stage=layers_per_stage
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_verification_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    from fastbert.export import encoder
+
+    monkeypatch.setattr(encoder, "MASKED", -1.0)  # padding that is not quite masked
+    with pytest.raises(VerificationError, match="logits at exit"):
+        export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_bundle_is_kept_without_overwrite_and_when_the_new_one_fails(checkpoint, tmp_path, monkeypatch):
+    output = tmp_path / "b"
+    export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
+    before = (output / "manifest.json").read_bytes()
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
+    with pytest.raises(VerificationError):
+        export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows, tolerance=1e-12, overwrite=True)
+    assert (output / "manifest.json").read_bytes() == before
+    other = make_checkpoint(seed=5)
+    export_checkpoint(other, output, rows=checkpoint.sample_rows, overwrite=True)
+    assert (output / "manifest.json").read_bytes() != before
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_undistilled_exits_are_named(checkpoint, tmp_path, caplog):
+    checkpoint = make_checkpoint()
+    checkpoint.model.config.distilled = False
+    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows)
+    assert "layers 0, 1 were never distilled" in caplog.text
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["distilled"] is False
+
+
+def test_a_checkpoint_without_rows_asks_for_some(checkpoint, tmp_path):
+    from fastbert.checkpoint import Checkpoint, save_checkpoint
+
+    save_checkpoint(tmp_path / "model", Checkpoint(checkpoint.model, checkpoint.tokenizer))
+    with pytest.raises(UsageError, match="--verify-data"):
+        export_bundle(tmp_path / "model", tmp_path / "b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.2, 0.4])
+def test_killed_export_leaves_the_old_bundle_or_the_new_one(checkpoint, tmp_path, delay_s):
+    """A child exports again and again over one bundle until it is killed."""
+    output = tmp_path / "b"
+    export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, sys.argv[2])
+        from conftest import make_checkpoint
+        from fastbert.export.bundle import export_checkpoint
+        checkpoint = make_checkpoint()
+        print("ready", flush=True)
+        while True:
+            export_checkpoint(checkpoint, Path(sys.argv[1]), rows=checkpoint.sample_rows[:4], overwrite=True)
+        """
+    )
+    tests = os.path.dirname(os.path.dirname(__file__))
+    child = subprocess.Popen([sys.executable, "-c", script, output, tests], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    try:
+        child.wait(timeout=0.3 + delay_s)
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert child.returncode == -signal.SIGKILL
+    assert Classifier.load(output).predict(["good"], speed=0.0)
+    export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]  # the killed writer's leftovers are gone

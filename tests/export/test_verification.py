@@ -1,0 +1,106 @@
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from fastbert.export.golden import read_golden
+from fastbert.export.verification import verify_bundle
+from fastbert.export.verify import verify
+from fastbert.runtime.errors import BundleError, UsageError
+
+
+@pytest.fixture
+def golden(bundle):
+    return read_golden(bundle / "golden.npz")
+
+
+def test_the_golden_rows_pass(bundle, golden):
+    found = verify_bundle(bundle, golden)
+    assert found.problems == []
+    assert found.rows == 40
+    assert verify(bundle).as_dict()["passed"]
+
+
+def test_against_a_checkpoint_on_its_own_rows(bundle, checkpoint_dir):
+    assert verify(bundle, against=str(checkpoint_dir)).problems == []
+
+
+def test_other_logits_are_found_at_their_exit(bundle, golden):
+    logits = golden.logits.copy()
+    logits[3, 1] += 0.01
+    found = verify_bundle(bundle, dataclasses.replace(golden, logits=logits))
+    assert found.largest_logit_difference[1] == pytest.approx(0.01, abs=1e-4)
+    assert "exit 1" in found.problems[0]
+
+
+def test_a_nan_is_no_agreement(bundle, golden):
+    logits = golden.logits.copy()
+    logits[0, 0, 0] = np.nan
+    assert verify_bundle(bundle, dataclasses.replace(golden, logits=logits)).problems
+
+
+def test_a_flipped_label_is_found(bundle, golden):
+    logits = golden.logits.copy()
+    logits[5, 2] = -logits[5, 2]
+    assert "labels flip" in " ".join(verify_bundle(bundle, dataclasses.replace(golden, logits=logits)).problems)
+
+
+def test_another_exit_is_found_and_a_borderline_one_is_allowed(bundle, golden):
+    uncertainty = golden.uncertainty.copy()
+    row = int(np.argmax(uncertainty[:, 0] > 0.32))
+    uncertainty[row, 0] = 0.0
+    found = verify_bundle(bundle, dataclasses.replace(golden, uncertainty=uncertainty))
+    assert found.exit_flips["0.1"] == 1
+    assert any("other exits" in problem for problem in found.problems)
+    uncertainty[row, 0] = np.float32(0.3) - 1e-6
+    found = verify_bundle(bundle, dataclasses.replace(golden, uncertainty=uncertainty))
+    assert (found.exit_flips["0.3"], found.borderline_exit_flips["0.3"]) == (0, 1)
+
+
+def test_another_tokenization_is_found(bundle, golden):
+    texts = golden.texts.copy()
+    texts[7] = texts[7] + " good"
+    assert verify_bundle(bundle, dataclasses.replace(golden, texts=texts)).token_mismatches >= 1
+
+
+def test_data_without_a_checkpoint_is_refused(bundle, tmp_path):
+    with pytest.raises(UsageError, match="--against"):
+        verify(bundle, data=tmp_path / "x.tsv")
+
+
+def test_an_altered_golden_file_is_named(bundle, tmp_path):
+    import shutil
+
+    shutil.copytree(bundle, tmp_path / "b")
+    path = tmp_path / "b" / "golden.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(BundleError, match=r"golden\.npz was altered"):
+        verify(tmp_path / "b")
+
+
+def test_every_weight_of_a_stage_matters_to_the_check(bundle, golden, tmp_path):
+    """Change any one weight tensor of a stage a little: the check must see it (no dead weight, no blind check)."""
+    import json
+    import shutil
+
+    from fastbert.runtime.manifest import file_record
+
+    name = "fp32/stage_01.onnx"
+    for index in range(len(onnx.load(bundle / name).graph.initializer)):
+        model = onnx.load(bundle / name)
+        tensor = model.graph.initializer[index]
+        array = numpy_helper.to_array(tensor)
+        if array.dtype != np.float32 or tensor.name.startswith("constant/"):
+            continue
+        rough = np.random.default_rng(0).normal(size=array.shape).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(array + 0.05 * rough, tensor.name))
+        target = tmp_path / f"b{index}"
+        shutil.copytree(bundle, target)
+        onnx.save(model, target / name)
+        manifest = json.loads((target / "manifest.json").read_text())
+        manifest["files"][name] = file_record(target / name)
+        (target / "manifest.json").write_text(json.dumps(manifest))
+        assert verify_bundle(target, golden).problems, tensor.name

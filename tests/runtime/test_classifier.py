@@ -1,0 +1,223 @@
+import json
+import os
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from conftest import make_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastbert.runtime import BundleError, Classifier, UsageError
+
+speeds = st.floats(0.0, 1.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 12), speed=speeds)
+def test_a_batch_equals_its_rows_one_by_one(classifier, seed, count, speed):
+    encoded = classifier.encode([row.text for row in make_rows(count, seed=seed)])
+    arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+    together = classifier.run(*arrays, speed=speed)
+    for row, length in enumerate(encoded.attention_mask.sum(axis=1)):
+        alone = classifier.run(*(array[row : row + 1, :length] for array in arrays), speed=speed)
+        assert alone.exit_layer[0] == together.exit_layer[row]
+        assert alone.logits[0].argmax() == together.logits[row].argmax()
+        assert np.abs(alone.logits[0] - together.logits[row]).max() <= 1e-5
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), padding=st.integers(1, 20), pad_id=st.integers(0, 23), speed=speeds)
+def test_padding_changes_nothing(classifier, seed, padding, pad_id, speed):
+    encoded = classifier.encode([row.text for row in make_rows(4, seed=seed)])
+    plain = classifier.run(encoded.input_ids, encoded.attention_mask, speed=speed)
+    padded = classifier.run(
+        np.pad(encoded.input_ids, ((0, 0), (0, padding)), constant_values=pad_id),
+        np.pad(encoded.attention_mask, ((0, 0), (0, padding))),
+        speed=speed,
+    )
+    assert plain.exit_layer.tolist() == padded.exit_layer.tolist()
+    assert np.abs(plain.logits - padded.logits).max() <= 1e-5
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.2, 0.4, 0.6, 0.9, 1.0])
+def test_leaves_where_pytorch_leaves(classifier, checkpoint, speed):
+    import torch
+
+    encoded = classifier.encode([row.text for row in make_rows(64, seed=9)])
+    inputs = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+    found = classifier.run(*inputs, speed=speed)
+    expected = checkpoint.model.early_exit(*(torch.from_numpy(array) for array in inputs), speed=speed)
+    assert found.exit_layer.tolist() == expected.exit_layer.tolist()
+    assert np.abs(found.logits - expected.logits.numpy()).max() <= 1e-5
+    assert np.abs(found.uncertainty - expected.uncertainty.numpy()).max() <= 1e-5
+
+
+def test_speed_0_never_leaves_early_and_the_last_layer_always_answers(classifier):
+    output = classifier.run(classifier.encode(["good", "bad film"]).input_ids, speed=0.0)
+    assert output.exit_layer.tolist() == [2, 2]
+    assert np.abs(output.logits).min() > 0
+
+
+def test_a_speed_that_sends_rows_through_all_exits_is_among_those_tested(classifier):
+    encoded = classifier.encode([row.text for row in make_rows(64, seed=9)])
+    assert set(classifier.run(encoded.input_ids, encoded.attention_mask, speed=0.4).exit_layer) == {0, 1, 2}
+
+
+def test_predict_gives_text_order_whatever_the_batch_size(classifier):
+    texts = [row.text for row in make_rows(23, seed=4)]
+    one = classifier.predict(texts, speed=0.2, batch_size=1)
+    many = classifier.predict(texts, speed=0.2, batch_size=7)
+    assert [(p.label, p.exit_layer) for p in one] == [(p.label, p.exit_layer) for p in many]
+    for prediction in many:
+        assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
+        assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
+
+
+def test_empty_text_is_answered_and_a_long_one_is_flagged(classifier):
+    empty, long, fits = classifier.predict(["", "good " * 200, "good " * 46])
+    assert (empty.truncated, long.truncated, fits.truncated) == (False, True, False)
+    assert empty.label in classifier.labels
+
+
+def test_pairs(classifier):
+    assert classifier.predict([("good film", "bad plot"), "good film"], speed=0.0)[0].label in classifier.labels
+
+
+def test_nothing_in_nothing_out(classifier):
+    assert classifier.predict([]) == []
+    output = classifier.run(np.zeros((0, 5), dtype=np.int64))
+    assert (output.logits.shape, output.exit_layer.shape) == ((0, 3), (0,))
+    assert classifier.run_all_exits([])[0].shape == (0, 3, 3)
+
+
+def test_16_threads_get_the_same_results_as_alone(bundle):
+    classifier = Classifier.load(bundle, threads=2)
+    batches = [[row.text for row in make_rows(9, seed=seed)] for seed in range(16)]
+    alone = [classifier.predict(batch, speed=0.4) for batch in batches]
+    found: dict[int, list] = {}
+
+    def work(number):
+        found[number] = [classifier.predict(batches[number], speed=0.4) for _ in range(10)]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, repeated in found.items():
+        for predictions in repeated:
+            for mine, expected in zip(predictions, alone[number], strict=True):
+                assert (mine.label, mine.exit_layer) == (expected.label, expected.exit_layer)
+                assert mine.uncertainty == pytest.approx(expected.uncertainty, abs=1e-6)
+    assert len(found) == 16
+
+
+def test_a_moved_read_only_bundle_works(bundle, tmp_path, classifier):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(bundle, moved)
+    for path in [moved, *moved.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        before = sorted(path.name for path in moved.rglob("*"))
+        assert Classifier.load(moved).predict(["good"])[0].label == classifier.predict(["good"])[0].label
+        assert sorted(path.name for path in moved.rglob("*")) == before
+    finally:
+        for path in [moved, *moved.rglob("*")]:
+            path.chmod(0o755)
+
+
+@pytest.mark.parametrize("speed", [-0.1, 1.1, float("nan"), float("inf"), "fast", True])
+def test_a_speed_outside_0_and_1_is_refused(classifier, speed):
+    with pytest.raises(UsageError, match="from 0"):
+        classifier.predict(["good"], speed=speed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[1, 24]],), "24; the model knows 0 to 23"),
+        (([[1, -1]],), "-1; the model knows"),
+        (([[1] * 67],), "66 positions"),
+        (([1, 2],), r"\[batch, sequence\]"),
+        (([[1.5, 2.0]],), "expected integers"),
+        (([[1, 2]], [[1]]), "attention_mask has the shape"),
+        (([[1, 2]], [[0, 1]]), "hides the first token"),
+        (([[1, 2]], [[1, 2]]), "attention_mask holds 2"),
+        (([[1, 2]], None, [[0, 2]]), "token_type_ids holds 2"),
+    ],
+)
+def test_bad_ids_are_refused_with_what_was_found(classifier, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        classifier.run(*arguments)
+
+
+def test_bad_texts_are_refused(classifier):
+    with pytest.raises(UsageError, match="list of texts"):
+        classifier.predict("good")
+    with pytest.raises(UsageError, match=r"texts\[1\] is None"):
+        classifier.predict(["good", None])
+    with pytest.raises(UsageError, match="batch_size"):
+        classifier.predict(["good"], batch_size=0)
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    return shutil.copytree(bundle, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["fp32/stage_01.onnx", "fp32/embeddings.onnx", "tokenizer.json"])
+def test_a_missing_truncated_or_altered_file_is_named(copy, name):
+    path = copy / name
+    whole = path.read_bytes()
+    path.unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing"):
+        Classifier.load(copy)
+    path.write_bytes(whole[:-10])
+    with pytest.raises(BundleError, match=f"{name} has {len(whole) - 10} bytes"):
+        Classifier.load(copy)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(BundleError, match=f"{name} was altered"):
+        Classifier.load(copy)
+
+
+def test_another_major_is_refused_and_an_unknown_field_is_not(copy):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "new_field": 1, "schema": "fastbert-bundle/1.3"}))
+    Classifier.load(copy)
+    path.write_text(json.dumps({**manifest, "schema": "fastbert-bundle/2"}))
+    with pytest.raises(BundleError, match="fastbert-bundle/2"):
+        Classifier.load(copy)
+
+
+def test_a_damaged_or_missing_manifest_is_named(copy, tmp_path):
+    (copy / "manifest.json").write_text('{"schema": "fastbert-bundle/1"}')
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged.*labels"):
+        Classifier.load(copy)
+    (copy / "manifest.json").write_text("{")
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
+        Classifier.load(copy)
+    with pytest.raises(BundleError, match="is no bundle"):
+        Classifier.load(tmp_path)
+
+
+def test_devices_and_variants_that_are_not_there_are_named(bundle):
+    with pytest.raises(UsageError, match="no variant for device 'tpu'.*fp32 for cpu"):
+        Classifier.load(bundle, device="tpu")
+    with pytest.raises(UsageError, match="no variant 'int4'"):
+        Classifier.load(bundle, variant="int4")
+
+
+def test_threads_outside_the_possible_are_refused(bundle):
+    with pytest.raises(UsageError, match="at least 1"):
+        Classifier.load(bundle, threads=0)
+    with pytest.raises(UsageError, match="separate, shared, host"):
+        Classifier.load(bundle, thread_pool="mine")
+
+
+def test_loading_leaves_the_working_directory_alone(bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Classifier.load(bundle).predict(["good"])
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,127 @@
+"""Thread pools belong to a process, so each case runs in a fresh one."""
+
+import subprocess
+import sys
+import textwrap
+
+
+def run(script, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_idle_threads_do_not_burn_the_processor(bundle):
+    script = """
+        import sys, time
+        from fastbert.runtime import Classifier
+        classifier = Classifier.load(sys.argv[1], threads=2)
+        classifier.predict(["good"] * 8)
+        spent = 0.0
+        for _ in range(5):
+            classifier.predict(["good"] * 8)
+            before = time.process_time()
+            time.sleep(0.1)
+            spent += time.process_time() - before
+        print(spent / 5)
+    """
+    assert float(run(script, bundle)) < 0.01  # ONNX Runtime's own default spins for 0.045 s
+
+
+def test_other_sessions_of_the_process_are_left_alone(bundle):
+    script = """
+        import sys
+        import onnxruntime
+        from fastbert.runtime import Classifier
+        mine = onnxruntime.InferenceSession(sys.argv[1] + "/fp32/stage_00.onnx")
+        classifiers = [Classifier.load(sys.argv[1], threads=threads) for threads in (1, 2)]
+        onnxruntime.InferenceSession(sys.argv[1] + "/fp32/stage_00.onnx")
+        print(len({classifier.predict(["good"])[0].label for classifier in classifiers}))
+    """
+    assert run(script, bundle) == "1"
+
+
+def test_one_shared_pool_has_one_set_of_threads(bundle):
+    script = """
+        import os, sys
+        from fastbert.runtime import Classifier
+        before = len(os.listdir("/proc/self/task"))
+        classifier = Classifier.load(sys.argv[1], threads=4, thread_pool="shared")
+        classifier.run([[1, 2]])
+        print(len(os.listdir("/proc/self/task")) - before)
+    """
+    assert int(run(script, bundle)) <= 4  # one pool; four engines with pools of their own would add 12
+
+
+def test_a_pool_that_the_host_made_is_used(bundle):
+    script = """
+        import sys
+        import onnxruntime
+        from fastbert.runtime import Classifier, EngineError
+        onnxruntime.set_global_thread_pool_sizes(2, 1)
+        print(Classifier.load(sys.argv[1], thread_pool="host").predict(["good"])[0].label)
+        try:
+            Classifier.load(sys.argv[1])
+        except EngineError as error:
+            print("'host'" in str(error))
+    """
+    label, refused = run(script, bundle).split("\n")[-2:]
+    assert label in ("negative", "neutral", "positive")
+    assert refused == "True"
+
+
+def test_a_host_pool_that_is_not_there_is_an_error_that_says_so(bundle):
+    script = """
+        import sys
+        import onnxruntime
+        from fastbert.runtime import Classifier, EngineError
+        mine = onnxruntime.InferenceSession(sys.argv[1] + "/fp32/stage_00.onnx")
+        try:
+            Classifier.load(sys.argv[1], thread_pool="host")
+        except EngineError as error:
+            print("'separate'" in str(error))
+    """
+    assert run(script, bundle) == "True"
+
+
+def test_the_shared_pool_is_sized_once(bundle):
+    script = """
+        import sys
+        from fastbert.runtime import Classifier, EngineError
+        Classifier.load(sys.argv[1], threads=2, thread_pool="shared")
+        Classifier.load(sys.argv[1], threads=2, thread_pool="shared")
+        try:
+            Classifier.load(sys.argv[1], threads=3, thread_pool="shared")
+        except EngineError as error:
+            print("already has 2" in str(error))
+    """
+    assert run(script, bundle) == "True"
+
+
+def test_a_missing_onnxruntime_names_the_command(bundle):
+    script = """
+        import sys
+        sys.modules["onnxruntime"] = None
+        from fastbert.runtime import Classifier, MissingDependencyError
+        try:
+            Classifier.load(sys.argv[1])
+        except MissingDependencyError as error:
+            print("pip install 'fastbert-deploy[cpu]'" in str(error))
+    """
+    assert run(script, bundle) == "True"
+
+
+def test_a_provider_that_is_not_there_is_named(bundle):
+    script = """
+        import sys
+        import onnxruntime
+        from fastbert.runtime import Classifier, EngineError
+        onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider"]
+        try:
+            Classifier.load(sys.argv[1])
+        except EngineError as error:
+            print("CPUExecutionProvider was asked for" in str(error))
+    """
+    assert run(script, bundle) == "True"
