@@ -15,8 +15,6 @@ from typing import Annotated, Any
 
 import typer
 
-from fastbert.runtime.errors import DataError, FastBertError, MissingDependencyError, UsageError
-
 __all__ = ["app", "main"]
 
 app = typer.Typer(
@@ -236,7 +234,7 @@ def predict(
 
     Example: fastbert predict bundle "so good" --speed 0.5
     """
-    from fastbert.runtime import Classifier
+    from fastbert.runtime import Classifier, UsageError
     from fastbert.runtime.exit_rule import ExitRule
 
     if texts and file is not None:
@@ -311,10 +309,14 @@ def main() -> None:
         if debug:
             raise
         _fail(_describe(error))
+        from fastbert.runtime import UsageError
+
         sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 def _describe(error: Exception) -> str:
+    from fastbert.runtime import FastBertError, MissingDependencyError
+
     if isinstance(error, FastBertError):
         return str(error)
     package = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
@@ -327,6 +329,8 @@ def _describe(error: Exception) -> str:
 
 def _lines(file: Path | None) -> Iterator[str]:
     """Yield the lines of a text file, or of stdin; they end at "\\n" only."""
+    from fastbert.runtime.errors import DataError
+
     name = "stdin" if file is None else str(file)
     try:
         stream: Iterable[bytes] = sys.stdin.buffer if file is None else file.open("rb")

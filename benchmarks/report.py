@@ -24,7 +24,7 @@ def bench_table(report: BenchReport) -> Table:
     )
     baselines = [system.name for system in report.systems if system.speed is None]
     columns = ["speed", "accuracy", "mean layers", "p50 ms", "p90 ms", "p95 ms", "p99 ms"]
-    for column in [*columns, *(f"x faster than {name}" for name in baselines)]:
+    for column in [*columns, *(f"x faster than\n{name}" for name in baselines)]:
         table.add_column(column, justify="right")
     for system in report.systems:
         latency = system.latency

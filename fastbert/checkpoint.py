@@ -131,6 +131,12 @@ def start_from(
         backbone = _load_weights(AutoModel, source, config, **arguments)
         model.backbone.load_state_dict(backbone.state_dict())
         return model
+    architecture = (config.architectures or ["model without a classifier"])[0]
+    if not architecture.endswith("ForSequenceClassification"):
+        raise CheckpointError(
+            f"Only distilling needs a trained classifier, but {source} holds a {architecture}. "
+            "Fine-tune first (--stage both or finetune), or name a ...ForSequenceClassification model."
+        )
     _check_labels(source, config, labels)
     return _with_classifier(source, config, family, exit_head, max_length)
 
@@ -152,12 +158,6 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
 def _with_classifier(
     source: str | Path, config: Any, family: Family, exit_head: ExitHeadConfig, max_length: int
 ) -> FastBertForSequenceClassification:
-    architecture = (config.architectures or ["nothing"])[0]
-    if not architecture.endswith("ForSequenceClassification"):
-        raise CheckpointError(
-            f"Only distilling needs a trained classifier, but {source} holds a {architecture}. "
-            "Fine-tune first (--stage both or finetune), or name a ...ForSequenceClassification model."
-        )
     classifier = _load_weights(AutoModelForSequenceClassification, source, config)
     teacher_head = ExitHeadConfig(kind="mlp", size=config.hidden_size, dense_activation=family.classifier_activation)
     model = FastBertForSequenceClassification(

@@ -99,7 +99,7 @@ class FastBertConfig(PretrainedConfig):
         if isinstance(backbone_config, dict):
             values = dict(backbone_config)
             backbone_config = AutoConfig.for_model(values.pop("model_type", ""), **values)
-        self.backbone_config = backbone_config if backbone_config is not None else AutoConfig.for_model("bert")
+        self.backbone_config: Any = backbone_config if backbone_config is not None else AutoConfig.for_model("bert")
         self.exit_head = _as_dict(exit_head)
         self.teacher_head = _as_dict(teacher_head) if teacher_head is not None else self.exit_head
         self.max_sequence_length = max_sequence_length

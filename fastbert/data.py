@@ -9,7 +9,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets import Dataset
 
@@ -18,6 +18,7 @@ from fastbert.runtime.errors import DataError
 
 __all__ = ["label_names", "read_rows", "read_texts", "sample", "tokenized"]
 
+T = TypeVar("T")
 COLUMNS = ("label", "text", "text_a", "text_b")
 
 
@@ -75,7 +76,7 @@ def label_names(rows: Iterable[Row], path: str | Path) -> list[str]:
     return sorted(names, key=lambda name: (0, int(name), name) if name.lstrip("-").isdigit() else (1, 0, name))
 
 
-def sample(rows: Sequence[Row], count: int | None, *, seed: int) -> list[Row]:
+def sample(rows: Sequence[T], count: int | None, *, seed: int) -> list[T]:
     """Draw ``count`` rows at random without replacement; None, or more than there are: all, in order."""
     if count is None or count >= len(rows):
         return list(rows)

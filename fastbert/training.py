@@ -44,7 +44,7 @@ from fastbert.atomic import require_absent
 from fastbert.checkpoint import Checkpoint, load_checkpoint, load_tokenizer, save_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
 from fastbert.data import label_names, read_rows, read_texts, sample, tokenized
-from fastbert.losses import distillation_loss, exit_divergence
+from fastbert.losses import KL_DIRECTIONS, distillation_loss, exit_divergence
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
 from fastbert.runtime.errors import OutputExistsError, UsageError
@@ -104,6 +104,8 @@ class TrainOptions:
             raise UsageError(f"--stage {self.stage} is unknown; use {', '.join(STAGES)}.")
         if self.precision not in ("fp32", "fp16", "bf16"):
             raise UsageError(f"--precision {self.precision} is unknown; use fp32, fp16 or bf16.")
+        if self.kl not in KL_DIRECTIONS:
+            raise UsageError(f"--kl {self.kl} is unknown; use {' or '.join(KL_DIRECTIONS)}.")
         if not 0.0 <= self.label_share <= 1.0:
             raise UsageError(f"--label-share {self.label_share} is outside [0, 1].")
         if self.train is None and (self.stage != "distill" or not self.unlabeled):

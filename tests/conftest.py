@@ -26,7 +26,11 @@ torch.set_num_threads(1)
 
 def make_tokenizer(family: str = "bert") -> PreTrainedTokenizerFast:
     """Words to ids, with the special tokens and their numbers of the family."""
-    special = ["<s>", "<pad>", "</s>", "<unk>"] if "after" in FAMILIES[family].positions else ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    special = (
+        ["<s>", "<pad>", "</s>", "<unk>"]
+        if "after" in FAMILIES[family].positions
+        else ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    )
     start, end, pad, unknown = (special[i] for i in ((0, 2, 1, 3) if special[0] == "<s>" else (1, 2, 0, 3)))
     vocabulary = {word: index for index, word in enumerate([*special, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))

@@ -12,9 +12,7 @@ FLOPS = {"layer": [0, 100, 0], "exits": [[10, 0, 0]] * 2}
 def test_a_table_by_hand():
     logits = np.array([[[2, 0], [0, 2]], [[0, 2], [0, 2]], [[2, 0], [2, 0]]], np.float32)
     uncertainty = np.array([[0.1, 0.1], [0.9, 0.9], [0.3, 0.1]], np.float32)
-    table = ExitTable(
-        logits, uncertainty, np.array([1, 1, 1]), np.array([1, 1, 0]), ("a", "b"), (0, 1), 2, FLOPS
-    )
+    table = ExitTable(logits, uncertainty, np.array([1, 1, 1]), np.array([1, 1, 0]), ("a", "b"), (0, 1), 2, FLOPS)
     result = evaluate_speed(table, 0.2)
     assert result.accuracy == pytest.approx(2 / 3)
     assert result.exit_histogram == {0: 1, 1: 2}

@@ -8,7 +8,9 @@ from fastbert.exits import make_exit
 from fastbert.runtime.errors import CheckpointError
 
 
-@pytest.mark.parametrize("head", [ExitHeadConfig(size=12, heads=3), ExitHeadConfig.authors(size=12), ExitHeadConfig.seed(size=16)])
+@pytest.mark.parametrize(
+    "head", [ExitHeadConfig(size=12, heads=3), ExitHeadConfig.authors(size=12), ExitHeadConfig.seed(size=16)]
+)
 def test_only_the_first_query_gives_the_same_as_full_self_attention(head):
     torch.manual_seed(0)
     module = make_exit(20, 4, head).eval()
@@ -16,7 +18,9 @@ def test_only_the_first_query_gives_the_same_as_full_self_attention(head):
     mask = torch.zeros(3, 1, 1, 7)
     mask[1, ..., 4:] = -10000.0
     x = module.narrow_activation(module.narrow(hidden))
-    q, k, v = (layer(x).unflatten(-1, (head.heads, -1)).transpose(1, 2) for layer in (module.query, module.key, module.value))
+    q, k, v = (
+        layer(x).unflatten(-1, (head.heads, -1)).transpose(1, 2) for layer in (module.query, module.key, module.value)
+    )
     attention = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + mask, -1)
     context = module.attention_output((attention @ v).transpose(1, 2).flatten(2))
     expected = module.classifier(module.dense_activation(module.dense(context)))[:, 0]

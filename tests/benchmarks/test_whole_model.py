@@ -1,0 +1,20 @@
+import numpy as np
+import onnx
+import onnxruntime
+
+from fastbert.benchmarks.whole_model import join_stages
+
+
+def test_the_whole_model_has_one_head_and_gives_the_last_exits_logits(bundle, classifier):
+    model = join_stages(bundle, classifier.manifest.variant_for("cpu"))
+    onnx.checker.check_model(model, full_check=True)
+    names = [node.name for node in model.graph.node]
+    assert not any("exit_00" in name or "exit_01" in name for name in names)
+    assert sum("LogSoftmax" in name for name in names) == 0  # nor any uncertainty
+    assert sum("layer_" in name for name in names) > 0
+    encoded = classifier.encode(["good film", "bad " * 9])
+    arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = dict(zip([value.name for value in session.get_inputs()], arrays, strict=True))
+    expected = classifier.run(*arrays, speed=0.0).logits
+    assert np.allclose(session.run(None, inputs)[0], expected, atol=1e-5)

@@ -1,0 +1,68 @@
+"""The loop alone, on an engine that computes nothing: what runs, on which rows, and what comes back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from fastbert.runtime.chain import run_all_exits, run_chain
+from fastbert.runtime.exit_rule import ExitRule
+
+
+@dataclass
+class Table:
+    """Uncertainties are given; a sample's logits at a stage are (sample, stage)."""
+
+    uncertainty: np.ndarray  # [samples, stages]
+
+    def __post_init__(self):
+        self.ran = []
+
+    @property
+    def stages(self):
+        return self.uncertainty.shape[1]
+
+    def start(self, input_ids, attention_mask, token_type_ids):
+        return np.arange(len(input_ids)), -1
+
+    def run_stage(self, stage, state):
+        rows, before = state
+        assert stage == before + 1
+        self.ran.append(len(rows))
+        return (rows, stage), self.uncertainty[rows, stage]
+
+    def logits(self, state):
+        rows, stage = state
+        return np.stack([rows, np.full(len(rows), stage)], axis=1).astype(np.float32)
+
+    def keep(self, state, rows):
+        return state[0][rows], state[1]
+
+
+tables = hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 5)), elements=st.floats(0, 1, width=16))
+
+
+@given(tables, st.floats(0, 1))
+def test_every_sample_leaves_once_at_its_first_certain_exit_and_costs_nothing_more(uncertainty, speed):
+    engine = Table(uncertainty)
+    samples, stages = uncertainty.shape
+    exits = tuple(range(1, 2 * stages, 2))  # stages of two layers
+    ids = np.zeros((samples, 3), dtype=np.int64)
+    output = run_chain(engine, exits, ExitRule(speed), ids, ids, ids)
+    certain = uncertainty < np.float32(speed)
+    certain[:, -1] = True
+    stage = certain.argmax(axis=1)
+    assert output.exit_layer.tolist() == [exits[index] for index in stage]
+    assert output.logits.tolist() == [[row, index] for row, index in enumerate(stage)]
+    assert output.uncertainty.tolist() == uncertainty[np.arange(samples), stage].tolist()
+    assert sum(engine.ran) == (stage + 1).sum()
+
+
+def test_all_exits_are_run_in_order():
+    engine = Table(np.array([[0.1, 0.2], [0.3, 0.4]], dtype=np.float32))
+    ids = np.zeros((2, 1), dtype=np.int64)
+    logits, uncertainty = run_all_exits(engine, ids, ids, ids)
+    assert logits.tolist() == [[[0, 0], [0, 1]], [[1, 0], [1, 1]]]
+    assert uncertainty.tolist() == engine.uncertainty.tolist()

@@ -1,0 +1,152 @@
+import io
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import make_rows, write_tsv
+
+from fastbert import cli
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    script = (
+        "import sys; sys.argv = ['fastbert', '--help']\n"
+        "from fastbert.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'numpy', 'onnxruntime', 'datasets'} & set(sys.modules)))"
+    )
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - began)
+    assert "evaluate" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+    assert min(times) < 0.5
+
+
+def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
+    from test_training import save_backbone
+
+    save_backbone(tmp_path / "backbone")
+    train = write_tsv(tmp_path / "train.tsv", make_rows(64, seed=1))
+    dev = write_tsv(tmp_path / "dev.tsv", make_rows(32, seed=2))
+    model, bundle, report = tmp_path / "model", tmp_path / "bundle", tmp_path / "report.json"
+    quick = ["--epochs", 1, "--distill-epochs", 1, "--max-length", 40, "--exit-size", 16, "--learning-rate", 1e-3]
+
+    code, out, _ = run_cli("train", tmp_path / "backbone", "--train", train, "--dev", dev, "--output", model, *quick)
+    assert code == 0
+    assert "accuracy by exit" in out
+    code, out, err = run_cli("train", tmp_path / "backbone", "--train", train, "--output", model)
+    assert (code, out) == (1, "")
+    assert "--overwrite" in err
+
+    code, out, _ = run_cli("export", model, "--output", bundle, "--json")
+    assert code == 0
+    assert json.loads(out)["verification"]["passed"] is True
+
+    code, out, _ = run_cli("verify", bundle, "--against", model, "--data", dev)
+    assert (code, out.split(":")[0]) == (0, "verified")
+
+    for target in (model, bundle):
+        code, out, _ = run_cli("info", target, "--json")
+        assert json.loads(out)["labels"] == ["negative", "neutral", "positive"]
+        code, out, _ = run_cli("evaluate", target, "--data", dev, "--speed", "0,0.5", "--json")
+        assert [result["speed"] for result in json.loads(out)] == [0.0, 0.5]
+    code, out, _ = run_cli("evaluate", bundle, "--data", dev)
+    assert "x fewer FLOPs" in out
+
+    code, out, _ = run_cli("predict", bundle, "good film", "", "--speed", 0.3)
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["good film", ""]
+    code, from_file, _ = run_cli("predict", bundle, "--file", dev, "--batch-size", 5)
+    assert len(from_file.splitlines()) == 32
+    lines = "".join(f"{row.text}\n" for row in make_rows(32, seed=2))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    code, from_stdin, _ = run_cli("predict", bundle)
+    assert [json.loads(line)["label"] for line in from_stdin.splitlines()] == [
+        json.loads(line)["label"] for line in from_file.splitlines()
+    ]
+
+    code, out, err = run_cli(
+        "bench", bundle, "--data", dev, "--checkpoint", model, "--baseline", "onnxruntime,pytorch", "--threads", 1,
+        "--output", report,
+    )  # fmt: skip
+    assert code == 0
+    assert "mean layers" in out
+    assert "onnxruntime" in out
+    assert "too few for p90, p95, p99" in err
+    document = json.loads(report.read_text())
+    assert document["schema"] == "fastbert-bench/1"
+    assert document["threads"] == 1
+    assert [system["name"] for system in document["systems"]][-2:] == ["onnxruntime", "pytorch"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["predict", "{bundle}", "a", "--speed", "2"], 2, "from 0"),
+        (["predict", "{bundle}", "a", "--speed", "nan"], 2, "from 0"),
+        (["predict", "{bundle}", "a", "--speed", "fast"], 2, "--speed"),
+        (["predict", "{bundle}", "a", "--file", "x.txt"], 2, "not both"),
+        (["predict", "{bundle}", "--file", "nowhere.txt"], 1, "nowhere.txt does not exist"),
+        (["predict", "nowhere", "a"], 1, "nowhere is no bundle"),
+        (["evaluate", "{bundle}", "--data", "nowhere.tsv"], 1, "nowhere.tsv does not exist"),
+        (["evaluate", "{bundle}", "--data", "x.tsv", "--speed", "0,7"], 2, "from 0"),
+        (["bench", "{bundle}", "--data", "x.tsv", "--baseline", "tensorflow"], 2, "'tensorflow' is unknown"),
+        (["bench", "{bundle}", "--data", "x.tsv", "--baseline", "pytorch"], 2, "--checkpoint"),
+        (["export", "{bundle}", "--output", "out"], 1, "no config.json"),
+        (["export", "{checkpoint}", "--output", "out", "--layers-per-stage", "9"], 2, r"outside 1..3"),
+        (["export", "{checkpoint}", "--output", "out", "--default-speed", "3"], 2, "from 0"),
+        (["export", "{checkpoint}", "--output", "out", "--tolerance", "1e-12"], 1, "No bundle was written"),
+        (["train", "{bundle}", "--output", "out"], 2, "--train"),
+        (["verify", "{bundle}", "--data", "x.tsv"], 2, "--against"),
+        (["info", "nowhere"], 1, "nowhere is no bundle"),
+        (["dance"], 2, "No such command"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_paragraph_with_the_right_code(
+    run_cli, bundle, checkpoint_dir, tmp_path, monkeypatch, arguments, code, message
+):
+    monkeypatch.chdir(tmp_path)
+    filled = [argument.format(bundle=bundle, checkpoint=checkpoint_dir) for argument in arguments]
+    found, out, err = run_cli(*filled)
+    assert (found, out) == (code, "")
+    assert message in " ".join(err.replace("│", " ").split())
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_verification_exits_1_and_prints_the_figures(run_cli, bundle):
+    code, out, err = run_cli("verify", bundle, "--tolerance", 1e-12, "--json")
+    assert code == 1
+    assert json.loads(out)["passed"] is False
+    assert "logits at exit" in err
+
+
+def test_bad_utf_8_on_stdin_is_named_by_line(run_cli, bundle, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"good\nb\xffd\n")))
+    code, _, err = run_cli("predict", bundle)
+    assert code == 1
+    assert "stdin, line 2: byte 2" in err
+
+
+def test_an_unexpected_error_is_one_line_and_a_traceback_with_debug(run_cli, bundle, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("surprise")
+
+    monkeypatch.setattr("fastbert.runtime.manifest.read_manifest", broken)
+    code, _, err = run_cli("info", bundle)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "surprise" in err
+    monkeypatch.setattr(sys, "argv", ["fastbert", "info", str(bundle), "--debug"])
+    with pytest.raises(RuntimeError, match="surprise"):
+        cli.main()
+
+
+@pytest.mark.parametrize(("package", "extra"), [("torch", "train"), ("sklearn", "data"), ("onnxruntime", "cpu")])
+def test_a_missing_package_names_its_extra(package, extra):
+    error = ModuleNotFoundError(f"No module named '{package}'", name=package)
+    assert f"pip install 'fastbert-deploy[{extra}]'" in cli._describe(error)

@@ -1,0 +1,218 @@
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_backbone_config, make_rows, make_tokenizer, write_tsv
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from fastbert.checkpoint import load_checkpoint
+from fastbert.configuration import ExitHeadConfig
+from fastbert.export.bundle import export_bundle
+from fastbert.families import FAMILIES
+from fastbert.runtime.errors import CheckpointError, DataError, OutputExistsError, UsageError
+from fastbert.training import StageOptions, TrainOptions, train
+
+
+def save_backbone(path, family="bert", classifier=None):
+    torch.manual_seed(0)
+    config = make_backbone_config(family, layers=2)
+    if classifier:
+        config.num_labels = classifier
+    loader = AutoModelForSequenceClassification if classifier else AutoModel
+    model = loader.from_config(config)
+    model.save_pretrained(path)
+    make_tokenizer(family).save_pretrained(path)
+    return model.eval()
+
+
+@pytest.fixture
+def options(tmp_path):
+    save_backbone(tmp_path / "backbone")
+    return TrainOptions(
+        model=str(tmp_path / "backbone"),
+        output=tmp_path / "model",
+        train=write_tsv(tmp_path / "train.tsv", make_rows(96, seed=1)),
+        dev=write_tsv(tmp_path / "dev.tsv", make_rows(32, seed=2)),
+        max_length=40,
+        batch_size=16,
+        finetune=StageOptions(2, 1e-3),
+        distill=StageOptions(2, 1e-3),
+        exit_head=ExitHeadConfig(size=16),
+    )
+
+
+def test_both_stages_give_a_checkpoint_that_exports(options, tmp_path):
+    report = train(options)
+    assert [(stage.stage, stage.steps) for stage in report.stages] == [("finetune", 12), ("distill", 12)]
+    assert (report.train_rows, report.dev_rows, report.labels) == (96, 32, ("negative", "neutral", "positive"))
+    assert all(len(stage.exit_accuracy) == 2 for stage in report.stages)
+    checkpoint = load_checkpoint(options.output)
+    assert checkpoint.model.config.distilled
+    assert len(checkpoint.sample_rows) == 32
+    assert checkpoint.training["stages"][1]["steps"] == 12
+    assert not (tmp_path / "model.training").exists()
+    assert export_bundle(options.output, tmp_path / "bundle").verification.problems == []
+
+
+def test_stage_2_leaves_backbone_and_teacher_alone_and_brings_the_exits_closer(options, tmp_path):
+    first = train(replace(options, stage="finetune"))
+    before = load_checkpoint(options.output).model
+    assert not before.config.distilled
+    second = train(replace(options, stage="distill", model=str(options.output), output=tmp_path / "distilled"))
+    after = load_checkpoint(tmp_path / "distilled").model
+    for name, value in before.state_dict().items():
+        student = name.startswith("exits.0")
+        assert torch.equal(value, after.state_dict()[name]) != student, name
+    assert second.stages[0].exit_divergence[0] < first.stages[0].exit_divergence[0]
+    assert second.stages[0].exit_accuracy[-1] == first.stages[0].exit_accuracy[-1]
+
+
+def test_the_same_seed_gives_the_same_weights(options, tmp_path):
+    train(options)
+    train(replace(options, output=tmp_path / "again"))
+    one, two = (load_checkpoint(path).model.state_dict() for path in (options.output, tmp_path / "again"))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_classifier_is_kept_as_the_teacher_and_distilled_on_unlabelled_text_only(family, tmp_path):
+    classifier = save_backbone(tmp_path / "classifier", family, classifier=3)
+    unlabeled = write_tsv(tmp_path / "texts.tsv", make_rows(40, seed=1), labels=False)
+    report = train(
+        TrainOptions(
+            model=str(tmp_path / "classifier"),
+            output=tmp_path / "model",
+            unlabeled=(unlabeled,),
+            stage="distill",
+            max_length=40,
+            distill=StageOptions(1, 1e-3),
+            exit_head=ExitHeadConfig(size=16),
+        )
+    )
+    assert report.stages[0].exit_accuracy is None
+    assert report.labels == ("0", "1", "2")
+    model = load_checkpoint(tmp_path / "model").model
+    ids = torch.randint(4, 24, (6, 11), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(11) < torch.tensor([11, 9, 3, 5, 11, 2])[:, None]).long()
+    ids = torch.where(mask == 1, ids, model.config.backbone_config.pad_token_id)
+    with torch.no_grad():
+        expected = classifier(ids, attention_mask=mask).logits
+        assert torch.allclose(model(ids, mask).logits, expected, atol=1e-5)
+    assert export_bundle(tmp_path / "model", tmp_path / "bundle").verification.problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("until", ["finetune/checkpoint-6", "distill/checkpoint-6"])
+def test_killed_and_resumed_ends_with_the_same_steps(options, tmp_path, until):
+    script = textwrap.dedent(
+        """
+        import pickle, sys, time
+        from pathlib import Path
+        import transformers
+        from fastbert.training import train
+        class Slow(transformers.TrainerCallback):
+            def on_step_end(self, *_, **__):
+                time.sleep(0.05)
+        make = transformers.Trainer.__init__
+        def patched(self, **arguments):
+            make(self, **arguments)
+            self.add_callback(Slow)
+        transformers.Trainer.__init__ = patched
+        train(pickle.loads(Path(sys.argv[1]).read_bytes()))
+        """
+    )
+    import pickle
+    import time
+
+    (tmp_path / "options").write_bytes(pickle.dumps(options))
+    child = subprocess.Popen([sys.executable, "-c", script, tmp_path / "options"], stderr=subprocess.DEVNULL)
+    reached = tmp_path / "model.training" / until / "trainer_state.json"
+    deadline = time.monotonic() + 120
+    while not reached.exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert reached.exists()
+    assert not options.output.exists()
+    with pytest.raises(OutputExistsError, match="--resume"):
+        train(options)
+    with pytest.raises(UsageError, match="other options .*batch_size"):
+        train(replace(options, batch_size=8), resume=True)
+    report = train(options, resume=True)
+    assert [stage.steps for stage in report.stages] == [12, 12]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("model")) == ["model"]
+
+
+def test_without_dev_rows_are_held_out(options, caplog):
+    report = train(replace(options, dev=None, stage="finetune", finetune=StageOptions(1, 1e-3)))
+    assert (report.train_rows, report.dev_rows) == (87, 9)
+    assert "9 of 96 training rows are held out" in caplog.text
+
+
+def test_max_train_rows_and_unlabeled_files_are_counted(options, tmp_path):
+    texts = write_tsv(tmp_path / "more.tsv", make_rows(24, seed=5), labels=False)
+    short = StageOptions(1, 1e-3)
+    report = train(replace(options, max_train_rows=40, unlabeled=(texts,), finetune=short, distill=short))
+    assert (report.train_rows, report.unlabeled_rows) == (40, 24)
+    assert [stage.steps for stage in report.stages] == [3, 4]
+
+
+def test_an_existing_output_is_refused_before_any_work(options):
+    options.output.mkdir()
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        train(options)
+
+
+def test_bad_input_leaves_nothing(options, tmp_path):
+    before = sorted(path.name for path in tmp_path.iterdir())
+    other = write_tsv(tmp_path / "other.tsv", [replace(make_rows(1)[0], label="unheard")])
+    one_class = tmp_path / "one.tsv"
+    one_class.write_text("label\ttext\nx\ta\nx\tb\n")
+    cases = [
+        (replace(options, dev=other), DataError, "'unheard' is not among"),
+        (replace(options, train=one_class), DataError, "only the label 'x'"),
+        (replace(options, model=str(tmp_path / "nowhere")), CheckpointError, "no config.json|could not be read"),
+        (replace(options, stage="distill"), CheckpointError, "Only distilling needs a trained classifier"),
+        (replace(options, max_length=99), CheckpointError, "beyond the 66 positions"),
+    ]
+    for bad, error, message in cases:
+        with pytest.raises(error, match=message):
+            train(bad)
+    one_class.unlink()
+    other.unlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stage": "three"}, "finetune, distill, both"),
+        ({"label_share": 1.5}, "outside"),
+        ({"kl": "sideways"}, "forward or reverse"),
+        ({"train": None}, "--train"),
+        ({"precision": "int3"}, "fp32, fp16 or bf16"),
+        ({"batch_size": 0}, "greater than 0"),
+    ],
+)
+def test_bad_options_are_refused(options, change, message):
+    with pytest.raises(UsageError, match=message):
+        replace(options, **change)
+
+
+def test_an_unknown_family_lists_the_known(tmp_path):
+    (tmp_path / "gpt").mkdir()
+    (tmp_path / "gpt" / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(CheckpointError, match="'gpt2'; fastbert knows bert, ernie, roberta"):
+        train(
+            TrainOptions(
+                model=str(tmp_path / "gpt"),
+                output=Path(tmp_path / "out"),
+                train=write_tsv(tmp_path / "t.tsv", make_rows(9)),
+            )
+        )
