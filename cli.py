@@ -265,7 +265,7 @@ def bench(
 ) -> None:
     """Latency at batch 1 over real rows, against the whole model, in one run with equal threads.
 
-    Example: fastbert bench bundle --data test.tsv --checkpoint model --baseline onnxruntime,pytorch --output report.json
+    Example: fastbert bench bundle --data test.tsv --checkpoint model --baseline onnxruntime,pytorch --output r.json
     """
     _quiet_transformers()
     from fastbert.benchmarks.report import bench_table, write_json

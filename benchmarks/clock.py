@@ -25,7 +25,7 @@ def alternate(
     """
     latencies = {name: np.zeros(len(items)) for name in systems}
     results: dict[str, list[Any]] = {name: [] for name in systems}
-    for name, system in systems.items():  # warm-up
+    for system in systems.values():  # warm-up
         for item in items[:3]:
             system(item)
     names = list(systems)

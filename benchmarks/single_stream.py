@@ -106,7 +106,7 @@ def run_single_stream(
     began = time.perf_counter()
     classifier = Classifier.load(bundle, threads=threads)
     load_s = time.perf_counter() - began
-    rows = read_rows(data)
+    rows = read_rows(data, labels=classifier.labels)
     rows = random.Random(seed).sample(rows, min(len(rows), max_rows or len(rows)))
     texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in rows]
     tokenization = []
@@ -134,8 +134,8 @@ def run_single_stream(
         systems["pytorch"] = _whole_pytorch(checkpoint, inputs, threads)
     _log.info("%d rows, %d threads, %s", len(rows), threads, ", ".join(systems))
     latencies, results = alternate(systems, range(len(rows)), rest=threads > 1)
-    labels = [classifier.labels.index(row.label) if row.label in classifier.labels else -1 for row in rows]
     labelled = rows[0].label is not None
+    labels = [classifier.labels.index(row.label or "") for row in rows] if labelled else []
     measured = []
     for name in systems:
         mean_layers = float(np.mean([run_layers for _, run_layers in results[name]]))

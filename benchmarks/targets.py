@@ -1,7 +1,7 @@
 """What the project promises, measured: ``python -m fastbert.benchmarks.targets [NAME] [--json]``.
 
-One line a target: its name, the figure, the bar, and whether it holds. The models have random weights; times are compared
-as medians of runs that alternate in one process, with equal threads. Each measurement runs in a process of its own.
+One line a target: its name, the figure, the bar, and whether it holds. The models have random weights; times are
+compared as medians of runs that alternate in one process, with equal threads; each has a process of its own.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 
 from fastbert.benchmarks.environment import describe_environment
 
-__all__ = ["TARGETS", "Target", "TargetResult", "measure"]
+__all__ = ["TARGETS", "Target", "TargetResult", "in_child", "make_bundle", "measure"]
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,16 @@ class TargetResult:
     holds: bool
 
 
-def _in_child(function: str, *arguments: Any) -> float:
-    """Call a function of this module in a fresh interpreter and return its figure."""
-    code = f"from fastbert.benchmarks import targets; print(targets.{function}(*{arguments!r}))"
+def in_child(function: str, *arguments: Any, module: str = "targets") -> str:
+    """Call a function of a module of this folder in a fresh interpreter and return what it returned, as text.
+
+    :raises RuntimeError: it failed.
+    """
+    code = f"from fastbert.benchmarks import {module}; print({module}.{function}(*{arguments!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{function} failed:\n{done.stderr}")
-    return float(done.stdout.split()[-1])
+    return done.stdout.strip().split("\n")[-1]
 
 
 def make_bundle(layers: int, hidden: int, directory: str) -> int:
@@ -80,7 +83,7 @@ def make_bundle(layers: int, hidden: int, directory: str) -> int:
 
 
 def chain_overhead(directory: str, tokens: int, threads: int, runs: int) -> float:
-    """Return chain time / whole-model time at batch 1, every exit evaluated: the median of both over alternating runs."""
+    """Return chain time / whole-model time at batch 1, every exit evaluated: medians over alternating runs."""
     from fastbert.runtime import Classifier
 
     classifier = Classifier.load(Path(directory) / "bundle", threads=threads)
@@ -129,9 +132,7 @@ def import_seconds() -> float:
 
 
 def _whole_session(directory: str, threads: int) -> Any:
-    """Return the whole model as its users run it: one session, ONNX Runtime's own defaults, but the fused layer
-    normalization off, which makes it faster.
-    """
+    """Return the whole model in one session with ONNX Runtime's defaults, but without the fusion that slows it down."""
     import onnxruntime
 
     from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS
@@ -157,7 +158,7 @@ class _Bundles:
         if (layers, hidden) not in self._made:
             directory = Path(self._folder.name) / f"{layers}x{hidden}"
             directory.mkdir()
-            _in_child("make_bundle", layers, hidden, str(directory))
+            in_child("make_bundle", layers, hidden, str(directory))
             self._made[layers, hidden] = str(directory)
         return self._made[layers, hidden]
 
@@ -166,12 +167,12 @@ _bundles = _Bundles()
 
 
 def _overhead(layers: int, hidden: int, tokens: int, threads: int) -> float:
-    return _in_child("chain_overhead", _bundles.get(layers, hidden), tokens, threads, 40)
+    return float(in_child("chain_overhead", _bundles.get(layers, hidden), tokens, threads, 40))
 
 
 def _memory(layers: int, hidden: int) -> float:
     directory = _bundles.get(layers, hidden)
-    return _in_child("resident_bytes", directory, "chain") / _in_child("resident_bytes", directory, "whole")
+    return int(in_child("resident_bytes", directory, "chain")) / int(in_child("resident_bytes", directory, "whole"))
 
 
 TARGETS = (

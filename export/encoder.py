@@ -1,8 +1,8 @@
 """The backbone as graphs: the embeddings, and a transformer layer.
 
-Written node by node rather than traced: every family's layer is BERT's, and so a stage holds no ``Shape`` arithmetic, the
-mask is made once for all layers, and the attention scale is part of the query weights. `fastbert.export.verification`
-holds each export against PyTorch on real rows.
+Written node by node rather than traced: every family's layer is BERT's, and so a stage holds no ``Shape`` arithmetic,
+the mask is made once for all layers, and the attention scale is part of the query weights.
+`fastbert.export.verification` holds each export against PyTorch on real rows.
 """
 
 from typing import Any
@@ -60,7 +60,7 @@ def add_embeddings(
 
 
 def _positions_after_padding(graph: Graph, ids: str, padding: int) -> str:
-    """RoBERTa's position ids: counted over tokens that are not padding, from ``padding + 1``; padding's own is ``padding``."""
+    """RoBERTa's position ids: tokens that are not padding counted from ``padding + 1``; padding has ``padding``."""
     token = graph.op("Cast", graph.op("Not", graph.op("Equal", ids, graph.ints(padding))), to=7)
     count = graph.op("CumSum", token, graph.ints(1))
     return graph.op("Add", graph.op("Mul", count, token), graph.ints(padding), name="position_ids")

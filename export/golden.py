@@ -1,4 +1,4 @@
-"""``golden.npz``: real rows and PyTorch's float32 answers on them, kept in the bundle so that any runtime can be checked."""
+"""``golden.npz``: real rows and PyTorch's float32 answers, kept in the bundle so that any runtime can be checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

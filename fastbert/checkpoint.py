@@ -113,7 +113,7 @@ def start_from(
 
     :param source: a directory, or a name on a model hub.
     :param labels: class names by index; None: the checkpoint's own.
-    :raises CheckpointError: unknown family, no such model, no classifier to keep, or other labels than it was trained on.
+    :raises CheckpointError: unknown family, no such model, no classifier to keep, or labels that it does not know.
     """
     config = _read_config(source)
     if isinstance(config, FastBertConfig):
@@ -186,7 +186,7 @@ def _new_config(
 
 
 def _labels_of(config: Any) -> list[str]:
-    """Class names by index; Hugging Face's placeholders LABEL_0, LABEL_1 ... become 0, 1 ..., as data files have them."""
+    """Class names by index; the placeholders LABEL_0, LABEL_1 ... become 0, 1 ..., as data files have them."""
     names = [config.id2label[index] for index in range(config.num_labels)]
     placeholders = [f"LABEL_{index}" for index in range(config.num_labels)]
     return [str(index) for index in range(config.num_labels)] if names == placeholders else names
@@ -197,7 +197,7 @@ def _check_labels(source: str | Path, config: Any, labels: Sequence[str] | None)
     if labels is not None and not set(labels) <= set(known):
         raise CheckpointError(
             f"{source} was trained on the labels {', '.join(known)}; the training file also has "
-            f"{', '.join(sorted(set(labels) - set(known)))}. Start from a model without a classifier, or relabel the file."
+            f"{', '.join(sorted(set(labels) - set(known)))}. Start from a model without a classifier, or relabel it."
         )
 
 
@@ -239,7 +239,8 @@ def _load_weights(loader: Any, source: str | Path, config: Any, **arguments: Any
     missing = sorted(report["missing_keys"])
     if missing:
         raise CheckpointError(
-            f"The weights of {source} lack {len(missing)} tensors that its config.json needs, first {', '.join(missing[:10])}."
+            f"The weights of {source} lack {len(missing)} tensors that its config.json needs, "
+            f"first {', '.join(missing[:10])}."
         )
     return model
 

@@ -1,4 +1,4 @@
-"""Data files: TSV, CSV, JSONL, Parquet and plain text, with the columns ``label``, ``text`` (or ``text_a``, ``text_b``).
+"""Data files: TSV, CSV, JSONL, Parquet, plain text; columns ``label`` and ``text`` (or ``text_a``, ``text_b``).
 
 Lines end at "\\n" only: other Unicode line ends (U+2028, U+0085) are ordinary characters inside a text. TSV is never
 unquoted. Every error names the file and the line.
@@ -47,7 +47,8 @@ def read_rows(path: str | Path, *, labels: Sequence[str] | None = None, require_
             raise DataError(f"{path}, line {line}: there is no label; this file needs a column 'label'.")
         if allowed is not None and row.label is not None and row.label not in allowed:
             raise DataError(
-                f"{path}, line {line}: the label {row.label!r} is not among those trained on: {', '.join(sorted(allowed))}."
+                f"{path}, line {line}: the label {row.label!r} is not among those trained on: "
+                f"{', '.join(sorted(allowed))}."
             )
         rows.append(row)
     if not rows:

@@ -1,4 +1,4 @@
-"""Which Hugging Face encoders have the BERT shape, and where each keeps its parts. A family is one row of `FAMILIES`."""
+"""Which Hugging Face encoders have the BERT shape, and where each keeps its parts: a family is a row of `FAMILIES`."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

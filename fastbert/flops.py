@@ -1,8 +1,8 @@
 """How many floating-point operations a sample costs.
 
-Convention: 2 per multiply-add; linear layers and both attention products counted; embeddings, normalization, softmax and
-activations not. Heads are counted as PyTorch computes them (keys and values for all tokens, one query). Counts are for a
-sample's own length, without padding.
+Convention: 2 per multiply-add; linear layers and both attention products counted; embeddings, normalization, softmax
+and activations not. Heads are counted as PyTorch computes them (keys and values for all tokens, one query). Counts are
+for a sample's own length, without padding.
 
 A count is a polynomial in the sequence length S, stored in a bundle's manifest as its coefficients [c0, c1, c2]:
 ``c0 + c1 S + c2 S^2``.

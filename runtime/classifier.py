@@ -133,7 +133,7 @@ class Classifier:
         :param token_type_ids: [batch, sequence]; None: zeros.
         :param speed: as in `predict`.
         :returns: arrays in input order; a batch of no rows gives arrays of no rows.
-        :raises UsageError: shapes disagree, an id is not in the vocabulary, a sequence is too long, or a row has no token.
+        :raises UsageError: shapes disagree, an id is unknown, a sequence is too long, or a row has no token.
         """
         rule = self._rule(speed)
         ids, mask, types = self._checked(input_ids, attention_mask, token_type_ids)
@@ -208,7 +208,7 @@ class Classifier:
         if not mask[:, 0].all():
             row = int(np.flatnonzero(mask[:, 0] == 0)[0])
             raise UsageError(
-                f"attention_mask row {row} hides the first token, from which the exits classify; pad on the right."
+                f"attention_mask row {row} hides the first token, from which exits classify; pad on the right."
             )
         return ids, mask, types
 

@@ -1,4 +1,4 @@
-"""The engines, one file each. `ENGINES` names, for each device, the engine file and the ONNX Runtime-style options it has."""
+"""The engines, one file each. `DEVICES` names the file for each device."""
 
 import importlib
 from pathlib import Path

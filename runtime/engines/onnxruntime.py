@@ -16,15 +16,14 @@ __all__ = ["DISABLED_OPTIMIZERS", "THREAD_POOLS", "OnnxRuntimeEngine", "load", "
 
 THREAD_POOLS = ("separate", "shared", "host")
 _PROVIDER = "CPUExecutionProvider"
-# The fused kernel takes 3 to 4 times as long on a CPU as the Add and LayerNormalization that it replaces (130 us against
-# 35 us at 64 x 384, onnxruntime 1.32).
+# The fused kernel takes 3 to 4 times as long on a CPU as the Add and LayerNormalization that it replaces (130 us
+# against 35 us at 64 x 384, onnxruntime 1.32).
 DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
-# A pool's idle threads spin for some 45 ms after each run unless told not to, and so engine k's threads would take the
-# processor from engine k + 1 (onnxruntime#17011). 40 us bridge the gaps between the operators of one engine and are over
-# before the next engine needs the processor. Measured with 2 threads, against one session with its own spinning pool:
-# 1.08 (MiniLM) and 0.98 (12 x 768); no spinning 1.27 and 1.05; 120 us 1.34 and 1.10; 1 ms 1.59 and 1.76.
-# One global pool for all engines is as fast, but costs more than it gives: ONNX Runtime 1.32 cannot be told from Python
-# not to spin it, and once it exists no other session of the process, whoever makes it, may have threads of its own.
+# A pool's idle threads spin for some 45 ms after each run unless told not to, and so engine k's threads would take
+# the processor from engine k + 1 (onnxruntime#17011). 40 us bridge the gaps between the operators of one engine and
+# are over before the next engine needs the processor. One global pool for all engines would be as fast, but ONNX
+# Runtime 1.32 cannot be told from Python not to spin it, and once it exists no other session of the process, whoever
+# makes it, may have threads of its own. Measured: benchmarks/reports/thread_pools.json.
 _SPIN_US = 40
 _lock = threading.Lock()
 _global_pool_threads: int | None = None  # it belongs to the process and is sized once
@@ -142,9 +141,9 @@ def _session(ort: Any, path: Path, options: Any, thread_pool: str) -> Any:
     except Exception as error:
         if "global" in str(error).lower():
             raise EngineError(
-                f"thread_pool={thread_pool!r} cannot be had: whether ONNX Runtime has a global thread pool is settled by "
-                "the first session of a process. Use 'host' where the program made one before, 'separate' where it did "
-                f"not. ONNX Runtime says: {error}"
+                f"thread_pool={thread_pool!r} cannot be had: whether ONNX Runtime has a global thread pool is settled "
+                "by the first session of a process. Use 'host' where the program made one before, 'separate' where it "
+                f"did not. ONNX Runtime says: {error}"
             ) from error
         raise BundleError(f"{path} could not be loaded by onnxruntime {ort.__version__}: {error}") from error
     if session.get_providers()[0] != _PROVIDER:

@@ -1,0 +1,46 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fastbert.benchmarks import targets
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "fastbert.benchmarks.targets", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_target_is_measured_and_printed_as_json():
+    done = run("import-runtime", "--json")
+    found = json.loads(done.stdout)
+    assert [target["name"] for target in found["targets"]] == ["import-runtime"]
+    assert found["targets"][0]["holds"] is (found["targets"][0]["figure"] <= 0.5)
+    assert found["environment"]["cores_usable"] >= 1
+    assert done.returncode == (0 if found["targets"][0]["holds"] else 1)
+
+
+def test_an_unknown_target_lists_the_known():
+    done = run("fly")
+    assert done.returncode == 2
+    assert "chain-12x768-64-tokens-1-thread" in done.stderr
+
+
+def test_a_target_over_its_bar_does_not_hold():
+    over = targets.Target("x", 1.0, "ratio", lambda: 1.01)
+    assert targets.measure(over).holds is False
+
+
+def test_chain_and_memory_are_measured_on_real_bundles(tmp_path):
+    directory = str(tmp_path)
+    assert targets.make_bundle(2, 48, directory) > 0
+    assert 0.1 < targets.chain_overhead(directory, 8, 1, 3) < 100
+    for system in ("chain", "whole"):
+        assert targets.resident_bytes(directory, system) > 10e6
+
+
+def test_a_failed_child_is_no_figure():
+    with pytest.raises(RuntimeError, match="chain_overhead failed"):
+        targets.in_child("chain_overhead", "/nowhere", 8, 1, 1)
