@@ -205,12 +205,12 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
 
     if (target / MANIFEST).is_file() or not (target / "config.json").is_file():
         document = dict(read_manifest(target).raw)
-        hidden = ("files", "flops", "schema")
+        hidden = {"files", "flops", "schema"}
     else:
         from fastbert.checkpoint import describe_checkpoint
 
         document = describe_checkpoint(target)
-        hidden = ()
+        hidden = set()
     if as_json:
         _print_json(document)
         return

@@ -61,8 +61,10 @@ class Golden:
 def write_golden(path: Path, golden: Golden, exits: Sequence[int]) -> None:
     """Write the file; it also holds ``exit_layer@SPEED``, int64 [rows], for each of `SPEEDS`."""
     layers = np.asarray(exits)
-    chosen = {f"exit_layer@{speed}": layers[exit_positions(golden.uncertainty, speed)] for speed in SPEEDS}
-    np.savez_compressed(path, **vars(golden), **chosen)
+    chosen: dict[str, Any] = {
+        f"exit_layer@{speed}": layers[exit_positions(golden.uncertainty, speed)] for speed in SPEEDS
+    }
+    np.savez_compressed(path, **{**vars(golden), **chosen})
 
 
 def read_golden(path: Path) -> Golden:

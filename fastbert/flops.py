@@ -61,4 +61,5 @@ def full_model_flops(flops: Mapping[str, Any], layers: int, lengths: NDArray[np.
 
 
 def _evaluate(coefficients: list[float], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.polynomial.polynomial.polyval(lengths.astype(np.float64), coefficients)
+    constant, linear, square = coefficients
+    return constant + linear * lengths + square * lengths.astype(np.float64) ** 2
