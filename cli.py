@@ -97,6 +97,8 @@ def train(
         seed=seed,
     )
     report = run(options, overwrite=overwrite, resume=resume)
+    if os.environ.get("RANK", "0") != "0":  # one of several processes speaks
+        return
     if as_json:
         _print_json(asdict(report))
         return

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import (
@@ -156,6 +157,9 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     :param resume: go on with a run of the same options that was stopped.
     :raises FastBertError: `UsageError`, `DataError`, `CheckpointError` or `OutputExistsError`; the output is untouched.
     """
+    processes = PartialState(
+        cpu=not torch.accelerator.is_available()
+    )  # one, or those that `accelerate launch` or `torchrun` started
     require_absent(options.output, overwrite=overwrite)
     rows = _read(options)
     set_seed(options.seed)
@@ -169,23 +173,28 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     if options.dev is not None:  # only now are the labels known that a classifier brought with it
         read_rows(options.dev, labels=model.config.labels)
     tokenizer = load_tokenizer(options.model)
-    work = _work_directory(options, overwrite=overwrite, resume=resume)
+    with processes.main_process_first():
+        work = _work_directory(options, overwrite=overwrite, resume=resume, prepare=processes.is_main_process)
     stages = []
     if options.stage != "distill":
         finetuned = work / "finetuned"
         if not finetuned.is_dir():
             report = _run_stage("finetune", model, tokenizer, rows, options, work)
             model.config.distilled = False
-            _save(finetuned, model, tokenizer, rows, options, [report])
+            if processes.is_main_process:
+                _save(finetuned, model, tokenizer, rows, options, [report])
+            processes.wait_for_everyone()
         checkpoint = load_checkpoint(finetuned)
         model = checkpoint.model
         stages = [StageReport(**report) for report in checkpoint.training["stages"]]
     if options.stage != "finetune":
         stages.append(_run_stage("distill", model, tokenizer, rows, options, work))
         model.config.distilled = True
-    _save(options.output, model, tokenizer, rows, options, stages, overwrite=overwrite)
-    if _is_main_process():
+    processes.wait_for_everyone()
+    if processes.is_main_process:
+        _save(options.output, model, tokenizer, rows, options, stages, overwrite=overwrite)
         shutil.rmtree(work)
+    processes.wait_for_everyone()
     return TrainReport(
         options.output,
         tuple(model.config.labels),
@@ -214,8 +223,11 @@ def _read(options: TrainOptions) -> _Rows:
     return _Rows(kept, unlabeled, held_out, labels) if train_rows else _Rows([], kept, held_out, labels)
 
 
-def _work_directory(options: TrainOptions, *, overwrite: bool, resume: bool) -> Path:
-    """Make or find the directory of a run; options that differ from the stopped run's are refused."""
+def _work_directory(options: TrainOptions, *, overwrite: bool, resume: bool, prepare: bool) -> Path:
+    """Make or find the directory of a run; options that differ from the stopped run's are refused.
+
+    :param prepare: whether to make it; false in all processes but the main one.
+    """
     work = options.output.with_name(options.output.name + ".training")
     record, asked = work / "options.json", json.loads(json.dumps(asdict(options), default=str))
     if resume:
@@ -228,12 +240,13 @@ def _work_directory(options: TrainOptions, *, overwrite: bool, resume: bool) -> 
                 "Resume with the same ones, or start again with --overwrite."
             )
         return work
+    if not prepare:
+        return work
     if work.exists() and not overwrite:
         raise OutputExistsError(f"{work} holds a stopped run. Go on with --resume, or start again with --overwrite.")
-    if _is_main_process():
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        record.write_text(json.dumps(asked, indent=2) + "\n")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    record.write_text(json.dumps(asked, indent=2) + "\n")
     return work
 
 
@@ -314,7 +327,8 @@ def _arguments(stage: str, options: TrainOptions, directory: Path, *, metric: st
         remove_unused_columns=False,
         label_names=["labels"],
         report_to="none",
-        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=not torch.accelerator.is_available(),
+        dataloader_pin_memory=torch.accelerator.is_available(),
     )
 
 
@@ -384,8 +398,6 @@ def _save(
     *,
     overwrite: bool = False,
 ) -> None:
-    if not _is_main_process():
-        return
     model.unfreeze()
     kept = sample(rows.dev, SAMPLE_ROWS, seed=options.seed)
     record = {
@@ -393,7 +405,3 @@ def _save(
         "stages": [asdict(stage) for stage in stages],
     }
     save_checkpoint(directory, Checkpoint(model.eval(), tokenizer, tuple(kept), record), overwrite=overwrite)
-
-
-def _is_main_process() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

@@ -149,6 +149,23 @@ def test_killed_and_resumed_ends_with_the_same_steps(options, tmp_path, until):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("model")) == ["model"]
 
 
+@pytest.mark.slow
+def test_two_processes_share_the_steps(options, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "fastbert.cli", "train"]
+    arguments = ["--train", options.train, "--dev", options.dev, "--output", tmp_path / "model", "--max-length", "40"]
+    quick = ["--epochs", "1", "--distill-epochs", "1", "--exit-size", "16", "--batch-size", "8", "--json"]
+    done = subprocess.run(
+        [*launch, options.model, *arguments, *quick],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+        check=True,
+    )
+    assert [stage["steps"] for stage in json.loads(done.stdout)["stages"]] == [6, 6]
+    assert load_checkpoint(tmp_path / "model").model.config.distilled
+
+
 def test_without_dev_rows_are_held_out(options, caplog):
     report = train(replace(options, dev=None, stage="finetune", finetune=StageOptions(1, 1e-3)))
     assert (report.train_rows, report.dev_rows) == (87, 9)
