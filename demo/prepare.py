@@ -35,7 +35,7 @@ def write(path: Path, rows: list[tuple[str, str]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--train-rows", type=int, default=8000)
+    parser.add_argument("--train-rows", type=int, default=5000)
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
     rows = tweets()
