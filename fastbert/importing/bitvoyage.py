@@ -261,6 +261,7 @@ def _names(layers: int) -> dict[str, str]:
             names |= {f"{ours}.{part}.{kind}": f"{theirs}.{part}.{kind}" for kind in ("weight", "bias")}
         for part in _NORMS:
             names |= _norm(f"{ours}.{part}", f"{theirs}.{part}")
+    for layer in range(layers):
         names |= {f"exits.{layer}.{name}": tensor for name, tensor in _head_names(_head_of(layer, layers)).items()}
     return names
 

@@ -107,7 +107,7 @@ def looks_untrained(tensors: Mapping[str, torch.Tensor], linears: Iterable[str])
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
         bound = weight.shape[1] ** -0.5
         largest = float(weight.abs().max())
-        # the lower limit tells a uniform draw from small weights: of 100 values some is beyond 0.9, but for 3e-5 of draws
+        # the lower limit tells a uniform draw from small weights: of 100 one is beyond 0.9 (all but 3e-5 of draws)
         if max(largest, float(bias.abs().max())) > bound * 1.0001 or (weight.numel() >= 100 and largest < 0.9 * bound):
             return False
     return True

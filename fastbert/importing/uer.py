@@ -244,6 +244,7 @@ def _names(layers: int, prefix: str) -> dict[str, str]:
             names |= _linear(f"{ours}.{part}", f"{theirs}.{their_part}")
         for part, their_part in _NORMS.items():
             names |= _norm(f"{ours}.{part}", f"{theirs}.{their_part}")
+    for layer in range(layers):
         for part, their_part in _HEAD.items():
             names |= _linear(f"exits.{layer}.{part}", f"classifiers.{layer}.{their_part}")
     return names
