@@ -147,6 +147,7 @@ def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], default_sp
         "max_positions": position_limit(backbone),
         "vocab_size": backbone.vocab_size,
         "type_vocab_size": backbone.type_vocab_size,
+        "layer_norm": config.layer_norm,
         "default_token_type": config.default_token_type,
         "pad_token_id": checkpoint.tokenizer.pad_token_id,
         "family": backbone.model_type,

@@ -100,7 +100,7 @@ def _normalizers(keeps_special: bool) -> list[normalizers.Normalizer]:
     special = "|".join(_SPECIAL)
     mark = normalizers.Replace(Regex(rf"(?<!\S)\[(?=(?:{special})\](?!\S))"), _MARKER)
     unmark = [normalizers.Replace(f"{_MARKER}{name.lower()}]", f"[{name}]") for name in _SPECIAL]
-    final_sigma = rf"(?<={_CASED}|{_CASED}{_CASE_IGNORABLE})Σ(?!{_CASE_IGNORABLE}*{_CASED})"
+    final_sigma = rf"{_CASED}{_CASE_IGNORABLE}*\KΣ(?!{_CASE_IGNORABLE}*{_CASED})"  # \K: only what follows is replaced
     return [
         normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False),
         *([mark] if keeps_special else []),

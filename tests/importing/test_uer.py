@@ -140,7 +140,7 @@ def test_what_does_not_fit_is_refused_by_name(name, tmp_path):
 
 def test_a_config_is_asked_for(tmp_path):
     path, config, _, _ = make(tmp_path)
-    with pytest.raises(CheckpointError, match="attention heads.*--config"):
+    with pytest.raises(CheckpointError, match=r"attention heads.*--config"):
         import_checkpoint(path, output=tmp_path / "model")
     with pytest.raises(CheckpointError, match="3 classes, but --labels names 2"):
         import_checkpoint(path, config=config, output=tmp_path / "model", labels=["neg", "pos"])
