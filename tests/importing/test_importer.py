@@ -5,8 +5,11 @@ import torch
 from originals import Shape, bitvoyage_configs, bitvoyage_state, make_vocabulary, uer_config, uer_state
 
 from fastbert.checkpoint import load_checkpoint
+from fastbert.export.bundle import export_bundle
 from fastbert.importing import FORMATS, import_checkpoint
+from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError
+from fastbert.training import StageOptions, TrainOptions, train
 
 
 @pytest.fixture
@@ -69,6 +72,33 @@ def test_rows_are_kept_for_the_exports_verification(uer, tmp_path):
     rows.write_text("label\ttext\n7\t很好\n7\tbad\n", encoding="utf-8")
     import_checkpoint(uer[0], config=uer[1], output=tmp_path / "model", verify_data=rows)
     assert [row.text for row in load_checkpoint(tmp_path / "model").sample_rows] == ["很好", "bad"]
+
+
+def test_an_import_can_be_distilled_again_and_stays_what_it_is(uer, tmp_path):
+    import_checkpoint(uer[0], config=uer[1], output=tmp_path / "model", max_length=24)
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(["很好", "差 good", "[SEP] 书", "x[SEP]"] * 5) + "\n", encoding="utf-8")
+    train(
+        TrainOptions(
+            model=str(tmp_path / "model"),
+            output=tmp_path / "distilled",
+            unlabeled=(texts,),
+            stage="distill",
+            batch_size=4,
+            distill=StageOptions(epochs=1, learning_rate=1e-2),
+        )
+    )
+    before, after = (load_checkpoint(tmp_path / name) for name in ("model", "distilled"))
+    assert after.model.config.layer_norm == "unbiased" and after.model.config.default_token_type == 1
+    ids = torch.tensor([[2, 5, 6, 7]])
+    with torch.no_grad():
+        first, second = (checkpoint.model(ids).exit_logits for checkpoint in (before, after))
+    assert torch.equal(first[:, -1], second[:, -1]) and not torch.allclose(first[:, 0], second[:, 0])
+    export_bundle(tmp_path / "distilled", tmp_path / "bundle")
+    texts = ["[SEP] 书 x[SEP]", "差"]
+    encoded = Classifier.load(tmp_path / "bundle").encode(texts)
+    expected = [one.ids for one in before.tokenizer.backend_tokenizer.encode_batch(texts)]
+    assert encoded.input_ids[0].tolist() == expected[0] and encoded.token_type_ids[1].tolist()[:3] == [1, 1, 0]
 
 
 def test_a_missing_config_leaves_no_output(uer, tmp_path):
