@@ -302,7 +302,9 @@ def import_(
     config: Annotated[Path | None, typer.Option(help="Its op config (bitvoyage) or model config (uer).")] = None,
     bert_config: Annotated[Path | None, typer.Option(help="Its BERT config. [default: --config names it]")] = None,
     vocab: Annotated[Path | None, typer.Option(help="Its vocab.txt. [default: --config names it]")] = None,
-    labels: Annotated[str | None, typer.Option(help="Comma-separated class names by index. [default: 0,1,...]")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class names by index, comma-separated, or a file of them. [default: 0,1,...]")
+    ] = None,
     max_length: Annotated[int | None, typer.Option(help="Longest text in tokens. [default: the checkpoint's]")] = None,
     verify_data: Annotated[Path | None, typer.Option(help="Texts to keep, for the export's verification.")] = None,
     overwrite: Overwrite = False,
@@ -313,7 +315,7 @@ def import_(
     Example: fastbert import saved_model/Epoch_3.bin --config fastbert_cls.json --vocab vocab.txt --output model
     """
     _quiet_transformers()
-    from fastbert.importing import import_checkpoint
+    from fastbert.importing import import_checkpoint, parse_labels
 
     report = import_checkpoint(
         checkpoint,
@@ -322,7 +324,7 @@ def import_(
         config=config,
         bert_config=bert_config,
         vocab=vocab,
-        labels=None if labels is None else [name.strip() for name in labels.split(",")],
+        labels=None if labels is None else parse_labels(labels),
         max_length=max_length,
         verify_data=verify_data,
         overwrite=overwrite,

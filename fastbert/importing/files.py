@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbert.runtime.errors import CheckpointError
+from fastbert.runtime.errors import CheckpointError, UsageError
 
-__all__ = ["find_file", "integer", "read_json", "text"]
+__all__ = ["find_file", "integer", "parse_labels", "read_json", "text"]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -49,6 +49,20 @@ def text(path: Path, document: dict[str, Any], key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise CheckpointError(f"{path}: {key} is {value!r}; expected a string.")
     return value or None
+
+
+def parse_labels(value: str) -> list[str]:
+    """Return class names from what a user wrote: names separated by commas, or a file with a name a line.
+
+    :raises UsageError: a name is empty.
+    """
+    separator = ","
+    if Path(value).is_file():
+        value, separator = Path(value).read_text(encoding="utf-8").rstrip("\n"), "\n"
+    names = [name.strip() for name in value.split(separator)]
+    if not all(names):
+        raise UsageError(f"--labels names an empty class: {', '.join(map(repr, names))}.")
+    return names
 
 
 def find_file(named: str, beside: Sequence[Path]) -> Path | None:

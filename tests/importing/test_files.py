@@ -1,7 +1,7 @@
 import pytest
 
-from fastbert.importing.files import find_file, integer, read_json, text
-from fastbert.runtime.errors import CheckpointError
+from fastbert.importing.files import find_file, integer, parse_labels, read_json, text
+from fastbert.runtime.errors import CheckpointError, UsageError
 
 
 def test_a_json_object_is_read_and_anything_else_refused(tmp_path):
@@ -40,3 +40,11 @@ def test_a_named_file_is_found_from_either_file_and_from_the_folders_above(tmp_p
     assert find_file("elsewhere/vocab.txt", beside) == checkpoint.with_name("vocab.txt")
     assert find_file(str(tmp_path / "models" / "bert.json"), beside).read_text() == "bert.json"
     assert find_file("nowhere.txt", beside) is None
+
+
+def test_labels_are_separated_by_commas_or_stand_in_a_file(tmp_path):
+    (tmp_path / "labels.txt").write_text("so, so\ngood\n", encoding="utf-8")
+    assert parse_labels("bad, good") == ["bad", "good"]
+    assert parse_labels(str(tmp_path / "labels.txt")) == ["so, so", "good"]
+    with pytest.raises(UsageError, match="empty class: 'a', ''"):
+        parse_labels("a,")
