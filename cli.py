@@ -294,6 +294,48 @@ def bench(
         _note(note)
 
 
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="A file of another program, or a Hugging Face classifier.")],
+    output: Annotated[Path, typer.Option(help="Directory of the checkpoint to write.")],
+    format: Annotated[str, typer.Option(help="auto, bitvoyage, uer or huggingface.")] = "auto",
+    config: Annotated[Path | None, typer.Option(help="Its op config (bitvoyage) or model config (uer).")] = None,
+    bert_config: Annotated[Path | None, typer.Option(help="Its BERT config. [default: --config names it]")] = None,
+    vocab: Annotated[Path | None, typer.Option(help="Its vocab.txt. [default: --config names it]")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class names by index, comma-separated, or a file of them. [default: 0,1,...]")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest text in tokens. [default: the checkpoint's]")] = None,
+    verify_data: Annotated[Path | None, typer.Option(help="Texts to keep, for the export's verification.")] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint of the original implementations, or a Hugging Face classifier, into one of ours.
+
+    Example: fastbert import saved_model/Epoch_3.bin --config fastbert_cls.json --vocab vocab.txt --output model
+    """
+    _quiet_transformers()
+    from fastbert.importing import import_checkpoint, parse_labels
+
+    report = import_checkpoint(
+        checkpoint,
+        output=output,
+        format=format,
+        config=config,
+        bert_config=bert_config,
+        vocab=vocab,
+        labels=None if labels is None else parse_labels(labels),
+        max_length=max_length,
+        verify_data=verify_data,
+        overwrite=overwrite,
+    )
+    if as_json:
+        _print_json(asdict(report))
+        return
+    _print(f"{report.output}: {report.format}, {report.layers} layers, labels {', '.join(report.labels)}")
+    _print(report.summary)
+
+
 def main() -> None:
     """Run the command line; every error is one paragraph on stderr."""
     debug = "--debug" in sys.argv or bool(os.environ.get("FASTBERT_DEBUG"))

@@ -128,7 +128,11 @@ def _write_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
     tokenizer = checkpoint.tokenizer.backend_tokenizer
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    tokenizer.save(str(path))
+    document = json.loads(tokenizer.to_str())
+    if checkpoint.tokenizer.split_special_tokens:
+        # "[SEP]" in a text is text. tokenizers keeps that switch out of its file; with nothing to find, it needs none.
+        document["added_tokens"] = []
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
 
 def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], default_speed: float) -> dict[str, Any]:
@@ -143,6 +147,8 @@ def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], default_sp
         "max_positions": position_limit(backbone),
         "vocab_size": backbone.vocab_size,
         "type_vocab_size": backbone.type_vocab_size,
+        "layer_norm": config.layer_norm,
+        "default_token_type": config.default_token_type,
         "pad_token_id": checkpoint.tokenizer.pad_token_id,
         "family": backbone.model_type,
         "layers": config.num_exits,

@@ -48,9 +48,7 @@ def add_embeddings(
     else:
         places = graph.op("Gather", table, _positions_after_padding(graph, ids, int(config.pad_token_id)))
     total = graph.op("Add", graph.op("Add", words, segments), places)
-    hidden_states = graph.layer_norm(
-        total, "LayerNorm", weights["LayerNorm.weight"], weights["LayerNorm.bias"], float(config.layer_norm_eps)
-    )
+    hidden_states = _add_norm(graph, model, total, "LayerNorm", weights)
     if hasattr(model.backbone, "embeddings_project"):
         project = weights_of(model.backbone.embeddings_project)
         hidden_states = graph.linear(hidden_states, "project", project["weight"].T, project["bias"])
@@ -72,7 +70,6 @@ def add_layer(graph: Graph, model: FastBertForSequenceClassification, layer: int
     config = model.config.backbone_config
     weights = weights_of(model.backbone.encoder.layer[layer])
     heads, width = int(config.num_attention_heads), int(config.hidden_size)
-    epsilon = float(config.layer_norm_eps)
     scale = np.float32((width // heads) ** -0.5)  # softmax(q k^T / sqrt(d)): part of q's weights
 
     def split(value: str, perm: list[int]) -> str:
@@ -83,7 +80,7 @@ def add_layer(graph: Graph, model: FastBertForSequenceClassification, layer: int
         return graph.linear(value, name, weights[f"{name}.weight"].T, weights[f"{name}.bias"])
 
     def norm(value: str, name: str) -> str:
-        return graph.layer_norm(value, name, weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon)
+        return _add_norm(graph, model, value, name, weights)
 
     query = graph.linear(
         hidden, "query", weights["attention.self.query.weight"].T * scale, weights["attention.self.query.bias"] * scale
@@ -98,3 +95,11 @@ def add_layer(graph: Graph, model: FastBertForSequenceClassification, layer: int
     attended = norm(graph.op("Add", linear(context, "attention.output.dense"), hidden), "attention.output.LayerNorm")
     inner = add_activation(graph, linear(attended, "intermediate.dense"), config.hidden_act)
     return norm(graph.op("Add", linear(inner, "output.dense"), attended), "output.LayerNorm")
+
+
+def _add_norm(
+    graph: Graph, model: FastBertForSequenceClassification, value: str, name: str, weights: dict[str, Any]
+) -> str:
+    add = {"standard": graph.layer_norm, "unbiased": graph.unbiased_layer_norm}[model.config.layer_norm]
+    epsilon = float(model.config.backbone_config.layer_norm_eps)
+    return add(value, name, weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon)

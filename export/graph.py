@@ -1,5 +1,6 @@
 """Writing an ONNX graph node by node, with readable names."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,21 @@ class Graph:
         """Layer normalization over the last axis."""
         scale, shift = self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
         return self.op("LayerNormalization", value, scale, shift, name=name, axis=-1, epsilon=epsilon)
+
+    def unbiased_layer_norm(
+        self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float
+    ) -> str:
+        """Layer normalization with the unbiased standard deviation (`fastbert.normalization.UnbiasedLayerNorm`).
+
+        With c = x - mean, r = sqrt(n - 1) and std = |c| / r:  w c / (std + eps) + b = (w r) c / (|c| + eps r) + b.
+        """
+        root = math.sqrt(weight.shape[-1] - 1)
+        scale = self.weight(f"{name}.weight", (weight * root).astype(weight.dtype))
+        shift = self.weight(f"{name}.bias", bias)
+        centered = self.op("Sub", value, self.op("ReduceMean", value, self.ints([-1]), keepdims=1), name=name)
+        length = self.op("ReduceL2", centered, self.ints([-1]), keepdims=1)
+        normalized = self.op("Div", centered, self.op("Add", length, self.floats(epsilon * root)), name=name)
+        return self.op("Add", self.op("Mul", normalized, scale), shift, name=name)
 
     def model(self) -> ModelProto:
         """Return the finished model."""

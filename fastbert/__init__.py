@@ -21,10 +21,18 @@ _LAZY = {
     "ExitHeadConfig": "fastbert.configuration",
     "FastBertConfig": "fastbert.configuration",
     "FastBertForSequenceClassification": "fastbert.modeling",
+    "import_checkpoint": "fastbert.importing",
     "load_checkpoint": "fastbert.checkpoint",
 }
 
-__all__ = ["ExitHeadConfig", "FastBertConfig", "FastBertForSequenceClassification", "__version__", "load_checkpoint"]
+__all__ = [
+    "ExitHeadConfig",
+    "FastBertConfig",
+    "FastBertForSequenceClassification",
+    "__version__",
+    "import_checkpoint",
+    "load_checkpoint",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -137,6 +137,12 @@ def start_from(
             f"Only distilling needs a trained classifier, but {source} holds a {architecture}. "
             "Fine-tune first (--stage both or finetune), or name a ...ForSequenceClassification model."
         )
+    problem = getattr(config, "problem_type", None) or "single_label_classification"
+    if config.num_labels < 2 or problem != "single_label_classification":
+        raise CheckpointError(
+            f"{source} holds a {architecture} for {problem} with num_labels {config.num_labels}; "
+            "exits need a classifier of two or more classes of which one is right."
+        )
     _check_labels(source, config, labels)
     return _with_classifier(source, config, family, exit_head, max_length)
 

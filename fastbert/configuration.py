@@ -7,9 +7,10 @@ from transformers import AutoConfig, PretrainedConfig
 
 from fastbert.runtime.errors import CheckpointError, UsageError
 
-__all__ = ["HEAD_KINDS", "ExitHeadConfig", "FastBertConfig", "exit_head_named"]
+__all__ = ["HEAD_KINDS", "LAYER_NORMS", "ExitHeadConfig", "FastBertConfig", "exit_head_named"]
 
 HEAD_KINDS = ("attention", "mlp")
+LAYER_NORMS = ("standard", "unbiased")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class FastBertConfig(PretrainedConfig):
     :param teacher_head: the last exit's head; None: the same as ``exit_head``.
     :param max_sequence_length: longest sequence of a text, special tokens included; longer texts are cut.
     :param distilled: whether stage 2 has trained the exits before the last one.
+    :param layer_norm: the backbone's: ``"standard"``, or ``"unbiased"`` (`fastbert.normalization`: models made by UER).
+    :param default_token_type: token type of every token where a caller gives none; 1 in models made by UER.
     """
 
     model_type = "fastbert"
@@ -94,6 +97,8 @@ class FastBertConfig(PretrainedConfig):
         teacher_head: ExitHeadConfig | dict[str, Any] | None = None,
         max_sequence_length: int = 128,
         distilled: bool = False,
+        layer_norm: str = "standard",
+        default_token_type: int = 0,
         **kwargs: Any,
     ) -> None:
         if isinstance(backbone_config, dict):
@@ -104,6 +109,10 @@ class FastBertConfig(PretrainedConfig):
         self.teacher_head = _as_dict(teacher_head) if teacher_head is not None else self.exit_head
         self.max_sequence_length = max_sequence_length
         self.distilled = distilled
+        if layer_norm not in LAYER_NORMS:
+            raise CheckpointError(f"The layer norm {layer_norm!r} is unknown; known are {', '.join(LAYER_NORMS)}.")
+        self.layer_norm = layer_norm
+        self.default_token_type = default_token_type
         super().__init__(**kwargs)
 
     @property

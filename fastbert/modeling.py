@@ -12,6 +12,7 @@ from transformers.utils import ModelOutput
 from fastbert.configuration import FastBertConfig
 from fastbert.exits import MASKED, make_exit
 from fastbert.families import family_of
+from fastbert.normalization import replace_layer_norms
 from fastbert.uncertainty import uncertainty
 
 __all__ = ["EarlyExitOutput", "FastBertForSequenceClassification", "FastBertOutput"]
@@ -56,6 +57,8 @@ class FastBertForSequenceClassification(PreTrainedModel):
         family = family_of(config.backbone_config)
         arguments = {"add_pooling_layer": False} if family.pooler_argument else {}
         self.backbone = AutoModel.from_config(config.backbone_config, **arguments)
+        if config.layer_norm == "unbiased":
+            replace_layer_norms(self.backbone)
         hidden_size = config.backbone_config.hidden_size
         self.exits = nn.ModuleList(
             make_exit(hidden_size, config.num_labels, config.head_config(layer)) for layer in range(config.num_exits)
@@ -101,6 +104,8 @@ class FastBertForSequenceClassification(PreTrainedModel):
 
     def embed(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
         """Look up the embeddings: int64 [batch, sequence] -> hidden_states [batch, sequence, hidden]."""
+        if token_type_ids is None:
+            token_type_ids = torch.full_like(input_ids, self.config.default_token_type)
         hidden_states = self.backbone.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
         if hasattr(self.backbone, "embeddings_project"):  # ELECTRA, where embedding_size != hidden_size
             hidden_states = self.backbone.embeddings_project(hidden_states)
@@ -121,7 +126,7 @@ class FastBertForSequenceClassification(PreTrainedModel):
 
         :param input_ids: int64 [batch, sequence].
         :param attention_mask: int64 [batch, sequence], 1 for tokens, 0 for padding; None: no padding.
-        :param token_type_ids: int64 [batch, sequence]; None: zeros.
+        :param token_type_ids: int64 [batch, sequence]; None: all are the config's ``default_token_type``.
         :param exits: 0-based layers whose heads to run; None: all.
         """
         wanted = set(range(len(self.exits)) if exits is None else exits)

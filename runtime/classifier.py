@@ -130,7 +130,7 @@ class Classifier:
 
         :param input_ids: integers [batch, sequence], padded on the right.
         :param attention_mask: [batch, sequence], 1 for tokens, 0 for padding; None: no padding.
-        :param token_type_ids: [batch, sequence]; None: zeros.
+        :param token_type_ids: [batch, sequence]; None: the bundle's ``default_token_type``, mostly 0.
         :param speed: as in `predict`.
         :returns: arrays in input order; a batch of no rows gives arrays of no rows.
         :raises UsageError: shapes disagree, an id is unknown, a sequence is too long, or a row has no token.
@@ -201,7 +201,9 @@ class Classifier:
                 "Cut them."
             )
         mask = np.ones_like(ids) if attention_mask is None else _integers("attention_mask", attention_mask, ids.shape)
-        types = np.zeros_like(ids) if token_type_ids is None else _integers("token_type_ids", token_type_ids, ids.shape)
+        if token_type_ids is None:
+            token_type_ids = np.full_like(ids, manifest.default_token_type)
+        types = _integers("token_type_ids", token_type_ids, ids.shape)
         _check_range("input_ids", ids, manifest.vocab_size)
         _check_range("attention_mask", mask, 2)
         _check_range("token_type_ids", types, manifest.type_vocab_size)

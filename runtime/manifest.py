@@ -53,6 +53,7 @@ class Manifest:
     :param max_positions: longest sequence that the engines can number.
     :param exits: 0-based layer of each stage's exit; the last one is the model's last layer.
     :param default_speed: in [0, 1], used where the caller names none.
+    :param default_token_type: token type of every token where a caller gives none.
     :param flops: see `fastbert.flops`.
     :param files: path inside the bundle -> ``bytes`` and ``sha256``.
     :param raw: the whole document.
@@ -63,6 +64,7 @@ class Manifest:
     max_positions: int
     vocab_size: int
     type_vocab_size: int
+    default_token_type: int
     pad_token_id: int
     layers: int
     hidden_size: int
@@ -113,6 +115,7 @@ def read_manifest(bundle: Path) -> Manifest:
             max_positions=int(raw["max_positions"]),
             vocab_size=int(raw["vocab_size"]),
             type_vocab_size=int(raw["type_vocab_size"]),
+            default_token_type=int(raw.get("default_token_type", 0)),
             pad_token_id=int(raw["pad_token_id"]),
             layers=int(raw["layers"]),
             hidden_size=int(raw["hidden_size"]),

@@ -1,0 +1,83 @@
+"""The files beside a checkpoint: its configs, and where the paths inside them lead."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastbert.runtime.errors import CheckpointError, UsageError
+
+__all__ = ["find_file", "integer", "parse_labels", "read_json", "text"]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    :raises CheckpointError: no such file, no JSON, no object.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"The config {path} does not exist.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{path} holds a {type(document).__name__}; a config is an object.")
+    return document
+
+
+def integer(path: Path, document: dict[str, Any], key: str, default: int | None = None) -> int:
+    """Return a positive integer of a config.
+
+    :param default: where the key is missing; None: the key must be there.
+    :raises CheckpointError: it is missing, or no positive integer.
+    """
+    value = document.get(key, default)
+    if value is None:
+        raise CheckpointError(f"{path} has no {key!r}. It holds: {', '.join(map(repr, document)) or 'nothing'}.")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CheckpointError(f"{path}: {key} is {value!r}; expected an integer above 0.")
+    return value
+
+
+def text(path: Path, document: dict[str, Any], key: str) -> str | None:
+    """Return a string of a config; None: the key is missing or empty.
+
+    :raises CheckpointError: it is something else.
+    """
+    value = document.get(key)
+    if value is not None and not isinstance(value, str):
+        raise CheckpointError(f"{path}: {key} is {value!r}; expected a string.")
+    return value or None
+
+
+def parse_labels(value: str) -> list[str]:
+    """Return class names from what a user wrote: names separated by commas, or a file with a name a line.
+
+    :raises UsageError: a name is empty.
+    """
+    separator = ","
+    if Path(value).is_file():
+        value, separator = Path(value).read_text(encoding="utf-8").rstrip("\n"), "\n"
+    names = [name.strip() for name in value.split(separator)]
+    if not all(names):
+        raise UsageError(f"--labels names an empty class: {', '.join(map(repr, names))}.")
+    return names
+
+
+def find_file(named: str, beside: Sequence[Path]) -> Path | None:
+    """Find a file that a config names.
+
+    The original programs run in their repository's root and name files from there, so folders above are tried too.
+
+    :param named: as written in the config.
+    :param beside: files that it may be relative to: the config, the checkpoint.
+    :returns: None: it is nowhere.
+    """
+    folders = [folder for file in beside for folder in list(file.resolve().parents)[:3]]
+    candidates = [
+        *(folder / named for folder in folders),
+        Path(named),
+        *(file.parent / Path(named).name for file in beside),
+    ]
+    return next((candidate for candidate in candidates if candidate.is_file()), None)

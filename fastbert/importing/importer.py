@@ -1,0 +1,144 @@
+"""Checkpoint of another program in, FastBERT checkpoint directory out."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fastbert.atomic import require_absent
+from fastbert.checkpoint import Checkpoint, save_checkpoint
+from fastbert.data import read_texts, sample
+from fastbert.importing import bitvoyage, huggingface, uer
+from fastbert.importing.files import read_json
+from fastbert.importing.foreign import Request, build_model
+from fastbert.importing.report import Findings, ImportReport
+from fastbert.importing.tensors import first_ten, read_tensors
+from fastbert.runtime.errors import CheckpointError, UsageError
+
+__all__ = ["FORMATS", "import_checkpoint"]
+
+_FILES = {"bitvoyage": bitvoyage, "uer": uer}
+FORMATS = ("auto", *_FILES, "huggingface")
+_KEPT_ROWS = 256  # as many as training keeps
+_log = logging.getLogger(__name__)
+
+
+def import_checkpoint(
+    path: str | Path,
+    *,
+    output: str | Path,
+    format: str = "auto",
+    config: str | Path | None = None,
+    bert_config: str | Path | None = None,
+    vocab: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    max_length: int | None = None,
+    verify_data: str | Path | None = None,
+    overwrite: bool = False,
+) -> ImportReport:
+    """Write a FastBERT checkpoint directory that gives another program's answers. On an error nothing is left.
+
+    :param path: a file that the other program saved, its directory of ``Epoch_N.bin`` files (the last one is taken), or
+        the directory of a Hugging Face sequence classifier.
+    :param output: directory to write.
+    :param format: one of `FORMATS`; ``"auto"``: found by the tensors' names.
+    :param config: the op config (``bitvoyage``) or the model's config (``uer``).
+    :param bert_config: the BERT config (``bitvoyage``); None: the one that ``config`` names.
+    :param vocab: ``vocab.txt``; None: the one that ``config`` names.
+    :param labels: class names by index; None: the checkpoint's own, or 0, 1 ...
+    :param max_length: longest sequence, special tokens included; None: the checkpoint's own.
+    :param verify_data: data file whose texts are kept in the checkpoint; an export verifies its engines on them.
+    :param overwrite: replace an existing output; the old one stays until the new one is complete.
+    :raises CheckpointError: the checkpoint, its configs or its vocabulary cannot be used, or contradict each other.
+    :raises UsageError, DataError, OutputExistsError: see their docs.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"--format {format} is unknown; use {', '.join(FORMATS)}.")
+    request = Request(
+        checkpoint=_checkpoint_file(Path(path)),
+        output=Path(output),
+        config=_path(config),
+        bert_config=_path(bert_config),
+        vocab=_path(vocab),
+        labels=None if labels is None else tuple(labels),
+        max_length=max_length,
+    )
+    require_absent(request.output, overwrite=overwrite)
+    rows = sample(read_texts(verify_data), _KEPT_ROWS, seed=0) if verify_data is not None else []
+    found = Findings()
+    if request.checkpoint.is_dir():
+        _check_directory(request.checkpoint, format)
+        format = "huggingface"
+        model, tokenizer = huggingface.read(request, found)
+        vocabulary = len(tokenizer)
+    else:
+        tensors = read_tensors(request.checkpoint)
+        format = _format_of(request.checkpoint, tensors, format)
+        foreign = _FILES[format].read(request, tensors, found)
+        model, tokenizer = build_model(request.checkpoint, tensors, foreign), foreign.tokenizer
+        vocabulary = foreign.vocabulary
+    report = ImportReport(
+        output=request.output,
+        format=format,
+        labels=tuple(model.config.labels),
+        layers=model.config.num_exits,
+        hidden_size=model.config.backbone_config.hidden_size,
+        vocabulary=vocabulary,
+        max_length=model.config.max_sequence_length,
+        recognised=tuple(found.recognised),
+        assumed=tuple(found.assumed),
+        ignored=tuple(found.ignored),
+        warnings=tuple(found.warnings),
+        undistilled_exits=tuple(found.undistilled_exits),
+    )
+    record = {"imported": {"checkpoint": request.checkpoint.name, **asdict(report)}}
+    del record["imported"]["output"]
+    save_checkpoint(request.output, Checkpoint(model, tokenizer, tuple(rows), record), overwrite=overwrite)
+    for warning in report.warnings:
+        _log.warning("%s", warning)
+    return report
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _checkpoint_file(path: Path) -> Path:
+    """Return the file to read: in a directory without ``config.json``, the ``Epoch_N.bin`` of the highest N."""
+    if not path.exists():
+        raise CheckpointError(f"The checkpoint {path} does not exist.")
+    if path.is_file() or (path / "config.json").is_file():
+        return path
+    epochs = {int(match[1]): file for file in path.iterdir() if (match := re.fullmatch(r"Epoch_(\d+)\.bin", file.name))}
+    if not epochs:
+        raise CheckpointError(
+            f"The directory {path} holds neither a config.json (Hugging Face) nor an Epoch_N.bin (BitVoyage)."
+        )
+    return epochs[max(epochs)]
+
+
+def _check_directory(path: Path, format: str) -> None:
+    if format not in ("auto", "huggingface"):
+        raise CheckpointError(
+            f"{path} is a Hugging Face directory, not a checkpoint of --format {format}. Use --format auto."
+        )
+    if read_json(path / "config.json").get("model_type") == "fastbert":
+        raise CheckpointError(
+            f"{path} is a FastBERT checkpoint already. Export it with: fastbert export {path} --output DIR"
+        )
+
+
+def _format_of(path: Path, tensors: Mapping[str, Any], asked: str) -> str:
+    fitting = [name for name, module in _FILES.items() if module.matches(tensors)]
+    if not fitting:
+        raise CheckpointError(
+            f"{path} is of no known format ({', '.join(FORMATS[1:])}). It holds {len(tensors)} tensors: "
+            f"{first_ten(list(tensors))}."
+        )
+    if asked not in ("auto", *fitting):
+        raise CheckpointError(
+            f"{path} is not of --format {asked}: its tensors are named as {fitting[0]}'s. Use --format {fitting[0]}."
+        )
+    return fitting[0]
