@@ -106,7 +106,8 @@ def export_checkpoint(
         if verification.problems:
             raise VerificationError(
                 f"The engines do not answer as PyTorch does on {len(rows)} rows: {'; '.join(verification.problems)}. "
-                "No bundle was written."
+                "No bundle was written. Where the model's own values are so large that float32 rounding reaches that far, "
+                "--tolerance raises the bound."
             )
         manifest["verification"] = {_VARIANT: verification.as_dict()}
         _write_json(partial / MANIFEST, manifest)
