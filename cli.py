@@ -53,7 +53,7 @@ def train(
     kl: Annotated[
         str, typer.Option(help="forward: KL(teacher || student); reverse: KL(student || teacher).")
     ] = "forward",
-    label_share: Annotated[float, typer.Option(help="Share of cross-entropy on labels in stage 2's loss.")] = 0.0,
+    label_share: Annotated[float, typer.Option(help="Share of cross-entropy on labels in stage 2's loss.")] = 0.5,
     epochs: Annotated[float, typer.Option(help="Epochs of stage 1.")] = 3,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of stage 1.")] = 5e-5,
     distill_epochs: Annotated[float, typer.Option(help="Epochs of stage 2.")] = 5,

@@ -88,7 +88,7 @@ class TrainOptions:
     unlabeled: tuple[Path, ...] = ()
     stage: str = "both"
     kl: str = "forward"
-    label_share: float = 0.0
+    label_share: float = 0.5
     max_length: int = 128
     max_train_rows: int | None = None
     batch_size: int = 32
