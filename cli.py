@@ -28,6 +28,10 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace the output; the old one stays until the new one is complete.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads. [default: the cores usable here]")]
+Tolerance = Annotated[float, typer.Option(help="Largest logit difference to PyTorch allowed in fp32.")]
+MaxLabelFlips = Annotated[
+    float, typer.Option(min=0, max=1, help="Largest share of answers that may flip in a lossy precision.")
+]
 Speeds = Annotated[str, typer.Option(help="Comma-separated speeds from 0 (never exit early) to 1.")]
 
 # module that is missing -> the extra that brings it
@@ -140,12 +144,17 @@ def evaluate(
 def export(
     checkpoint: Annotated[str, typer.Argument(help="Directory or hub name of a FastBERT checkpoint.")],
     output: Annotated[Path, typer.Option(help="Directory of the bundle to write.")],
+    precision: Annotated[str, typer.Option(help="Comma-separated: fp32, int8. Each is a variant.")] = "fp32",
     layers_per_stage: Annotated[int, typer.Option(help="Layers in one engine, with one exit after the last.")] = 1,
+    exits: Annotated[
+        str | None, typer.Option(help="Instead: the layers, from 0, that have an exit, such as 2,5,8,11.")
+    ] = None,
     default_speed: Annotated[float, typer.Option(help="Speed where the caller names none.")] = 0.5,
     verify_data: Annotated[
         Path | None, typer.Option(help="Rows to verify on. [default: those in the checkpoint]")
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Largest logit difference to PyTorch allowed.")] = 1e-4,
+    tolerance: Tolerance = 1e-4,
+    max_label_flips: MaxLabelFlips = 0.02,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -155,6 +164,9 @@ def export(
     """
     _quiet_transformers()
     from fastbert.export.bundle import export_bundle
+    from fastbert.export.precisions import parse_precisions
+    from fastbert.export.stages import parse_exits
+    from fastbert.export.verification import Bounds
 
     report = export_bundle(
         checkpoint,
@@ -162,14 +174,18 @@ def export(
         layers_per_stage=layers_per_stage,
         default_speed=default_speed,
         verify_data=verify_data,
-        tolerance=tolerance,
+        bounds=Bounds(tolerance, max_label_flips),
+        precisions=parse_precisions(precision),
+        exits=None if exits is None else parse_exits(exits),
         overwrite=overwrite,
     )
     if as_json:
-        _print_json({"output": report.output, "bytes": report.bytes, "verification": report.verification.as_dict()})
+        verifications = {found.variant: found.as_dict() for found in report.verifications}
+        _print_json({"output": report.output, "bytes": report.bytes, "verification": verifications})
         return
     _print(f"{report.output}: {report.bytes / 1e6:.1f} MB")
-    _print_verification(report.verification)
+    for found in report.verifications:
+        _print_verification(found)
 
 
 @app.command()
@@ -179,24 +195,30 @@ def verify(
         str | None, typer.Option(help="Checkpoint to compare with. [default: the bundle's golden rows]")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Rows to compare on, with --against.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Largest logit difference allowed.")] = 1e-4,
+    variant: Annotated[str | None, typer.Option(help="Check only this variant.")] = None,
+    tolerance: Tolerance = 1e-4,
+    max_label_flips: MaxLabelFlips = 0.02,
     as_json: Json = False,
 ) -> None:
     """Check a bundle's files and run its engines on rows whose answers PyTorch gave.
 
     Example: fastbert verify bundle --against model --data dev.tsv
     """
+    from fastbert.export.verification import Bounds
     from fastbert.export.verify import verify as run
 
     if against is not None:
         _quiet_transformers()
-    found = run(bundle, against=against, data=data, tolerance=tolerance)
+    bounds = Bounds(tolerance, max_label_flips)
+    verifications = run(bundle, against=against, data=data, variant=variant, bounds=bounds)
     if as_json:
-        _print_json(found.as_dict())
+        _print_json({found.variant: found.as_dict() for found in verifications})
     else:
-        _print_verification(found)
-    if found.problems:
-        _fail(f"{bundle} does not answer as PyTorch does: {'; '.join(found.problems)}. Export it again.")
+        for found in verifications:
+            _print_verification(found)
+    problems = [problem for found in verifications for problem in found.problems]
+    if problems:
+        _fail(f"{bundle} does not answer as PyTorch does: {'; '.join(problems)}. Export it again.")
         raise typer.Exit(1)
 
 
@@ -403,14 +425,18 @@ def _quiet_transformers() -> None:
 
 def _print_verification(found: Any) -> None:
     _print(f"{'FAILED' if found.problems else 'verified'}: {found.variant} on {found.rows} rows")
-    _print(
-        "  largest logit difference by exit  " + "  ".join(f"{value:.1e}" for value in found.largest_logit_difference)
-    )
-    _print("  label flips by exit               " + "  ".join(map(str, found.label_flips)))
-    _print(
-        "  exit flips by speed               "
-        + "  ".join(f"{speed}: {count}" for speed, count in found.exit_flips.items())
-    )
+    rows = {
+        "largest logit difference by exit": "  ".join(f"{value:.1e}" for value in found.largest_logit_difference),
+        "label flips by exit": "  ".join(map(str, found.label_flips)),
+        "answer flips by speed": "  ".join(f"{speed}: {count}" for speed, count in found.answer_flips.items()),
+        "exit flips by speed": "  ".join(f"{speed}: {count}" for speed, count in found.exit_flips.items()),
+    }
+    if found.accuracy is not None and not found.exact:
+        rows["accuracy by speed, PyTorch > here"] = "  ".join(
+            f"{speed}: {100 * theirs:.1f} > {100 * ours:.1f}" for speed, (theirs, ours) in found.accuracy.items()
+        )
+    for name, figures in rows.items():
+        _print(f"  {name:<34}{figures}")
 
 
 def _print(text: str) -> None:

@@ -3,18 +3,21 @@
 import json
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from onnx import ModelProto
+
 from fastbert.atomic import replace_directory, require_absent
 from fastbert.checkpoint import Checkpoint, load_checkpoint
 from fastbert.data import read_texts
 from fastbert.export.golden import GOLDEN, Golden, write_golden
-from fastbert.export.stages import embeddings_graph, plan_stages, stage_graph
-from fastbert.export.verification import TOLERANCE, Verification, verify_bundle
+from fastbert.export.precisions import PRECISIONS
+from fastbert.export.stages import plan_stages
+from fastbert.export.verification import DEFAULT_BOUNDS, Bounds, Verification, verify_bundle
 from fastbert.families import position_limit
 from fastbert.flops import model_flops
 from fastbert.reference import compute_reference
@@ -26,7 +29,6 @@ from fastbert.runtime.tokenization import TOKENIZER
 
 __all__ = ["ExportReport", "export_bundle", "export_checkpoint"]
 
-_VARIANT = "fp32"
 _log = logging.getLogger(__name__)
 
 
@@ -36,7 +38,7 @@ class ExportReport:
 
     output: Path
     bytes: int
-    verification: Verification
+    verifications: tuple[Verification, ...]
 
 
 def export_bundle(
@@ -46,15 +48,19 @@ def export_bundle(
     layers_per_stage: int = 1,
     default_speed: float = 0.5,
     verify_data: Path | None = None,
-    tolerance: float = TOLERANCE,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    precisions: Sequence[str] = ("fp32",),
+    exits: Sequence[int] | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
     """Export a checkpoint; the bundle appears whole and verified, or not at all.
 
     :param layers_per_stage: layers in one engine; an exit stands only after an engine's last layer.
+    :param exits: instead, the 0-based layers that have an exit, and so end an engine; the last layer always does.
+    :param precisions: names in `PRECISIONS`; each becomes a variant of the bundle.
     :param default_speed: used by the runtime where the caller names none.
     :param verify_data: rows to verify on; None: those kept in the checkpoint.
-    :param tolerance: largest logit difference to PyTorch allowed.
+    :param bounds: how far engines may be from PyTorch.
     :raises VerificationError: engines and PyTorch disagree.
     :raises CheckpointError, DataError, UsageError, OutputExistsError: see their docs.
     """
@@ -69,7 +75,9 @@ def export_bundle(
         rows=rows,
         layers_per_stage=layers_per_stage,
         default_speed=default_speed,
-        tolerance=tolerance,
+        bounds=bounds,
+        precisions=precisions,
+        exits=exits,
         overwrite=overwrite,
     )
 
@@ -81,38 +89,45 @@ def export_checkpoint(
     rows: Sequence[Row],
     layers_per_stage: int = 1,
     default_speed: float = 0.5,
-    tolerance: float = TOLERANCE,
+    bounds: Bounds = DEFAULT_BOUNDS,
+    precisions: Sequence[str] = ("fp32",),
+    exits: Sequence[int] | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
     """Export a loaded checkpoint, verified on ``rows``; otherwise as `export_bundle`."""
     model, config = checkpoint.model.eval(), checkpoint.model.config
-    plan = plan_stages(config.num_exits, layers_per_stage)
+    plan = plan_stages(config.num_exits, layers_per_stage, exits)
     exits = [stage.last for stage in plan]
     ExitRule(default_speed)
     _warn_undistilled(config, exits)
     reference = compute_reference(checkpoint, rows)
     with replace_directory(output, overwrite=overwrite) as partial:
-        folder = partial / _VARIANT
-        folder.mkdir()
-        (folder / "embeddings.onnx").write_bytes(embeddings_graph(model).SerializeToString())
-        for number, stage in enumerate(plan):
-            (folder / f"stage_{number:02d}.onnx").write_bytes(stage_graph(model, stage).SerializeToString())
+        golden = Golden.from_reference(rows, reference, exits, config.labels)
+        for name in precisions:
+            _write_engines(partial / name, PRECISIONS[name].graphs(model, plan, golden))
         _write_tokenizer(checkpoint, partial / TOKENIZER)
-        golden = Golden.from_reference(rows, reference, exits)
         write_golden(partial / GOLDEN, golden, exits)
-        manifest = _manifest(checkpoint, partial, exits, default_speed)
+        manifest = _manifest(checkpoint, partial, exits, default_speed, precisions)
         _write_json(partial / MANIFEST, manifest)
-        verification = verify_bundle(partial, golden, tolerance=tolerance)
-        if verification.problems:
+        verifications = tuple(verify_bundle(partial, golden, variant=name, bounds=bounds) for name in precisions)
+        problems = [problem for found in verifications for problem in found.problems]
+        if problems:
             raise VerificationError(
-                f"The engines do not answer as PyTorch does on {len(rows)} rows: {'; '.join(verification.problems)}. "
-                "No bundle was written. Where the model's own values are so large that float32 rounding reaches that far, "
-                "--tolerance raises the bound."
+                f"The engines do not answer as PyTorch does on {len(rows)} rows: {'; '.join(problems)}. "
+                "No bundle was written. --tolerance raises the bound where the model's own values are so large that "
+                "float32 rounding reaches that far; --max-label-flips raises that of a lossy precision."
             )
-        manifest["verification"] = {_VARIANT: verification.as_dict()}
+        manifest["verification"] = {found.variant: found.as_dict() for found in verifications}
         _write_json(partial / MANIFEST, manifest)
         size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-    return ExportReport(output, size, verification)
+    return ExportReport(output, size, verifications)
+
+
+def _write_engines(folder: Path, graphs: Iterable[ModelProto]) -> None:
+    folder.mkdir()
+    for number, graph in enumerate(graphs):
+        name = "embeddings.onnx" if number == 0 else f"stage_{number - 1:02d}.onnx"
+        (folder / name).write_bytes(graph.SerializeToString())
 
 
 def _warn_undistilled(config: Any, exits: list[int]) -> None:
@@ -136,10 +151,13 @@ def _write_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
     path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
 
-def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], default_speed: float) -> dict[str, Any]:
+def _manifest(
+    checkpoint: Checkpoint, bundle: Path, exits: list[int], default_speed: float, precisions: Sequence[str]
+) -> dict[str, Any]:
     config = checkpoint.model.config
     backbone = config.backbone_config
-    engines = sorted(path.relative_to(bundle).as_posix() for path in (bundle / _VARIANT).iterdir())
+    variants = {name: _variant(bundle, name) for name in precisions}
+    engines = [file for record in variants.values() for file in (record["embeddings"], *record["stages"])]
     return {
         "schema": SCHEMA,
         "task": "text-classification",
@@ -158,15 +176,7 @@ def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], default_sp
         "distilled": config.distilled,
         "default_speed": default_speed,
         "flops": model_flops(config),
-        "variants": {
-            _VARIANT: {
-                "precision": "float32",
-                "devices": ["cpu"],
-                "engine": "onnxruntime",
-                "embeddings": f"{_VARIANT}/embeddings.onnx",
-                "stages": [name for name in engines if "/stage_" in name],
-            }
-        },
+        "variants": variants,
         "files": {name: file_record(bundle / name) for name in [*engines, TOKENIZER, GOLDEN]},
         "verification": {},
         "made_with": {
@@ -174,6 +184,19 @@ def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], default_sp
             "fastbert-deploy": _version("fastbert-deploy"),
             **{name: _version(name) for name in ("torch", "transformers", "tokenizers", "onnx", "onnxruntime")},
         },
+    }
+
+
+def _variant(bundle: Path, name: str) -> dict[str, Any]:
+    precision = PRECISIONS[name]
+    engines = sorted(path.relative_to(bundle).as_posix() for path in (bundle / name).iterdir())
+    return {
+        "precision": precision.dtype,
+        "exact": precision.exact,
+        "devices": list(precision.devices),
+        "engine": precision.engine,
+        "embeddings": engines[0],
+        "stages": engines[1:],
     }
 
 

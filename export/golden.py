@@ -26,6 +26,7 @@ class Golden:
     :param input_ids: int64 [rows, sequence], padded on the right; ``attention_mask``, ``token_type_ids`` likewise.
     :param logits: float32 [rows, exits, classes] of the exits that the bundle has.
     :param uncertainty: float32 [rows, exits].
+    :param labels: int64 [rows], the right class's index; -1: not known.
     """
 
     texts: NDArray[np.str_]
@@ -36,10 +37,17 @@ class Golden:
     token_type_ids: NDArray[np.int64]
     logits: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
+    labels: NDArray[np.int64]
 
     @classmethod
-    def from_reference(cls, rows: Sequence[Row], reference: Any, exits: Sequence[int]) -> "Golden":
-        """Take the bundle's exits from a `fastbert.reference.Reference` on these rows."""
+    def from_reference(
+        cls, rows: Sequence[Row], reference: Any, exits: Sequence[int], class_names: Sequence[str]
+    ) -> "Golden":
+        """Take the bundle's exits from a `fastbert.reference.Reference` on these rows.
+
+        :param class_names: by class index; a label that is none of them counts as not known.
+        """
+        index = {name: number for number, name in enumerate(class_names)}
         return cls(
             texts=np.array([row.text for row in rows]),
             text_pairs=np.array([row.text_pair or "" for row in rows]),
@@ -49,6 +57,7 @@ class Golden:
             token_type_ids=reference.token_type_ids,
             logits=reference.logits[:, list(exits)],
             uncertainty=reference.uncertainty[:, list(exits)],
+            labels=np.array([index.get(row.label or "", -1) for row in rows], dtype=np.int64),
         )
 
     @property

@@ -30,6 +30,10 @@ class Graph:
         self._scope = f"{name}/" if name else ""
         return self
 
+    def in_scope(self, prefix: str) -> bool:
+        """Return whether what is added now belongs to a part whose name starts with ``prefix``."""
+        return self._scope.startswith(prefix)
+
     def input(self, name: str, dtype: str, shape: tuple[str | int, ...]) -> str:
         """Declare an input; a string in the shape is a dynamic dimension."""
         self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))

@@ -1,5 +1,6 @@
 """Which graphs a bundle holds: the embeddings, and stages of one or more layers with their exits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx import ModelProto
@@ -10,7 +11,7 @@ from fastbert.export.graph import Graph
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import UsageError
 
-__all__ = ["StagePlan", "embeddings_graph", "plan_stages", "stage_graph"]
+__all__ = ["StagePlan", "embeddings_graph", "parse_exits", "plan_stages", "stage_graph"]
 
 _IDS = ("batch", "sequence")
 _MASK = ("batch", 1, 1, "sequence")
@@ -24,14 +25,38 @@ class StagePlan:
     last: int
 
 
-def plan_stages(layers: int, layers_per_stage: int) -> list[StagePlan]:
-    """Group layers into stages; the last stage takes what is left.
+def plan_stages(layers: int, layers_per_stage: int, exits: Sequence[int] | None = None) -> list[StagePlan]:
+    """Group layers into stages.
 
-    :raises UsageError: ``layers_per_stage`` is outside 1..layers.
+    :param layers_per_stage: layers in each; the last stage takes what is left.
+    :param exits: instead, the last layer of each stage; the model's last layer ends one whether named or not.
+    :raises UsageError: ``layers_per_stage`` is outside 1..layers, or an exit outside 0..layers - 1.
     """
     if not 1 <= layers_per_stage <= layers:
         raise UsageError(f"--layers-per-stage {layers_per_stage} is outside 1..{layers}, the layers of this model.")
-    return [StagePlan(first, min(first + layers_per_stage, layers) - 1) for first in range(0, layers, layers_per_stage)]
+    ends: Sequence[int]
+    if exits is None:
+        ends = range(layers_per_stage - 1, layers, layers_per_stage)
+    elif layers_per_stage != 1:
+        raise UsageError("--layers-per-stage and --exits contradict each other; name one.")
+    else:
+        ends = exits
+    outside = [layer for layer in ends if not 0 <= layer < layers]
+    if outside:
+        raise UsageError(f"--exits names layer {outside[0]}; this model has the layers 0 to {layers - 1}.")
+    lasts = sorted({*ends, layers - 1})
+    return [StagePlan(first, last) for first, last in zip([0, *(last + 1 for last in lasts)], lasts, strict=False)]
+
+
+def parse_exits(text: str) -> list[int]:
+    """Read a comma-separated list of layers, such as ``2,5,8,11``.
+
+    :raises UsageError: an element is no number.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--exits {text} is no comma-separated list of layers, such as 2,5,8,11.") from error
 
 
 def embeddings_graph(model: FastBertForSequenceClassification) -> ModelProto:
@@ -44,9 +69,14 @@ def embeddings_graph(model: FastBertForSequenceClassification) -> ModelProto:
     return graph.model()
 
 
-def stage_graph(model: FastBertForSequenceClassification, stage: StagePlan) -> ModelProto:
-    """Return the graph of one stage: hidden_states and mask -> hidden_states, logits and uncertainty of its exit."""
-    graph = Graph(f"layers_{stage.first:02d}_{stage.last:02d}")
+def stage_graph(
+    model: FastBertForSequenceClassification, stage: StagePlan, graph_type: type[Graph] = Graph
+) -> ModelProto:
+    """Return the graph of one stage: hidden_states and mask -> hidden_states, logits and uncertainty of its exit.
+
+    :param graph_type: what writes it, and so in which precision.
+    """
+    graph = graph_type(f"layers_{stage.first:02d}_{stage.last:02d}")
     shape = (*_IDS, model.config.backbone_config.hidden_size)
     # an input and an output cannot share a name within one graph
     value = graph.input("hidden_states", "float32", shape)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastbert.export.golden import GOLDEN, Golden, read_golden
-from fastbert.export.verification import TOLERANCE, Verification, verify_bundle
+from fastbert.export.verification import DEFAULT_BOUNDS, Bounds, Verification, verify_bundle
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.manifest import check_files, read_manifest
 
@@ -11,22 +11,35 @@ __all__ = ["verify"]
 
 
 def verify(
-    bundle: Path, *, against: str | None = None, data: Path | None = None, tolerance: float = TOLERANCE
-) -> Verification:
-    """Check every file of a bundle, then run its engines.
+    bundle: Path,
+    *,
+    against: str | None = None,
+    data: Path | None = None,
+    device: str = "cpu",
+    variant: str | None = None,
+    bounds: Bounds = DEFAULT_BOUNDS,
+) -> list[Verification]:
+    """Check every file of a bundle, then run the engines of each variant that is for ``device``.
 
     :param against: a checkpoint; None: the golden rows in the bundle, which needs no PyTorch.
     :param data: rows to compare on; None: those kept in the checkpoint.
-    :param tolerance: largest logit difference allowed.
+    :param variant: only this one.
+    :param bounds: how far engines may be from PyTorch.
     :raises BundleError: a file is missing or altered.
     :raises UsageError: ``data`` without ``against``, or no rows.
     """
     manifest = read_manifest(bundle)
     check_files(bundle, manifest, manifest.files, contents=True)
+    manifest.variant_for(device, variant)
+    names = [found.name for found in manifest.variants if device in found.devices and variant in (None, found.name)]
+
+    def run(golden: Golden) -> list[Verification]:
+        return [verify_bundle(bundle, golden, device=device, variant=name, bounds=bounds) for name in names]
+
     if against is None:
         if data is not None:
             raise UsageError("--data needs --against CHECKPOINT: only PyTorch knows the answers for other rows.")
-        return verify_bundle(bundle, read_golden(bundle / GOLDEN), tolerance=tolerance)
+        return run(read_golden(bundle / GOLDEN))
     from fastbert.checkpoint import load_checkpoint
     from fastbert.data import read_texts
     from fastbert.reference import compute_reference
@@ -35,5 +48,4 @@ def verify(
     rows = read_texts(data) if data is not None else list(checkpoint.sample_rows)
     if not rows:
         raise UsageError(f"{against} keeps no rows to compare on. Name a data file with --data.")
-    golden = Golden.from_reference(rows, compute_reference(checkpoint, rows), manifest.exits)
-    return verify_bundle(bundle, golden, tolerance=tolerance)
+    return run(Golden.from_reference(rows, compute_reference(checkpoint, rows), manifest.exits, manifest.labels))

@@ -24,7 +24,8 @@ _CHUNK_BYTES = 1 << 20
 class Variant:
     """One set of engines for one precision.
 
-    :param precision: of weights and hidden states, such as ``"float32"``.
+    :param precision: of weights, such as ``"float32"``.
+    :param exact: whether it gives PyTorch's float32 answers; if not, it is lossy.
     :param devices: what it is for, such as ``("cpu",)``.
     :param engine: the file of ``fastbert.runtime.engines`` that runs it.
     :param embeddings: path of the embeddings engine inside the bundle.
@@ -33,6 +34,7 @@ class Variant:
 
     name: str
     precision: str
+    exact: bool
     devices: tuple[str, ...]
     engine: str
     embeddings: str
@@ -168,6 +170,7 @@ def _variant(name: str, record: Mapping[str, Any]) -> Variant:
     return Variant(
         name,
         record["precision"],
+        bool(record.get("exact", True)),
         tuple(record["devices"]),
         record["engine"],
         record["embeddings"],

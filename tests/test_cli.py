@@ -46,7 +46,7 @@ def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
 
     code, out, _ = run_cli("export", model, "--output", bundle, "--json")
     assert code == 0
-    assert json.loads(out)["verification"]["passed"] is True
+    assert json.loads(out)["verification"]["fp32"]["passed"] is True
 
     code, out, _ = run_cli("verify", bundle, "--against", model, "--data", dev)
     assert (code, out.split(":")[0]) == (0, "verified")
@@ -122,7 +122,7 @@ def test_errors_are_one_paragraph_with_the_right_code(
 def test_a_failed_verification_exits_1_and_prints_the_figures(run_cli, bundle):
     code, out, err = run_cli("verify", bundle, "--tolerance", 1e-12, "--json")
     assert code == 1
-    assert json.loads(out)["passed"] is False
+    assert json.loads(out)["fp32"]["passed"] is False
     assert "logits at exit" in err
 
 

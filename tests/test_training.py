@@ -57,7 +57,7 @@ def test_both_stages_give_a_checkpoint_that_exports(options, tmp_path):
     assert len(checkpoint.sample_rows) == 32
     assert checkpoint.training["stages"][1]["steps"] == 12
     assert not (tmp_path / "model.training").exists()
-    assert export_bundle(options.output, tmp_path / "bundle").verification.problems == []
+    assert export_bundle(options.output, tmp_path / "bundle").verifications[0].problems == []
 
 
 def test_stage_2_leaves_backbone_and_teacher_alone_and_brings_the_exits_closer(options, tmp_path):
@@ -104,7 +104,7 @@ def test_a_classifier_is_kept_as_the_teacher_and_distilled_on_unlabelled_text_on
     with torch.no_grad():
         expected = classifier(ids, attention_mask=mask).logits
         assert torch.allclose(model(ids, mask).logits, expected, atol=1e-5)
-    assert export_bundle(tmp_path / "model", tmp_path / "bundle").verification.problems == []
+    assert export_bundle(tmp_path / "model", tmp_path / "bundle").verifications[0].problems == []
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from conftest import make_checkpoint, make_rows
 from fastbert.configuration import ExitHeadConfig
 from fastbert.export.bundle import export_bundle, export_checkpoint
 from fastbert.export.golden import read_golden
+from fastbert.export.verification import Bounds
 from fastbert.families import FAMILIES
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import OutputExistsError, UsageError, VerificationError
@@ -29,19 +30,19 @@ HEADS = {
 def test_every_family_answers_as_pytorch_does(family, tmp_path):
     checkpoint = make_checkpoint(family, seed=1)
     report = export_checkpoint(checkpoint, tmp_path / "bundle", rows=make_rows(60, seed=2))
-    assert report.verification.problems == []
-    assert max(report.verification.largest_logit_difference) <= 1e-4
+    assert report.verifications[0].problems == []
+    assert max(report.verifications[0].largest_logit_difference) <= 1e-4
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
 def test_every_head_folds_to_the_same_function(head, tmp_path):
     report = export_checkpoint(make_checkpoint(head=head), tmp_path / "bundle", rows=make_rows(60, seed=2))
-    assert max(report.verification.largest_logit_difference) <= 2e-5
+    assert max(report.verifications[0].largest_logit_difference) <= 2e-5
 
 
 def test_pairs_are_tokenized_and_answered_alike(checkpoint, tmp_path):
     report = export_checkpoint(checkpoint, tmp_path / "bundle", rows=make_rows(20, pairs=True))
-    assert report.verification.problems == []
+    assert report.verifications[0].problems == []
     golden = read_golden(tmp_path / "bundle" / "golden.npz")
     assert golden.token_type_ids.max() == 1
 
@@ -85,7 +86,9 @@ def test_an_existing_bundle_is_kept_without_overwrite_and_when_the_new_one_fails
     with pytest.raises(OutputExistsError, match="--overwrite"):
         export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
     with pytest.raises(VerificationError):
-        export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows, tolerance=1e-12, overwrite=True)
+        export_checkpoint(
+            checkpoint, output, rows=checkpoint.sample_rows, bounds=Bounds(tolerance=1e-12), overwrite=True
+        )
     assert (output / "manifest.json").read_bytes() == before
     other = make_checkpoint(seed=5)
     export_checkpoint(other, output, rows=checkpoint.sample_rows, overwrite=True)
@@ -141,3 +144,31 @@ def test_killed_export_leaves_the_old_bundle_or_the_new_one(checkpoint, tmp_path
     assert Classifier.load(output).predict(["good"], speed=0.0)
     export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["b"]  # the killed writer's leftovers are gone
+
+
+def test_several_precisions_stand_beside_each_other_and_exits_may_be_chosen(checkpoint, tmp_path):
+    report = export_checkpoint(
+        checkpoint,
+        tmp_path / "b",
+        rows=checkpoint.sample_rows,
+        precisions=["fp32", "int8"],
+        exits=[1],
+        bounds=Bounds(max_label_flips=0.2),  # random weights: many rows are near a boundary
+    )
+    assert [found.variant for found in report.verifications] == ["fp32", "int8"]
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert manifest["exits"] == [1, 2]
+    assert manifest["variants"]["int8"]["stages"] == ["int8/stage_00.onnx", "int8/stage_01.onnx"]
+    assert manifest["verification"]["int8"]["passed"]
+    exact = Classifier.load(tmp_path / "b").run_all_exits([[1, 5, 6, 7, 2]])[0]
+    lossy = Classifier.load(tmp_path / "b", variant="int8").run_all_exits([[1, 5, 6, 7, 2]])[0]
+    assert 0 < np.abs(exact - lossy).max() < 0.5
+
+
+def test_too_many_flips_in_a_lossy_precision_leave_nothing(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "fastbert.export.int8.quantize_weight", lambda weight: (np.ones(weight.shape, np.int8), weight[0])
+    )
+    with pytest.raises(VerificationError, match=r"int8: .* answers flip at speed"):
+        export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=["int8"])
+    assert list(tmp_path.iterdir()) == []

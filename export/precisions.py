@@ -1,0 +1,71 @@
+"""The precisions that a bundle may hold: a row of `PRECISIONS` is a variant, its graphs and how it is judged."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from onnx import ModelProto
+
+from fastbert.export.golden import Golden
+from fastbert.export.int8 import Int8Graph
+from fastbert.export.stages import StagePlan, embeddings_graph, stage_graph
+from fastbert.modeling import FastBertForSequenceClassification
+from fastbert.runtime.errors import UsageError
+
+__all__ = ["PRECISIONS", "Precision", "parse_precisions"]
+
+# (model, stages, golden rows) -> embeddings, then every stage, in order
+Graphs = Callable[[FastBertForSequenceClassification, Sequence[StagePlan], Golden], Iterator[ModelProto]]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One row.
+
+    :param dtype: of weights, for the manifest.
+    :param devices: what its engines are for.
+    :param engine: the file of ``fastbert.runtime.engines`` that runs it.
+    :param exact: whether its answers must be PyTorch's float32 answers; if not, the share of labels that flip is
+        bounded (`fastbert.export.verification`).
+    :param graphs: writes its engines.
+    """
+
+    dtype: str
+    devices: tuple[str, ...]
+    engine: str
+    exact: bool
+    graphs: Graphs
+
+
+def _float32(
+    model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
+) -> Iterator[ModelProto]:
+    yield embeddings_graph(model)
+    for stage in plan:
+        yield stage_graph(model, stage)
+
+
+def _int8(model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden) -> Iterator[ModelProto]:
+    yield embeddings_graph(model)
+    for stage in plan:
+        yield stage_graph(model, stage, Int8Graph)
+
+
+# name of the variant, and of its folder in the bundle -> row
+PRECISIONS = {
+    "fp32": Precision("float32", ("cpu",), "onnxruntime", True, _float32),
+    "int8": Precision("int8", ("cpu",), "onnxruntime", False, _int8),
+}
+
+
+def parse_precisions(text: str) -> list[str]:
+    """Read a comma-separated list of precisions, such as ``fp32,int8``.
+
+    :raises UsageError: one is unknown or named twice.
+    """
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in PRECISIONS:
+            raise UsageError(f"The precision {name!r} is unknown; known are {', '.join(PRECISIONS)}.")
+    if len(set(names)) < len(names):
+        raise UsageError(f"--precision {text} names a precision twice.")
+    return names
