@@ -18,7 +18,8 @@ class Engine(Protocol):
     """What runs the stages of one bundle variant. May be shared by threads.
 
     A state is whatever the engine keeps between two stages: hidden_states and mask of the samples still in the chain,
-    and the logits of the last exit. Only the engine looks inside; it stays on its device.
+    and the logits of the last exit. Only the engine looks inside; it stays on its device. It is valid until the same
+    thread starts another batch.
     """
 
     @property
@@ -36,8 +37,8 @@ class Engine(Protocol):
     def logits(self, state: Any) -> NDArray[np.float32]:
         """Return the logits of the last exit that was run: float32 [samples, classes]."""
 
-    def keep(self, state: Any, rows: NDArray[np.int64]) -> Any:
-        """Return the state of these samples only, in this order."""
+    def keep(self, state: Any, rows: NDArray[np.int64], sequence: int) -> Any:
+        """Return the state of these samples only, in this order, cut to their first ``sequence`` tokens."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +70,37 @@ def run_chain(
     """
     state = engine.start(input_ids, attention_mask, token_type_ids)
     rows = np.arange(len(input_ids))  # which sample each row of the state is
+    lengths = _lengths(attention_mask)
     left: list[tuple[NDArray[np.int64], int, NDArray[np.float32], NDArray[np.float32]]] = []
     for stage, layer in enumerate(exits):
         state, uncertainty = engine.run_stage(stage, state)
-        leaves = np.ones(len(rows), dtype=bool) if layer == exits[-1] else rule.leaves(uncertainty)
-        if not leaves.any():
+        if layer == exits[-1]:
+            left.append((rows, layer, engine.logits(state), uncertainty))
+            break
+        leaves = rule.leaves(uncertainty)
+        leaving = np.count_nonzero(leaves)
+        if leaving == 0:
             continue
         left.append((rows[leaves], layer, engine.logits(state)[leaves], uncertainty[leaves]))
-        if leaves.all():
+        if leaving == len(rows):
             break
         stays = np.flatnonzero(~leaves)
-        rows, state = rows[stays], engine.keep(state, stays)
+        rows, lengths = rows[stays], lengths[stays]
+        state = engine.keep(state, stays, int(lengths.max()))
+    if len(left) == 1:
+        _, layer, logits, uncertainty = left[0]
+        return ChainOutput(logits, np.full(len(input_ids), layer, dtype=np.int64), uncertainty)
     order = np.argsort(np.concatenate([group for group, *_ in left]))
     return ChainOutput(
         np.concatenate([logits for _, _, logits, _ in left])[order],
         np.concatenate([np.full(len(group), layer, dtype=np.int64) for group, layer, _, _ in left])[order],
         np.concatenate([uncertainty for *_, uncertainty in left])[order],
     )
+
+
+def _lengths(attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place after each row's last visible token: int64 [batch, sequence] -> int64 [batch]."""
+    return attention_mask.shape[1] - attention_mask[:, ::-1].argmax(axis=1)
 
 
 def run_all_exits(

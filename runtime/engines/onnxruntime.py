@@ -25,17 +25,66 @@ DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
 # Runtime 1.32 cannot be told from Python not to spin it, and once it exists no other session of the process, whoever
 # makes it, may have threads of its own. Measured: benchmarks/reports/thread_pools.json.
 _SPIN_US = 40
+_BINDINGS_KEPT = 4096  # of one thread, over all stages and shapes; then it starts anew
 _lock = threading.Lock()
 _global_pool_threads: int | None = None  # it belongs to the process and is sized once
+_arena_shared = False
 
 
-@dataclass(frozen=True)
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class _Workspace:
+    """One thread's buffers: hidden_states go back and forth between two, and each binding is made once.
+
+    Reused from call to call, so that a call allocates nothing of their size, and the processor's caches see the same
+    few megabytes at every layer.
+    """
+
+    def __init__(self, hidden_size: int, classes: int) -> None:
+        self._hidden_size = hidden_size
+        self._classes = classes
+        self._reserve(0, 0)
+
+    def reserve(self, samples: int, sequence: int) -> None:
+        """Make room for a batch; what was made for smaller ones stays unless there is too little room."""
+        if samples > len(self.uncertainty) or samples * sequence > self._tokens or len(self.bindings) > _BINDINGS_KEPT:
+            self._reserve(max(samples, len(self.uncertainty)), max(samples * sequence, self._tokens))
+
+    def _reserve(self, samples: int, tokens: int) -> None:
+        self._tokens = tokens
+        self._hidden_states = [np.zeros(tokens * self._hidden_size, np.float32) for _ in range(2)]
+        self._mask = np.zeros(tokens, np.float32)
+        self._inputs = [np.zeros(tokens, np.int64) for _ in _INPUTS]
+        self.logits = np.zeros((samples, self._classes), np.float32)
+        self.uncertainty = np.zeros(samples, np.float32)
+        self.bindings: dict[tuple[int, ...], Any] = {}
+
+    def inputs(self, samples: int, sequence: int) -> list[NDArray[np.int64]]:
+        """Three arrays [samples, sequence], in the order of `_INPUTS`."""
+        return [buffer[: samples * sequence].reshape(samples, sequence) for buffer in self._inputs]
+
+    def hidden_states(self, which: int, samples: int, sequence: int) -> NDArray[np.float32]:
+        """One of the two buffers as [samples, sequence, hidden]."""
+        shape = (samples, sequence, self._hidden_size)
+        return self._hidden_states[which][: samples * sequence * self._hidden_size].reshape(shape)
+
+    def mask(self, samples: int, sequence: int) -> NDArray[np.float32]:
+        """The mask's buffer as [samples, 1, 1, sequence]."""
+        return self._mask[: samples * sequence].reshape(samples, 1, 1, sequence)
+
+
+@dataclass
 class _State:
-    """What is kept between two stages. Plain arrays: for these, `run` costs less than OrtValue objects do."""
+    """What is kept between two stages; valid until its thread calls `OnnxRuntimeEngine.start` again.
 
-    hidden_states: NDArray[np.float32]  # [samples, sequence, hidden]
-    mask: NDArray[np.float32]  # [samples, 1, 1, sequence]
-    logits: NDArray[np.float32] | None = None  # [samples, classes]
+    :param current: which of the workspace's two buffers holds hidden_states.
+    """
+
+    workspace: _Workspace
+    samples: int
+    sequence: int
+    current: int = 0
 
 
 class OnnxRuntimeEngine:
@@ -44,6 +93,9 @@ class OnnxRuntimeEngine:
     def __init__(self, embeddings: Any, stages: list[Any]) -> None:
         self._embeddings = embeddings
         self._stages = stages
+        outputs = {output.name: output.shape for output in stages[0].get_outputs()}
+        self._sizes = (outputs["next_hidden_states"][-1], outputs["logits"][-1])
+        self._threads = threading.local()
 
     @property
     def stages(self) -> int:
@@ -54,30 +106,66 @@ class OnnxRuntimeEngine:
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> _State:
         """Run the embeddings."""
-        return _State(
-            *self._embeddings.run(
-                ["hidden_states", "extended_attention_mask"],
-                {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids},
-            )
-        )
+        if not hasattr(self._threads, "workspace"):
+            self._threads.workspace = _Workspace(*self._sizes)
+        samples, sequence = input_ids.shape
+        state = _State(self._threads.workspace, samples, sequence)
+        state.workspace.reserve(samples, sequence)
+        inputs = state.workspace.inputs(samples, sequence)
+        for buffer, given in zip(inputs, (input_ids, attention_mask, token_type_ids), strict=True):
+            buffer[:] = given
+        key = (samples, sequence)
+        if key not in state.workspace.bindings:
+            outputs = {"hidden_states": _hidden_states(state, 0), "extended_attention_mask": _mask(state)}
+            state.workspace.bindings[key] = _bound(self._embeddings, dict(zip(_INPUTS, inputs, strict=True)), outputs)
+        self._embeddings.run_with_iobinding(state.workspace.bindings[key])
+        return state
 
     def run_stage(self, stage: int, state: _State) -> tuple[_State, NDArray[np.float32]]:
         """Run one stage."""
-        hidden_states, logits, uncertainty = self._stages[stage].run(
-            ["next_hidden_states", "logits", "uncertainty"],
-            {"hidden_states": state.hidden_states, "extended_attention_mask": state.mask},
-        )
-        return _State(hidden_states, state.mask, logits), uncertainty
+        workspace = state.workspace
+        key = (stage, state.current, state.samples, state.sequence)
+        binding = workspace.bindings.get(key)
+        if binding is None:
+            inputs = {"hidden_states": _hidden_states(state, state.current), "extended_attention_mask": _mask(state)}
+            outputs = {
+                "next_hidden_states": _hidden_states(state, 1 - state.current),
+                "logits": workspace.logits[: state.samples],
+                "uncertainty": workspace.uncertainty[: state.samples],
+            }
+            binding = workspace.bindings[key] = _bound(self._stages[stage], inputs, outputs)
+        self._stages[stage].run_with_iobinding(binding)
+        state.current = 1 - state.current
+        return state, workspace.uncertainty[: state.samples].copy()
 
     def logits(self, state: _State) -> NDArray[np.float32]:
         """Return the logits of the last exit that was run."""
-        if state.logits is None:
-            raise ValueError("no stage was run on this state")
-        return state.logits
+        return state.workspace.logits[: state.samples].copy()
 
-    def keep(self, state: _State, rows: NDArray[np.int64]) -> _State:
-        """Drop the samples that left."""
-        return _State(state.hidden_states[rows], state.mask[rows])
+    def keep(self, state: _State, rows: NDArray[np.int64], sequence: int) -> _State:
+        """Drop the samples that left, and what is padding in all others."""
+        hidden_states, mask = _hidden_states(state, state.current), _mask(state)
+        kept = _State(state.workspace, len(rows), sequence, 1 - state.current)
+        _hidden_states(kept, kept.current)[:] = hidden_states[rows, :sequence]
+        _mask(kept)[:] = mask[rows, :, :, :sequence]  # indexing copies before anything is written
+        return kept
+
+
+def _hidden_states(state: _State, which: int) -> NDArray[np.float32]:
+    return state.workspace.hidden_states(which, state.samples, state.sequence)
+
+
+def _mask(state: _State) -> NDArray[np.float32]:
+    return state.workspace.mask(state.samples, state.sequence)
+
+
+def _bound(session: Any, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]) -> Any:
+    """Bind a session to memory without copies; the caller keeps the arrays alive for as long as the binding runs."""
+    binding = session.io_binding()
+    for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+        for name, array in arrays.items():
+            bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    return binding
 
 
 def load(
@@ -102,8 +190,11 @@ def load(
             f"{', '.join(ort.get_available_providers())}. Install one that has it: pip install 'fastbert-deploy[cpu]'"
         )
     options = session_options(ort, threads=threads, thread_pool=thread_pool)
-    sessions = [_session(ort, bundle / name, options, thread_pool) for name in variant.files]
-    return OnnxRuntimeEngine(sessions[0], sessions[1:])
+    _share_arena(ort)
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.enable_mem_pattern = False  # shapes vary; a pattern would be kept for each
+    embeddings, *stages = (_session(ort, bundle / name, options, thread_pool) for name in variant.files)
+    return OnnxRuntimeEngine(embeddings, stages)
 
 
 def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separate") -> Any:
@@ -149,6 +240,24 @@ def _session(ort: Any, path: Path, options: Any, thread_pool: str) -> Any:
     if session.get_providers()[0] != _PROVIDER:
         raise EngineError(f"{path} was asked to run on {_PROVIDER} but runs on {session.get_providers()[0]}.")
     return session
+
+
+def _share_arena(ort: Any) -> None:
+    """Give the process one memory arena, for the sessions that ask for it.
+
+    With an arena each, every layer works in memory of its own, which the caches have never seen: 1.14 times the whole
+    model's time at 12 x 768, where one arena takes 1.04 times.
+    """
+    global _arena_shared
+    with _lock:
+        if not _arena_shared:
+            info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+            try:
+                ort.create_and_register_allocator(info, None)
+            except Exception as error:
+                if "already" not in str(error):  # the host program shares one; that serves as well
+                    raise
+            _arena_shared = True
 
 
 def _size_global_pool(ort: Any, threads: int) -> None:

@@ -37,7 +37,7 @@ class Table:
         rows, stage = state
         return np.stack([rows, np.full(len(rows), stage)], axis=1).astype(np.float32)
 
-    def keep(self, state, rows):
+    def keep(self, state, rows, sequence):
         return state[0][rows], state[1]
 
 
