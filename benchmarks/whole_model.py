@@ -20,13 +20,16 @@ def join_stages(bundle: Path, variant: Variant) -> ModelProto:
     joined = onnx.load(bundle / variant.embeddings)
     hidden_states, mask = "hidden_states", "extended_attention_mask"
     for number, name in enumerate(variant.stages):
-        stage = add_prefix(onnx.load(bundle / name), f"stage_{number:02d}/").graph
+        model = add_prefix(onnx.load(bundle / name), f"stage_{number:02d}/")
+        stage = model.graph
         feeds = {f"stage_{number:02d}/hidden_states": hidden_states, f"stage_{number:02d}/{mask}": mask}
         for node in stage.node:
             node.input[:] = [feeds.get(value, value) for value in node.input]
         joined.graph.node.extend(stage.node)
         joined.graph.initializer.extend(stage.initializer)
         joined.graph.value_info.extend(stage.output)
+        known = {opset.domain for opset in joined.opset_import}
+        joined.opset_import.extend(opset for opset in model.opset_import if opset.domain not in known)
         hidden_states = f"stage_{number:02d}/next_hidden_states"
     logits = f"stage_{len(variant.stages) - 1:02d}/logits"
     joined.graph.output.extend(value for value in joined.graph.value_info if value.name == logits)

@@ -11,6 +11,7 @@ __all__ = ["OPSET", "Graph"]
 
 OPSET = 20  # the first with Gelu; LayerNormalization came with 17
 _IR_VERSION = 10
+_ONNX_RUNTIME = "com.microsoft"
 _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 
@@ -80,6 +81,10 @@ class Graph:
             result if bias is None else self.op("Add", result, self.weight(f"{name}.bias", bias), name=f"{name}.bias")
         )
 
+    def transposed_matmul(self, weight: str, value: str, *, name: str) -> str:
+        """``weight^T @ value``, the weight read as it is: ONNX Runtime's own operator, as the standard has none."""
+        return self.op("FusedMatMul", weight, value, name=name, transA=1, domain=_ONNX_RUNTIME)
+
     def layer_norm(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float) -> str:
         """Layer normalization over the last axis."""
         scale, shift = self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
@@ -103,9 +108,10 @@ class Graph:
     def model(self) -> ModelProto:
         """Return the finished model."""
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._weights.values()))
-        return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION, producer_name="fastbert"
-        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == _ONNX_RUNTIME for node in self._nodes):
+            opsets.append(helper.make_opsetid(_ONNX_RUNTIME, 1))
+        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="fastbert")
 
     def _shared(self, array: NDArray[Any]) -> str:
         name = f"constant/{array.dtype}{'x'.join(map(str, array.shape))}/{','.join(map(str, array.ravel()))}"
