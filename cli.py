@@ -420,7 +420,8 @@ def _quiet_transformers() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    logging.getLogger("torch").setLevel(logging.ERROR)
+    for chatty in ("torch", "huggingface_hub"):  # the second announces each try to reach the hub
+        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 def _print_verification(found: Any) -> None:

@@ -13,17 +13,25 @@ __all__ = ["replace_directory", "require_absent"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
+_OURS = ("manifest.json", "training.json")  # a bundle has the first, a checkpoint the second
 
 
 def require_absent(output: Path, *, overwrite: bool) -> None:
     """Raise if ``output`` exists and may not be replaced.
 
-    :raises OutputExistsError: it does.
+    :raises OutputExistsError: it exists without ``overwrite``, or it is neither a bundle, a checkpoint nor empty.
     """
-    if overwrite and output.is_file():
-        raise OutputExistsError(f"{output} is a file; --overwrite replaces only a directory. Name another --output.")
-    if output.exists() and not overwrite:
+    if not output.exists():
+        return
+    if not overwrite:
         raise OutputExistsError(f"{output} exists already. Name another --output, or pass --overwrite to replace it.")
+    if output.is_file():
+        raise OutputExistsError(f"{output} is a file; --overwrite replaces only a directory. Name another --output.")
+    if not any((output / name).is_file() for name in _OURS) and any(output.iterdir()):
+        raise OutputExistsError(
+            f"{output} holds something else than a bundle or a checkpoint; --overwrite would lose it. "
+            "Name another --output."
+        )
 
 
 @contextmanager
@@ -34,7 +42,7 @@ def replace_directory(output: Path, *, overwrite: bool) -> Iterator[Path]:
     are exchanged by one system call. Where the file system cannot do that, two renames are used: a process killed
     between them leaves the old directory under the name ``.NAME.replaced-PID``.
 
-    :raises OutputExistsError: ``output`` exists and ``overwrite`` is false.
+    :raises OutputExistsError: as `require_absent`.
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 (resolve() would follow a link that stands at `output`)
     require_absent(output, overwrite=overwrite)
@@ -50,9 +58,9 @@ def replace_directory(output: Path, *, overwrite: bool) -> Iterator[Path]:
             replaced = output.with_name(f".{output.name}.replaced-{os.getpid()}")
             output.rename(replaced)
             partial.rename(output)
-            shutil.rmtree(replaced)
+            _remove(replaced)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -63,9 +71,16 @@ def _exchange(first: Path, second: Path) -> bool:
     return renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0
 
 
+def _remove(path: Path) -> None:
+    if path.is_symlink():  # it stood at the output; what it leads to is not ours
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _remove_leftovers(output: Path) -> None:
     """Remove what killed writers of the same output left behind."""
     for leftover in output.parent.glob(f".{output.name}.partial-*"):
         pid = leftover.name.rpartition("-")[2]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove(leftover)

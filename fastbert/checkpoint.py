@@ -215,7 +215,8 @@ def _read_config(source: str | Path) -> Any:
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(f"The model {source} could not be read: {_first_line(error)}") from error
+        where = "" if Path(source).exists() else f"There is no directory {source}, and as a name on the hub: "
+        raise CheckpointError(f"The model {source} could not be read. {where}{_first_line(error)}") from error
 
 
 def _fastbert_config(source: str | Path) -> FastBertConfig:

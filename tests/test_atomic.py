@@ -10,6 +10,7 @@ from fastbert.runtime.errors import OutputExistsError
 def write(directory, text, **arguments):
     with replace_directory(directory, **arguments) as partial:
         (partial / "file").write_text(text)
+        (partial / "manifest.json").write_text("{}")
 
 
 @pytest.fixture(params=["exchange", "two renames"])
@@ -43,3 +44,21 @@ def test_refuses_what_exists(output):
     with pytest.raises(OutputExistsError, match="is a file"):
         write(output.parent / "plain", "new", overwrite=True)
     assert (output.parent / "plain").read_text() == "mine"
+
+
+def test_overwrite_takes_only_what_is_ours_or_empty(output):
+    output.mkdir()
+    write(output, "first", overwrite=True)
+    (output / "manifest.json").unlink()
+    with pytest.raises(OutputExistsError, match="something else than a bundle or a checkpoint"):
+        write(output, "new", overwrite=True)
+    assert (output / "file").read_text() == "first"
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(output):
+    target = output.with_name("target")
+    write(target, "old", overwrite=False)
+    output.symlink_to(target)
+    write(output, "new", overwrite=True)
+    assert ((target / "file").read_text(), (output / "file").read_text()) == ("old", "new")
+    assert sorted(os.listdir(output.parent)) == ["out", "target"]
