@@ -13,13 +13,14 @@ __all__ = ["replace_directory", "require_absent"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
-_OURS = ("manifest.json", "training.json")  # a bundle has the first, a checkpoint the second
 
 
-def require_absent(output: Path, *, overwrite: bool) -> None:
+def require_absent(output: Path, *, overwrite: bool, kind: str) -> None:
     """Raise if ``output`` exists and may not be replaced.
 
-    :raises OutputExistsError: it exists without ``overwrite``, or it is neither a bundle, a checkpoint nor empty.
+    :param kind: file that every directory of this kind holds; with ``overwrite`` only such a one, or an empty one, is
+        replaced: not a checkpoint by a bundle, nor somebody's working directory by either.
+    :raises OutputExistsError: it may not.
     """
     if not output.exists():
         return
@@ -27,25 +28,25 @@ def require_absent(output: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(f"{output} exists already. Name another --output, or pass --overwrite to replace it.")
     if output.is_file():
         raise OutputExistsError(f"{output} is a file; --overwrite replaces only a directory. Name another --output.")
-    if not any((output / name).is_file() for name in _OURS) and any(output.iterdir()):
+    if not (output / kind).is_file() and any(output.iterdir()):
         raise OutputExistsError(
-            f"{output} holds something else than a bundle or a checkpoint; --overwrite would lose it. "
-            "Name another --output."
+            f"{output} has no {kind}, so --overwrite would lose something of another kind. Name another --output."
         )
 
 
 @contextmanager
-def replace_directory(output: Path, *, overwrite: bool) -> Iterator[Path]:
+def replace_directory(output: Path, *, overwrite: bool, kind: str) -> Iterator[Path]:
     """Give an empty directory beside ``output`` to write into; at the end it becomes ``output``.
 
     On an error nothing is left and an existing ``output`` stays as it was. On Linux the old directory and the new one
     are exchanged by one system call. Where the file system cannot do that, two renames are used: a process killed
     between them leaves the old directory under the name ``.NAME.replaced-PID``.
 
+    :param kind: as in `require_absent`.
     :raises OutputExistsError: as `require_absent`.
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 (resolve() would follow a link that stands at `output`)
-    require_absent(output, overwrite=overwrite)
+    require_absent(output, overwrite=overwrite, kind=kind)
     output.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(output)
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")

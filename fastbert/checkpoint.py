@@ -8,6 +8,7 @@
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,10 +30,11 @@ from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
 from fastbert.runtime.errors import CheckpointError
 
-__all__ = ["Checkpoint", "describe_checkpoint", "load_checkpoint", "save_checkpoint", "start_from"]
+__all__ = ["TRAINING", "Checkpoint", "describe_checkpoint", "load_checkpoint", "save_checkpoint", "start_from"]
 
 SAMPLE_ROWS = "sample_rows.jsonl"
 TRAINING = "training.json"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
 def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, overwrite: bool = False) -> None:
     """Write a checkpoint whole or not at all.
 
-    :raises OutputExistsError: ``directory`` exists and ``overwrite`` is false.
+    :raises OutputExistsError: ``directory`` exists and ``overwrite`` is false, or it is no checkpoint.
     """
-    with replace_directory(directory, overwrite=overwrite) as partial:
+    with replace_directory(directory, overwrite=overwrite, kind=TRAINING) as partial:
         checkpoint.model.save_pretrained(partial)
         checkpoint.tokenizer.save_pretrained(partial)
         lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in checkpoint.sample_rows]
@@ -210,13 +212,14 @@ def _check_labels(source: str | Path, config: Any, labels: Sequence[str] | None)
 def _read_config(source: str | Path) -> Any:
     if _looks_like_path(source) and not (Path(source) / "config.json").is_file():
         raise CheckpointError(f"{source} is no checkpoint directory: there is no config.json in it.")
+    if not Path(source).exists():
+        _log.info("There is no directory %s; looking for a model of that name on the hub.", source)
     try:
         return AutoConfig.from_pretrained(str(source))
     except CheckpointError:
         raise
     except Exception as error:
-        where = "" if Path(source).exists() else f"There is no directory {source}, and as a name on the hub: "
-        raise CheckpointError(f"The model {source} could not be read. {where}{_first_line(error)}") from error
+        raise CheckpointError(f"The model {source} could not be read: {_first_line(error)}") from error
 
 
 def _fastbert_config(source: str | Path) -> FastBertConfig:

@@ -45,7 +45,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 
 from fastbert.atomic import require_absent
-from fastbert.checkpoint import Checkpoint, load_checkpoint, load_tokenizer, save_checkpoint, start_from
+from fastbert.checkpoint import TRAINING, Checkpoint, load_checkpoint, load_tokenizer, save_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
 from fastbert.data import label_names, read_rows, read_texts, sample, tokenized
 from fastbert.losses import KL_DIRECTIONS, distillation_loss, exit_divergence
@@ -173,7 +173,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     processes = PartialState(
         cpu=not torch.accelerator.is_available()
     )  # one, or those that `accelerate launch` or `torchrun` started
-    require_absent(options.output, overwrite=overwrite)
+    require_absent(options.output, overwrite=overwrite, kind=TRAINING)
     rows = _read(options)
     set_seed(options.seed)
     model = start_from(

@@ -8,7 +8,7 @@ from fastbert.runtime.errors import OutputExistsError
 
 
 def write(directory, text, **arguments):
-    with replace_directory(directory, **arguments) as partial:
+    with replace_directory(directory, kind="manifest.json", **arguments) as partial:
         (partial / "file").write_text(text)
         (partial / "manifest.json").write_text("{}")
 
@@ -29,7 +29,7 @@ def test_writes_replaces_and_leaves_nothing_else(output):
 
 def test_an_error_keeps_the_old(output):
     write(output, "old", overwrite=False)
-    with pytest.raises(RuntimeError), replace_directory(output, overwrite=True) as partial:
+    with pytest.raises(RuntimeError), replace_directory(output, overwrite=True, kind="manifest.json") as partial:
         (partial / "file").write_text("half")
         raise RuntimeError
     assert (output / "file").read_text() == "old"
@@ -46,11 +46,11 @@ def test_refuses_what_exists(output):
     assert (output.parent / "plain").read_text() == "mine"
 
 
-def test_overwrite_takes_only_what_is_ours_or_empty(output):
+def test_overwrite_takes_only_its_own_kind_or_an_empty_directory(output):
     output.mkdir()
     write(output, "first", overwrite=True)
     (output / "manifest.json").unlink()
-    with pytest.raises(OutputExistsError, match="something else than a bundle or a checkpoint"):
+    with pytest.raises(OutputExistsError, match="no manifest.json, so --overwrite would lose"):
         write(output, "new", overwrite=True)
     assert (output / "file").read_text() == "first"
 
