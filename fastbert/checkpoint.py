@@ -136,8 +136,8 @@ def start_from(
     architecture = (config.architectures or ["model without a classifier"])[0]
     if not architecture.endswith("ForSequenceClassification"):
         raise CheckpointError(
-            f"Only distilling needs a trained classifier, but {source} holds a {architecture}. "
-            "Fine-tune first (--stage both or finetune), or name a ...ForSequenceClassification model."
+            f"Exits are distilled from a trained classifier, but {source} holds a {architecture}. Fine-tune it first "
+            f"(fastbert train {source} --train FILE --output DIR), or name a ...ForSequenceClassification model."
         )
     problem = getattr(config, "problem_type", None) or "single_label_classification"
     if config.num_labels < 2 or problem != "single_label_classification":

@@ -237,7 +237,7 @@ def test_bad_input_leaves_nothing(options, tmp_path):
         (replace(options, dev=other), DataError, "'unheard' is not among"),
         (replace(options, train=one_class), DataError, "only the label 'x'"),
         (replace(options, model=str(tmp_path / "nowhere")), CheckpointError, "no config.json|could not be read"),
-        (replace(options, stage="distill"), CheckpointError, "Only distilling needs a trained classifier"),
+        (replace(options, stage="distill"), CheckpointError, "Exits are distilled from a trained classifier"),
         (replace(options, max_length=99), CheckpointError, "beyond the 66 positions"),
     ]
     for bad, error, message in cases:
