@@ -3,6 +3,7 @@
 Exit codes: 0 done; 1 a check failed or the data is bad; 2 wrong usage.
 """
 
+import errno
 import itertools
 import json
 import logging
@@ -296,6 +297,8 @@ def bench(
     from fastbert.benchmarks.single_stream import run_single_stream
     from fastbert.evaluation import parse_speeds
 
+    if output is not None and output.is_dir():  # said before the measurement, not after it
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
     report = run_single_stream(
         bundle,
         data,
@@ -420,6 +423,7 @@ def _quiet_transformers() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it announces each try to reach the hub
     logging.getLogger("torch").setLevel(logging.ERROR)
 
 

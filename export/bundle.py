@@ -64,7 +64,7 @@ def export_bundle(
     :raises VerificationError: engines and PyTorch disagree.
     :raises CheckpointError, DataError, UsageError, OutputExistsError: see their docs.
     """
-    require_absent(output, overwrite=overwrite)
+    require_absent(output, overwrite=overwrite, kind=MANIFEST)
     loaded = load_checkpoint(checkpoint)
     rows = read_texts(verify_data) if verify_data is not None else list(loaded.sample_rows)
     if not rows:
@@ -101,7 +101,7 @@ def export_checkpoint(
     ExitRule(default_speed)
     _warn_undistilled(config, exits)
     reference = compute_reference(checkpoint, rows)
-    with replace_directory(output, overwrite=overwrite) as partial:
+    with replace_directory(output, overwrite=overwrite, kind=MANIFEST) as partial:
         golden = Golden.from_reference(rows, reference, exits, config.labels)
         for name in precisions:
             _write_engines(partial / name, PRECISIONS[name].graphs(model, plan, golden))

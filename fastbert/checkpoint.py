@@ -8,6 +8,7 @@
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,10 +30,11 @@ from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
 from fastbert.runtime.errors import CheckpointError
 
-__all__ = ["Checkpoint", "describe_checkpoint", "load_checkpoint", "save_checkpoint", "start_from"]
+__all__ = ["TRAINING", "Checkpoint", "describe_checkpoint", "load_checkpoint", "save_checkpoint", "start_from"]
 
 SAMPLE_ROWS = "sample_rows.jsonl"
 TRAINING = "training.json"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
 def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, overwrite: bool = False) -> None:
     """Write a checkpoint whole or not at all.
 
-    :raises OutputExistsError: ``directory`` exists and ``overwrite`` is false.
+    :raises OutputExistsError: ``directory`` exists and ``overwrite`` is false, or it is no checkpoint.
     """
-    with replace_directory(directory, overwrite=overwrite) as partial:
+    with replace_directory(directory, overwrite=overwrite, kind=TRAINING) as partial:
         checkpoint.model.save_pretrained(partial)
         checkpoint.tokenizer.save_pretrained(partial)
         lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in checkpoint.sample_rows]
@@ -134,8 +136,8 @@ def start_from(
     architecture = (config.architectures or ["model without a classifier"])[0]
     if not architecture.endswith("ForSequenceClassification"):
         raise CheckpointError(
-            f"Only distilling needs a trained classifier, but {source} holds a {architecture}. "
-            "Fine-tune first (--stage both or finetune), or name a ...ForSequenceClassification model."
+            f"Exits are distilled from a trained classifier, but {source} holds a {architecture}. Fine-tune it first "
+            f"(fastbert train {source} --train FILE --output DIR), or name a ...ForSequenceClassification model."
         )
     problem = getattr(config, "problem_type", None) or "single_label_classification"
     if config.num_labels < 2 or problem != "single_label_classification":
@@ -210,6 +212,8 @@ def _check_labels(source: str | Path, config: Any, labels: Sequence[str] | None)
 def _read_config(source: str | Path) -> Any:
     if _looks_like_path(source) and not (Path(source) / "config.json").is_file():
         raise CheckpointError(f"{source} is no checkpoint directory: there is no config.json in it.")
+    if not Path(source).exists():
+        _log.info("There is no directory %s; looking for a model of that name on the hub.", source)
     try:
         return AutoConfig.from_pretrained(str(source))
     except CheckpointError:

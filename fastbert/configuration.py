@@ -1,6 +1,8 @@
 """The checkpoint's configuration: a backbone, the heads at its exits, and how text becomes ids."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
@@ -41,7 +43,9 @@ class ExitHeadConfig:
     def __post_init__(self) -> None:
         if self.kind not in HEAD_KINDS:
             raise CheckpointError(f"Exit head kind {self.kind!r} is unknown; known are {', '.join(HEAD_KINDS)}.")
-        if self.kind == "attention" and (self.size < 1 or self.heads < 1 or self.size % self.heads):
+        if self.size < 1:
+            raise CheckpointError(f"An exit head cannot have the size {self.size}.")
+        if self.kind == "attention" and (self.heads < 1 or self.size % self.heads):
             raise CheckpointError(
                 f"An exit head of size {self.size} cannot be split into {self.heads} attention heads."
             )
@@ -60,17 +64,20 @@ class ExitHeadConfig:
 def exit_head_named(name: str, size: int) -> ExitHeadConfig:
     """Return the head of a name: ``attention`` (the default), ``authors``, ``seed`` or ``mlp``.
 
-    :raises UsageError: unknown name.
+    :raises UsageError: unknown name, or a size that such a head cannot have.
     """
-    presets = {
-        "attention": ExitHeadConfig(size=size),
-        "authors": ExitHeadConfig.authors(size=size),
-        "seed": ExitHeadConfig.seed(size=size),
-        "mlp": ExitHeadConfig(kind="mlp", size=size),
+    presets: dict[str, Callable[..., ExitHeadConfig]] = {
+        "attention": ExitHeadConfig,
+        "authors": ExitHeadConfig.authors,
+        "seed": ExitHeadConfig.seed,
+        "mlp": partial(ExitHeadConfig, kind="mlp"),
     }
     if name not in presets:
         raise UsageError(f"The exit head {name!r} is unknown; use {', '.join(presets)}.")
-    return presets[name]
+    try:
+        return presets[name](size=size)
+    except CheckpointError as error:
+        raise UsageError(f"--exit-size {size} does not do: {error}") from error
 
 
 class FastBertConfig(PretrainedConfig):

@@ -6,7 +6,9 @@ unquoted. Every error names the file and the line.
 
 import csv
 import json
+import logging
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +21,10 @@ from fastbert.runtime.errors import DataError
 __all__ = ["label_names", "read_rows", "read_texts", "sample", "tokenized"]
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 COLUMNS = ("label", "text", "text_a", "text_b")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell one; UTF-8, and so a tokenizer, cannot
+_INTEGER = re.compile("-?[0-9]{1,18}")
 
 
 def read_rows(path: str | Path, *, labels: Sequence[str] | None = None, require_label: bool = False) -> list[Row]:
@@ -34,8 +39,10 @@ def read_rows(path: str | Path, *, labels: Sequence[str] | None = None, require_
     :raises DataError: no such file, unknown ending or column, wrong field count, bad UTF-8, label not allowed, no rows.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"The data file {path} does not exist.")
+    if path.is_dir():
+        raise DataError(f"{path} is a directory; name a data file ({', '.join(_READERS)}).")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: files that end in {path.suffix!r} are unknown; use {', '.join(_READERS)}.")
@@ -74,7 +81,7 @@ def label_names(rows: Iterable[Row], path: str | Path) -> list[str]:
         raise DataError(
             f"{path} has only the label {', '.join(map(repr, names)) or '(none)'}; a classifier needs two or more."
         )
-    return sorted(names, key=lambda name: (0, int(name), name) if name.lstrip("-").isdigit() else (1, 0, name))
+    return sorted(names, key=lambda name: (0, int(name), name) if _INTEGER.fullmatch(name) else (1, 0, name))
 
 
 def sample(rows: Sequence[T], count: int | None, *, seed: int) -> list[T]:
@@ -121,6 +128,9 @@ def _row(path: Path, line: int, record: dict[str, Any]) -> Row:
         raise DataError(f"{path}, line {line}: the label {label!r} is neither a name nor an integer.")
     if label == "":
         raise DataError(f"{path}, line {line}: the label is empty.")
+    for column, value in record.items():
+        if isinstance(value, str) and _SURROGATE.search(value):
+            raise DataError(f"{path}, line {line}: column {column!r} holds half a character (a lone surrogate).")
     return Row(text, pair, None if label is None else str(label))
 
 
@@ -161,6 +171,7 @@ def _tsv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 columns = fields
                 continue
             columns = ["label", "text"]
+            _log.info("%s has no header (label, text): its first line is read as a row, labelled %r.", path, fields[0])
         if len(fields) != len(columns):
             raise DataError(f"{path}, line {number}: {_count(fields)}, expected {len(columns)} ({', '.join(columns)}).")
         yield number, dict(zip(columns, fields, strict=True))

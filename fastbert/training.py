@@ -17,9 +17,11 @@ While a run is going, ``OUTPUT.training/`` holds what a resume needs:
 
 import json
 import logging
+import math
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,16 +41,17 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import sort_checkpoints
 
 from fastbert.atomic import require_absent
-from fastbert.checkpoint import Checkpoint, load_checkpoint, load_tokenizer, save_checkpoint, start_from
+from fastbert.checkpoint import TRAINING, Checkpoint, load_checkpoint, load_tokenizer, save_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
 from fastbert.data import label_names, read_rows, read_texts, sample, tokenized
 from fastbert.losses import KL_DIRECTIONS, distillation_loss, exit_divergence
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
-from fastbert.runtime.errors import OutputExistsError, UsageError
+from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError
 
 __all__ = ["STAGES", "StageOptions", "StageReport", "TrainOptions", "TrainReport", "train"]
 
@@ -111,8 +114,18 @@ class TrainOptions:
             raise UsageError(f"--label-share {self.label_share} is outside [0, 1].")
         if self.train is None and (self.stage != "distill" or not self.unlabeled):
             raise UsageError("Name a training file with --train (only --stage distill with --unlabeled does without).")
-        if min(self.batch_size, self.max_length, self.finetune.epochs, self.distill.epochs) <= 0:
-            raise UsageError("--batch-size, --max-length and the epochs must be greater than 0.")
+        for name, value in (
+            ("--batch-size", self.batch_size),
+            ("--max-length", self.max_length),
+            ("--epochs", self.finetune.epochs),
+            ("--learning-rate", self.finetune.learning_rate),
+            ("--distill-epochs", self.distill.epochs),
+            ("--distill-learning-rate", self.distill.learning_rate),
+        ):
+            if not 0 < value < math.inf:
+                raise UsageError(f"{name} is {value:g}; it must be greater than 0.")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"--seed is {self.seed}; it must be from 0 to {2**32 - 1}.")
 
 
 @dataclass(frozen=True)
@@ -160,7 +173,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     processes = PartialState(
         cpu=not torch.accelerator.is_available()
     )  # one, or those that `accelerate launch` or `torchrun` started
-    require_absent(options.output, overwrite=overwrite)
+    require_absent(options.output, overwrite=overwrite, kind=TRAINING)
     rows = _read(options)
     set_seed(options.seed)
     model = start_from(
@@ -170,26 +183,29 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
         max_length=options.max_length,
         keep_classifier=options.stage == "distill",
     )
-    if options.dev is not None:  # only now are the labels known that a classifier brought with it
+    if (
+        options.dev is not None and rows.labels is None
+    ):  # only now are the labels known that a classifier brought with it
         read_rows(options.dev, labels=model.config.labels)
     tokenizer = load_tokenizer(options.model)
     with processes.main_process_first():
         work = _work_directory(options, overwrite=overwrite, resume=resume, prepare=processes.is_main_process)
     stages = []
-    if options.stage != "distill":
-        finetuned = work / "finetuned"
-        if not finetuned.is_dir():
-            report = _run_stage("finetune", model, tokenizer, rows, options, work)
-            model.config.distilled = False
-            if processes.is_main_process:
-                _save(finetuned, model, tokenizer, rows, options, [report])
-            processes.wait_for_everyone()
-        checkpoint = load_checkpoint(finetuned)
-        model = checkpoint.model
-        stages = [StageReport(**report) for report in checkpoint.training["stages"]]
-    if options.stage != "finetune":
-        stages.append(_run_stage("distill", model, tokenizer, rows, options, work))
-        model.config.distilled = True
+    with _kept_only_if_resumable(work, processes.is_main_process):
+        if options.stage != "distill":
+            finetuned = work / "finetuned"
+            if not finetuned.is_dir():
+                report = _run_stage("finetune", model, tokenizer, rows, options, work)
+                model.config.distilled = False
+                if processes.is_main_process:
+                    _save(finetuned, model, tokenizer, rows, options, [report])
+                processes.wait_for_everyone()
+            checkpoint = load_checkpoint(finetuned)
+            model = checkpoint.model
+            stages = [StageReport(**report) for report in checkpoint.training["stages"]]
+        if options.stage != "finetune":
+            stages.append(_run_stage("distill", model, tokenizer, rows, options, work))
+            model.config.distilled = True
     processes.wait_for_everyone()
     if processes.is_main_process:
         _save(options.output, model, tokenizer, rows, options, stages, overwrite=overwrite)
@@ -242,12 +258,38 @@ def _work_directory(options: TrainOptions, *, overwrite: bool, resume: bool, pre
         return work
     if not prepare:
         return work
-    if work.exists() and not overwrite:
+    if record.is_file() and not overwrite:
         raise OutputExistsError(f"{work} holds a stopped run. Go on with --resume, or start again with --overwrite.")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    record.write_text(json.dumps(asked, indent=2) + "\n")
+    partial = work / "options.json.partial"
+    partial.write_text(json.dumps(asked, indent=2) + "\n")
+    partial.replace(record)
     return work
+
+
+@contextmanager
+def _kept_only_if_resumable(work: Path, main_process: bool) -> Iterator[None]:
+    """Remove the directory of a run that fails before there is anything to resume from; otherwise say how."""
+    try:
+        yield
+    except BaseException:
+        if main_process and not (work / "finetuned").is_dir() and not any(map(_last_checkpoint, work.iterdir())):
+            shutil.rmtree(work)
+        elif main_process:
+            _log.warning("What was trained is kept in %s. Go on with --resume and the same options.", work)
+        raise
+
+
+def _last_checkpoint(directory: Path) -> str | None:
+    """Return the newest whole checkpoint of the Trainer: it writes its state last, and a kill may leave half of one."""
+    for path in reversed(sort_checkpoints(str(directory)) if directory.is_dir() else []):
+        try:
+            json.loads((Path(path) / TRAINER_STATE_NAME).read_bytes())
+        except (OSError, ValueError):
+            continue
+        return path
+    return None
 
 
 def _run_stage(
@@ -290,10 +332,15 @@ def _run_stage(
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Progress)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(directory)) if directory.is_dir() else None)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(directory))
     trainer.exits = None  # judge every exit, also after stage 1, which trains only the last
     exit_logits, label_ids, _ = trainer.predict(dev)
     model.eval()
+    if not np.isfinite(exit_logits).all():
+        raise CheckpointError(
+            f"The {stage} stage diverged: the model answers with NaN or infinity. Start again with --overwrite and a "
+            "lower learning rate."
+        )
     divergence = exit_divergence(torch.from_numpy(exit_logits), "forward").mean(0)
     return StageReport(
         stage,

@@ -105,13 +105,13 @@ def read_manifest(bundle: Path) -> Manifest:
         schema = raw["schema"]
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} is damaged ({error}). Export the bundle again.") from error
-    if schema.split(".")[0] != SCHEMA:
+    if str(schema).split(".")[0] != SCHEMA:
         raise BundleError(
             f"{path} has the schema {schema!r}; this fastbert reads {SCHEMA!r}. "
             "Export the bundle again, or install the fastbert that made it."
         )
     try:
-        return Manifest(
+        manifest = Manifest(
             labels=tuple(raw["labels"]),
             max_length=int(raw["max_length"]),
             max_positions=int(raw["max_positions"]),
@@ -130,6 +130,13 @@ def read_manifest(bundle: Path) -> Manifest:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{path} is damaged: {type(error).__name__} {error}. Export the bundle again.") from error
+    for variant in manifest.variants:
+        if not 0 < len(variant.stages) == len(manifest.exits):
+            raise BundleError(
+                f"{path} is damaged: the variant {variant.name} has {len(variant.stages)} stages for "
+                f"{len(manifest.exits)} exits. Export the bundle again."
+            )
+    return manifest
 
 
 def file_record(path: Path) -> dict[str, Any]:

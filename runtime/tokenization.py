@@ -56,13 +56,16 @@ class TextEncoder:
     def encode(self, texts: Sequence[TextInput]) -> Encoded:
         """Tokenize and pad to the longest: at least one text or pair of texts.
 
-        :raises UsageError: an element is neither a string nor a pair of strings.
+        :raises UsageError: an element is neither a string nor a pair of strings, or holds half a character.
         """
         for index, text in enumerate(texts):
             pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
             if not (isinstance(text, str) or pair):
                 raise UsageError(f"texts[{index}] is {text!r}; each must be a string or a tuple of two strings.")
-        items = self._tokenizer.encode_batch(list(texts))
+        try:
+            items = self._tokenizer.encode_batch(list(texts))
+        except TypeError as error:  # it takes no string that UTF-8 cannot hold
+            raise UsageError(_half_character(texts)) from error
         shape = (len(items), max(len(item.ids) for item in items))
         input_ids = np.full(shape, self._pad, dtype=np.int64)
         attention_mask, token_type_ids = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
@@ -73,3 +76,15 @@ class TextEncoder:
                 token_type_ids[row, : len(item.ids)] = item.type_ids
         truncated = np.array([bool(item.overflowing) for item in items])
         return Encoded(input_ids, attention_mask, token_type_ids, truncated)
+
+
+def _half_character(texts: Sequence[TextInput]) -> str:
+    for index, text in enumerate(texts):
+        try:
+            "".join(text).encode()
+        except UnicodeEncodeError as error:
+            return (
+                f"texts[{index}] holds half a character (a lone surrogate) at {error.start}: "
+                "it is no Unicode, or was not UTF-8 where it came from."
+            )
+    return "a text could not be tokenized"

@@ -8,8 +8,9 @@ from fastbert.runtime.errors import OutputExistsError
 
 
 def write(directory, text, **arguments):
-    with replace_directory(directory, **arguments) as partial:
+    with replace_directory(directory, kind="manifest.json", **arguments) as partial:
         (partial / "file").write_text(text)
+        (partial / "manifest.json").write_text("{}")
 
 
 @pytest.fixture(params=["exchange", "two renames"])
@@ -28,7 +29,7 @@ def test_writes_replaces_and_leaves_nothing_else(output):
 
 def test_an_error_keeps_the_old(output):
     write(output, "old", overwrite=False)
-    with pytest.raises(RuntimeError), replace_directory(output, overwrite=True) as partial:
+    with pytest.raises(RuntimeError), replace_directory(output, overwrite=True, kind="manifest.json") as partial:
         (partial / "file").write_text("half")
         raise RuntimeError
     assert (output / "file").read_text() == "old"
@@ -43,3 +44,21 @@ def test_refuses_what_exists(output):
     with pytest.raises(OutputExistsError, match="is a file"):
         write(output.parent / "plain", "new", overwrite=True)
     assert (output.parent / "plain").read_text() == "mine"
+
+
+def test_overwrite_takes_only_its_own_kind_or_an_empty_directory(output):
+    output.mkdir()
+    write(output, "first", overwrite=True)
+    (output / "manifest.json").unlink()
+    with pytest.raises(OutputExistsError, match="no manifest.json, so --overwrite would lose"):
+        write(output, "new", overwrite=True)
+    assert (output / "file").read_text() == "first"
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(output):
+    target = output.with_name("target")
+    write(target, "old", overwrite=False)
+    output.symlink_to(target)
+    write(output, "new", overwrite=True)
+    assert ((target / "file").read_text(), (output / "file").read_text()) == ("old", "new")
+    assert sorted(os.listdir(output.parent)) == ["out", "target"]

@@ -27,8 +27,23 @@ def test_columns_may_stand_in_any_order_and_pairs_are_read(tmp_path):
     assert read_rows(path) == [Row("a", "b", "1")]
 
 
-def test_the_originals_headerless_form(tmp_path):
+def test_the_originals_headerless_form_is_read_and_said(tmp_path, caplog):
+    caplog.set_level("INFO")
     assert read_rows(write(tmp_path / "a.tsv", "1\tgood\n0\tbad\n"))[1] == Row("bad", None, "0")
+    assert "a.tsv has no header (label, text): its first line is read as a row, labelled '1'" in caplog.text
+
+
+def test_integers_are_ordered_as_numbers_and_what_only_looks_like_one_as_names():
+    names = ["10", "9", "-1", "²", "--5", "x", "9" * 5000]
+    assert label_names([Row("", None, name) for name in names], "a.tsv") == [
+        "-1",
+        "9",
+        "10",
+        "--5",
+        "9" * 5000,
+        "x",
+        "²",
+    ]
 
 
 def test_lines_end_at_newline_only(tmp_path):
@@ -80,6 +95,8 @@ def test_tsv_gives_back_any_text(tmp_path_factory, texts):
         ("a.jsonl", '{"text": "a", "label": 1.5}\n', r"label 1\.5 is neither"),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b"}\n', r"row 2 has no label"),
         ("a.tsv", "label\ttext\n\ta\n", r"line 2: the label is empty"),
+        ("a.jsonl", '{"text": "\\ud800x"}\n', r"line 1: column 'text' holds half a character"),
+        ("a.jsonl", '{"text": "x", "label": "\\udc00"}\n', r"line 1: column 'label' holds half a character"),
         ("a.parquet", "no parquet", r"a\.parquet is no readable Parquet file"),
         ("a.xlsx", "x", r"'\.xlsx' are unknown; use \.tsv, \.csv"),
     ],
@@ -92,6 +109,8 @@ def test_bad_files_are_refused_by_file_and_line(tmp_path, name, content, message
 def test_a_missing_file_and_a_missing_label_are_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.tsv does not exist"):
         read_rows(tmp_path / "nowhere.tsv")
+    with pytest.raises(DataError, match="is a directory"):
+        read_rows(tmp_path)
     with pytest.raises(DataError, match="line 2: there is no label"):
         read_rows(write(tmp_path / "a.tsv", "text\na\n"), require_label=True)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_backbone_config, make_rows, make_tokenizer, write_tsv
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification, Trainer
 
 from fastbert.checkpoint import load_checkpoint
 from fastbert.configuration import ExitHeadConfig
@@ -172,6 +172,48 @@ def test_without_dev_rows_are_held_out(options, caplog):
     assert "9 of 96 training rows are held out" in caplog.text
 
 
+def test_a_run_that_fails_is_kept_only_when_there_is_something_to_resume(options, tmp_path, monkeypatch, caplog):
+    def stops(when):
+        def evaluate(self, *arguments, **keywords):
+            if self.state.global_step >= when:
+                raise KeyboardInterrupt
+            return original(self, *arguments, **keywords)
+
+        monkeypatch.setattr(Trainer, "evaluate", evaluate)
+        with pytest.raises(KeyboardInterrupt):
+            train(options)
+
+    original = Trainer.evaluate
+    stops(when=6)  # the end of the first epoch, ahead of its checkpoint
+    assert not (tmp_path / "model.training").exists()
+    stops(when=12)
+    assert f"kept in {tmp_path / 'model.training'}. Go on with --resume" in caplog.text
+    monkeypatch.setattr(Trainer, "evaluate", original)
+    assert [stage.steps for stage in train(options, resume=True).stages] == [12, 12]
+
+
+@pytest.mark.parametrize("half", ["trainer_state.json", "optimizer.pt"])
+def test_resume_passes_over_half_a_checkpoint(options, tmp_path, monkeypatch, half):
+    def stop(self, *_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trainer, "predict", stop)
+        train(options)
+    last = tmp_path / "model.training" / "finetune" / "checkpoint-12"
+    (last / "trainer_state.json").write_text("{")  # written last, so a kill before leaves none or half of it
+    if half == "optimizer.pt":
+        (last / "trainer_state.json").unlink()
+        (last / half).write_bytes((last / half).read_bytes()[:100])
+    assert [stage.steps for stage in train(options, resume=True).stages] == [12, 12]
+
+
+def test_a_model_that_diverged_is_no_result(options, tmp_path):
+    with pytest.raises(CheckpointError, match="finetune stage diverged.*lower learning rate"):
+        train(replace(options, finetune=StageOptions(2, 1e30)))
+    assert not options.output.exists()
+
+
 def test_max_train_rows_and_unlabeled_files_are_counted(options, tmp_path):
     texts = write_tsv(tmp_path / "more.tsv", make_rows(24, seed=5), labels=False)
     short = StageOptions(1, 1e-3)
@@ -195,7 +237,7 @@ def test_bad_input_leaves_nothing(options, tmp_path):
         (replace(options, dev=other), DataError, "'unheard' is not among"),
         (replace(options, train=one_class), DataError, "only the label 'x'"),
         (replace(options, model=str(tmp_path / "nowhere")), CheckpointError, "no config.json|could not be read"),
-        (replace(options, stage="distill"), CheckpointError, "Only distilling needs a trained classifier"),
+        (replace(options, stage="distill"), CheckpointError, "Exits are distilled from a trained classifier"),
         (replace(options, max_length=99), CheckpointError, "beyond the 66 positions"),
     ]
     for bad, error, message in cases:
@@ -214,7 +256,10 @@ def test_bad_input_leaves_nothing(options, tmp_path):
         ({"kl": "sideways"}, "forward or reverse"),
         ({"train": None}, "--train"),
         ({"precision": "int3"}, "fp32, fp16 or bf16"),
-        ({"batch_size": 0}, "greater than 0"),
+        ({"batch_size": 0}, "--batch-size is 0; it must be greater than 0"),
+        ({"finetune": StageOptions(float("nan"), 1e-3)}, "--epochs is nan"),
+        ({"distill": StageOptions(1, -1.0)}, "--distill-learning-rate is -1"),
+        ({"seed": -1}, "--seed is -1"),
     ],
 )
 def test_bad_options_are_refused(options, change, message):

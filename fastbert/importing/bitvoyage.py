@@ -24,6 +24,7 @@ __all__ = ["matches", "read"]
 
 _EPSILON = 1e-12
 _ACTIVATIONS = ("gelu", "relu")
+_SPARE_ROWS = 128  # embeddings beyond the vocabulary are usual where their number was rounded up: ERNIE has 36
 # What its BertConfig takes where the file has no such key.
 _DEFAULTS = {
     "hidden_size": 768,
@@ -199,7 +200,11 @@ def _check_vocabulary(request: Request, path: Path, tokens: int, rows: int, foun
             f"{rows} rows. Name the checkpoint's own vocab.txt with --vocab."
         )
     if tokens < rows:
-        found.assumed.append(f"the last {rows - tokens} of {rows} word embeddings have no token in {path.name}")
+        kind = found.assumed if rows - tokens <= _SPARE_ROWS else found.warnings
+        kind.append(
+            f"the last {rows - tokens} of {rows} word embeddings have no token in {path.name}"
+            + (": is it this checkpoint's own?" if kind is found.warnings else "")
+        )
 
 
 def _describe(

@@ -1,6 +1,7 @@
 """The files beside a checkpoint: its configs, and where the paths inside them lead."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,14 @@ def text(path: Path, document: dict[str, Any], key: str) -> str | None:
 def parse_labels(value: str) -> list[str]:
     """Return class names from what a user wrote: names separated by commas, or a file with a name a line.
 
-    :raises UsageError: a name is empty.
+    :raises UsageError: a name is empty, or the file is not UTF-8.
     """
     separator = ","
-    if Path(value).is_file():
-        value, separator = Path(value).read_text(encoding="utf-8").rstrip("\n"), "\n"
+    if os.path.isfile(value):  # noqa: PTH113 (Path.is_file raises where many names make too long a path)
+        try:
+            value, separator = Path(value).read_text(encoding="utf-8-sig").rstrip("\n"), "\n"
+        except UnicodeDecodeError as error:
+            raise UsageError(f"--labels {value}: byte {error.start + 1} is not UTF-8. Convert the file.") from error
     names = [name.strip() for name in value.split(separator)]
     if not all(names):
         raise UsageError(f"--labels names an empty class: {', '.join(map(repr, names))}.")

@@ -58,7 +58,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 def require(path: Path, tensors: Mapping[str, torch.Tensor], names: Iterable[str]) -> None:
     """Check that all of these tensors are there and hold floats.
 
-    :raises CheckpointError: some are not; the first ten are named.
+    :raises CheckpointError: some are not, or one holds NaN or infinity; the first ten missing ones are named.
     """
     wanted = list(names)
     missing = [name for name in wanted if name not in tensors]
@@ -70,6 +70,10 @@ def require(path: Path, tensors: Mapping[str, torch.Tensor], names: Iterable[str
     for name in wanted:
         if not tensors[name].is_floating_point():
             raise CheckpointError(f"{path}: {name} holds {tensors[name].dtype}, not floats.")
+        if not bool(tensors[name].isfinite().all()):
+            raise CheckpointError(
+                f"{path}: {name} holds NaN or infinity. The file is damaged, or its training diverged."
+            )
 
 
 def check_shapes(path: Path, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, Shape], source: str) -> None:

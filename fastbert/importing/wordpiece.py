@@ -37,16 +37,16 @@ _MARKER = "\ue000"  # private use: the cleaning leaves none in a text
 def read_vocabulary(path: Path) -> dict[str, int]:
     r"""Read a ``vocab.txt``: a token a line, its line number (from 0) its id.
 
-    Lines end at "\n" only: U+2028 is a token of Google's Chinese vocabulary. Of a line with tabs (ERNIE's own file) the
-    first field counts. Of equal tokens the last one counts. A line without a token keeps its id, under a name that no
-    text makes.
+    Lines end at "\n" only: U+2028 is a token of Google's Chinese vocabulary. A byte order mark is dropped. Of a line
+    with tabs (ERNIE's own file) the first field counts. Of equal tokens the last one counts. A line without a token
+    keeps its id, under a name that no text makes.
 
     :raises CheckpointError: no such file, not UTF-8, or a token that every model needs is missing.
     """
     if not path.is_file():
         raise CheckpointError(f"The vocabulary {path} does not exist. Name it with --vocab.")
     try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise CheckpointError(f"{path}, line {line}: not UTF-8. Name a vocab.txt with --vocab.") from error

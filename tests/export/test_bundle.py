@@ -79,6 +79,12 @@ def test_a_failed_verification_leaves_nothing(checkpoint, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bundle_never_replaces_its_checkpoint(checkpoint_dir):
+    with pytest.raises(OutputExistsError, match="no manifest.json"):
+        export_bundle(checkpoint_dir, checkpoint_dir, overwrite=True)
+    assert (checkpoint_dir / "model.safetensors").is_file()
+
+
 def test_an_existing_bundle_is_kept_without_overwrite_and_when_the_new_one_fails(checkpoint, tmp_path, monkeypatch):
     output = tmp_path / "b"
     export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)

@@ -48,3 +48,11 @@ def test_labels_are_separated_by_commas_or_stand_in_a_file(tmp_path):
     assert parse_labels(str(tmp_path / "labels.txt")) == ["so, so", "good"]
     with pytest.raises(UsageError, match="empty class: 'a', ''"):
         parse_labels("a,")
+    with pytest.raises(UsageError, match="byte 1 is not UTF-8"):
+        (tmp_path / "labels.txt").write_bytes(b"\xff\n")
+        parse_labels(str(tmp_path / "labels.txt"))
+
+
+def test_many_labels_are_no_path():
+    names = [f"class number {number}" for number in range(300)]
+    assert parse_labels(",".join(names)) == names

@@ -80,6 +80,8 @@ def test_missing_and_misshapen_tensors_are_listed_up_to_ten(tmp_path):
         require(tmp_path, tensors, ["a", *(f"x{number}" for number in range(12))])
     with pytest.raises(CheckpointError, match=r"n holds torch\.int64"):
         require(tmp_path, tensors, ["a", "n"])
+    with pytest.raises(CheckpointError, match="b holds NaN or infinity"):
+        require(tmp_path, {**tensors, "b": torch.tensor([1.0, float("nan")])}, ["a", "b"])
     with pytest.raises(CheckpointError, match=r"1 of 2 tensors .* that c\.json asks for: a has \[2\] instead of \[3\]"):
         check_shapes(tmp_path, tensors, {"a": (3,), "n": (2,)}, "c.json")
     check_shapes(tmp_path, tensors, {"a": (2,)}, "c.json")

@@ -77,7 +77,7 @@ def test_it_stays_the_same_saved_and_loaded_and_without_added_tokens(vocabulary,
 
 def test_a_vocabulary_is_its_line_numbers(tmp_path):
     path = tmp_path / "vocab.txt"
-    path.write_bytes("[PAD]\n[UNK]\t1\n\u2028\n[CLS]\r\nx\ny\nx\n".encode())
+    path.write_bytes("\ufeff[PAD]\n[UNK]\t1\n\u2028\n[CLS]\r\nx\ny\nx\n".encode())
     vocabulary = read_vocabulary(path)
     assert len(vocabulary) == 7 and sorted(vocabulary.values()) == list(range(7))
     assert [vocabulary[token] for token in ("[PAD]", "[UNK]", "[CLS]", "y", "x")] == [0, 1, 3, 5, 6]
