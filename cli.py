@@ -400,6 +400,8 @@ def _lines(file: Path | None) -> Iterator[str]:
     """Yield the lines of a text file, or of stdin; they end at "\\n" only."""
     from fastbert.runtime.errors import DataError
 
+    if file is None and sys.stdin is None:  # closed by whoever started us
+        raise DataError("There is no stdin to read texts from. Name texts, or a --file.")
     name = "stdin" if file is None else str(file)
     try:
         stream: Iterable[bytes] = sys.stdin.buffer if file is None else file.open("rb")

@@ -133,6 +133,13 @@ def test_bad_utf_8_on_stdin_is_named_by_line(run_cli, bundle, monkeypatch):
     assert "stdin, line 2: byte 2" in err
 
 
+def test_a_closed_stdin_is_named(run_cli, bundle, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, _, err = run_cli("predict", bundle)
+    assert code == 1
+    assert "no stdin" in err
+
+
 def test_an_unexpected_error_is_one_line_and_a_traceback_with_debug(run_cli, bundle, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("surprise")
