@@ -35,6 +35,8 @@ MaxLabelFlips = Annotated[
 ]
 Speeds = Annotated[str, typer.Option(help="Comma-separated speeds from 0 (never exit early) to 1.")]
 
+_PIPE_WINDOW = 32  # texts read from a pipe before the first answer
+
 # module that is missing -> the extra that brings it
 _EXTRAS = {
     "torch": "train",
@@ -252,27 +254,40 @@ def predict(
         Path | None, typer.Option(help="A text a line, or a data file (.tsv .csv .jsonl .parquet).")
     ] = None,
     speed: Annotated[float | None, typer.Option(help="0 (never exit early) to 1. [default: the bundle's]")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts run together.")] = 32,
+    variant: Annotated[str | None, typer.Option(help="Such as int8. [default: the bundle's first]")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Most texts run together. [default: what is fastest]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Batches run at once, with --threads shared out. [default: --threads]")
+    ] = None,
     threads: Threads = None,
 ) -> None:
-    """Classify texts; prints one JSON object a line.
+    """Classify texts; prints one JSON object a line, in bounded memory however long the file is.
 
     Example: fastbert predict bundle "so good" --speed 0.5
     """
     from fastbert.runtime import Classifier, UsageError
     from fastbert.runtime.exit_rule import ExitRule
+    from fastbert.runtime.threads import usable_cores
 
     if texts and file is not None:
         raise UsageError("Name texts or --file, not both.")
     if speed is not None:
         ExitRule(speed)
     inputs = iter(texts) if texts else _lines(file) if file is None or file.suffix in ("", ".txt") else _data_rows(file)
-    classifier = Classifier.load(bundle, threads=threads)
-    while batch := list(itertools.islice(inputs, batch_size)):
-        for text, prediction in zip(batch, classifier.predict(batch, speed=speed, batch_size=batch_size), strict=True):
-            record = {"text": text, **asdict(prediction), "layers_run": prediction.exit_layer + 1}
-            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+    threads = threads or usable_cores()
+    workers = min(workers or (threads if file is not None else 1), threads)
+    classifier = Classifier.load(bundle, variant=variant, threads=threads // workers)
+    # a pipe's reader waits for its answers; a file's end is known to come
+    window = {} if file is not None else {"window": _PIPE_WINDOW}
+    given, shown = itertools.tee(inputs)
+    predictions = classifier.predict_iter(given, speed=speed, batch_size=batch_size, workers=workers, **window)
+    for prediction, text in zip(_with_progress(predictions, file), shown, strict=False):
+        record = {"text": text, **asdict(prediction), "layers_run": prediction.exit_layer + 1}
+        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        if file is None:
+            sys.stdout.flush()
 
 
 @app.command()
@@ -415,9 +430,28 @@ def _lines(file: Path | None) -> Iterator[str]:
 
 
 def _data_rows(file: Path) -> Iterator[Any]:
-    from fastbert.data import read_rows
+    from fastbert.data import iter_rows
 
-    return (row.text if row.text_pair is None else (row.text, row.text_pair) for row in read_rows(file))
+    return (row.text if row.text_pair is None else (row.text, row.text_pair) for row in iter_rows(file))
+
+
+def _with_progress(items: Iterator[Any], file: Path | None) -> Iterator[Any]:
+    """Show rows done and rows a second on stderr, for a file and where a person looks."""
+    if file is None or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with file.open("rb") as lines:
+        total = sum(1 for _ in lines)
+    rate = TextColumn("{task.speed:.0f} rows/s") if total else TextColumn("")
+    columns = (BarColumn(), MofNCompleteColumn(), rate, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
 
 
 def _quiet_transformers() -> None:

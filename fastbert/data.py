@@ -18,7 +18,7 @@ from datasets import Dataset
 from fastbert.rows import Row
 from fastbert.runtime.errors import DataError
 
-__all__ = ["label_names", "read_rows", "read_texts", "sample", "tokenized"]
+__all__ = ["iter_rows", "label_names", "read_rows", "read_texts", "sample", "tokenized"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -38,6 +38,17 @@ def read_rows(path: str | Path, *, labels: Sequence[str] | None = None, require_
     :param require_label: refuse a file without a ``label`` column.
     :raises DataError: no such file, unknown ending or column, wrong field count, bad UTF-8, label not allowed, no rows.
     """
+    rows = list(iter_rows(path, labels=labels, require_label=require_label))
+    if not rows:
+        raise DataError(f"{path} has no rows.")
+    if len({row.label is None for row in rows}) > 1:
+        first = next(index for index, row in enumerate(rows) if row.label is None)
+        raise DataError(f"{path}: row {first + 1} has no label, others have one. Give every row a label, or none.")
+    return rows
+
+
+def iter_rows(path: str | Path, *, labels: Sequence[str] | None = None, require_label: bool = False) -> Iterator[Row]:
+    """Read a data file row by row, in bounded memory (``.parquet`` excepted); otherwise as `read_rows`."""
     path = Path(path)
     if not path.exists():
         raise DataError(f"The data file {path} does not exist.")
@@ -47,7 +58,6 @@ def read_rows(path: str | Path, *, labels: Sequence[str] | None = None, require_
     if reader is None:
         raise DataError(f"{path}: files that end in {path.suffix!r} are unknown; use {', '.join(_READERS)}.")
     allowed = None if labels is None else set(labels)
-    rows = []
     for line, record in reader(path):
         row = _row(path, line, record)
         if row.label is None and require_label:
@@ -57,13 +67,7 @@ def read_rows(path: str | Path, *, labels: Sequence[str] | None = None, require_
                 f"{path}, line {line}: the label {row.label!r} is not among those trained on: "
                 f"{', '.join(sorted(allowed))}."
             )
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{path} has no rows.")
-    if len({row.label is None for row in rows}) > 1:
-        first = next(index for index, row in enumerate(rows) if row.label is None)
-        raise DataError(f"{path}: row {first + 1} has no label, others have one. Give every row a label, or none.")
-    return rows
+        yield row
 
 
 def read_texts(path: str | Path) -> list[Row]:

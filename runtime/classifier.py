@@ -1,13 +1,15 @@
 """A loaded bundle: texts or ids in, predictions out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbert.runtime.batching import WINDOW, micro_batches, run_in_order
 from fastbert.runtime.chain import ChainOutput, Engine, run_all_exits, run_chain
 from fastbert.runtime.engines import load_engine
 from fastbert.runtime.errors import UsageError
@@ -97,26 +99,61 @@ class Classifier:
         return self._manifest.labels
 
     def predict(
-        self, texts: Sequence[TextInput], *, speed: float | None = None, batch_size: int = 32
+        self,
+        texts: Sequence[TextInput],
+        *,
+        speed: float | None = None,
+        batch_size: int | None = None,
+        workers: int = 1,
     ) -> list[Prediction]:
         """Classify texts, or pairs of texts as tuples.
 
+        Texts of like length run together, and a batch shrinks as its texts leave.
+
         :param speed: in [0, 1]; 0: every text runs the whole model; None: the bundle's ``default_speed``.
-        :param batch_size: texts run together; it changes the speed, never the answers.
+        :param batch_size: most texts run together; None: as many as are fastest. In float32 it changes no answer; in
+            int8, whose rounding depends on the whole batch, a text near a boundary may answer otherwise.
+        :param workers: batches run at once, each with the ``threads`` of `load`. For many texts, workers with one
+            thread each are faster than one worker with many threads.
         :returns: one prediction a text, in the order of the texts.
-        :raises UsageError: ``speed`` or ``batch_size`` is out of range, or a text is no string.
+        :raises UsageError: ``speed``, ``batch_size`` or ``workers`` is out of range, or a text is no string.
+        """
+        return list(self.predict_iter(texts, speed=speed, batch_size=batch_size, workers=workers))
+
+    def predict_iter(
+        self,
+        texts: Iterable[TextInput],
+        *,
+        speed: float | None = None,
+        batch_size: int | None = None,
+        workers: int = 1,
+        window: int = WINDOW,
+    ) -> Iterator[Prediction]:
+        """Classify any number of texts in bounded memory; otherwise as `predict`.
+
+        :param window: texts read ahead, within which those of like length are found. The first answer comes after so
+            many texts.
         """
         if isinstance(texts, str):
             raise UsageError("predict takes a list of texts; put the one text into a list.")
-        if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}; it must be at least 1.")
+        for name, value in (("batch_size", batch_size), ("workers", workers), ("window", window)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1.")
         rule = self._rule(speed)
-        predictions: list[Prediction] = []
-        for start in range(0, len(texts), batch_size):
-            encoded = self._encoder.encode(texts[start : start + batch_size])
-            output = self._run_chain(rule, encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
-            predictions += self._predictions(output, encoded.truncated)
-        return predictions
+
+        def plan(window_texts: list[TextInput]) -> list[Callable[[], list[tuple[int, Prediction]]]]:
+            items = self._encoder.tokenize(window_texts)
+            batches = micro_batches([len(item.ids) for item in items], batch_size=batch_size)
+            return [partial(self._predict_batch, rule, items, rows) for rows in batches]
+
+        return run_in_order(texts, plan, window=window, workers=workers)
+
+    def _predict_batch(
+        self, rule: ExitRule, items: Sequence[Any], rows: NDArray[np.int64]
+    ) -> list[tuple[int, Prediction]]:
+        encoded = self._encoder.pad([items[row] for row in rows])
+        output = self._run_chain(rule, encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+        return list(zip(rows.tolist(), self._predictions(output, encoded.truncated), strict=True))
 
     def run(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,11 @@ class TextEncoder:
         self._type_ids = type_ids
 
     def encode(self, texts: Sequence[TextInput]) -> Encoded:
-        """Tokenize and pad to the longest: at least one text or pair of texts.
+        """Tokenize and pad to the longest: at least one text or pair of texts. Errors as in `tokenize`."""
+        return self.pad(self.tokenize(texts))
+
+    def tokenize(self, texts: Sequence[TextInput]) -> list[Any]:
+        """Tokenize: texts or pairs of texts -> a `tokenizers.Encoding` each, not padded.
 
         :raises UsageError: an element is neither a string nor a pair of strings, or holds half a character.
         """
@@ -63,9 +68,12 @@ class TextEncoder:
             if not (isinstance(text, str) or pair):
                 raise UsageError(f"texts[{index}] is {text!r}; each must be a string or a tuple of two strings.")
         try:
-            items = self._tokenizer.encode_batch(list(texts))
+            return self._tokenizer.encode_batch(list(texts))
         except TypeError as error:  # it takes no string that UTF-8 cannot hold
             raise UsageError(_half_character(texts)) from error
+
+    def pad(self, items: Sequence[Any]) -> Encoded:
+        """Pad what `tokenize` gave, at least one, to the longest."""
         shape = (len(items), max(len(item.ids) for item in items))
         input_ids = np.full(shape, self._pad, dtype=np.int64)
         attention_mask, token_type_ids = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)

@@ -75,6 +75,23 @@ def test_predict_gives_text_order_whatever_the_batch_size(classifier):
         assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_many_texts_in_windows_and_by_workers_are_answered_as_alone(classifier, workers):
+    texts = [row.text for row in make_rows(150, seed=8)]
+    alone = [classifier.predict([text], speed=0.3)[0] for text in texts]
+    together = list(classifier.predict_iter(iter(texts), speed=0.3, workers=workers, window=40))
+    assert [(p.label, p.exit_layer, p.truncated) for p in together] == [
+        (p.label, p.exit_layer, p.truncated) for p in alone
+    ]
+    assert np.allclose([p.uncertainty for p in together], [p.uncertainty for p in alone], atol=1e-5)
+
+
+@pytest.mark.parametrize("argument", ["batch_size", "workers", "window"])
+def test_less_than_one_is_refused_before_a_text_is_read(classifier, argument):
+    with pytest.raises(UsageError, match=f"{argument} is 0"):
+        classifier.predict_iter(iter([]), **{argument: 0})
+
+
 def test_empty_text_is_answered_and_a_long_one_is_flagged(classifier):
     empty, long, fits = classifier.predict(["", "good " * 200, "good " * 46])
     assert (empty.truncated, long.truncated, fits.truncated) == (False, True, False)

@@ -1,0 +1,77 @@
+import itertools
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastbert.runtime.batching import micro_batches, run_in_order
+
+lengths = st.lists(st.integers(1, 200), min_size=1, max_size=60)
+
+
+@given(lengths, st.none() | st.integers(1, 9), st.integers(1, 300))
+def test_every_row_is_in_one_batch_and_no_batch_is_too_large(lengths, batch_size, tokens):
+    batches = micro_batches(lengths, batch_size=batch_size, tokens=tokens)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    widths = []
+    for batch in batches:
+        sizes = [lengths[row] for row in batch]
+        assert batch_size is None or len(batch) <= batch_size
+        assert len(batch) == 1 or len(batch) * max(sizes) <= tokens
+        widths.append((min(sizes), max(sizes)))
+    assert all(shortest >= longest for (shortest, _), (_, longest) in itertools.pairwise(widths))  # like length
+
+
+def squares(items):
+    """Jobs of two items, the last ones first."""
+    places = list(range(len(items)))
+    pairs = [places[start : start + 2] for start in range(0, len(places), 2)]
+    return [lambda pair=pair: [(place, items[place] ** 2) for place in pair] for pair in reversed(pairs)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("count", [0, 1, 7, 23])
+def test_results_come_in_order(count, workers):
+    assert list(run_in_order(range(count), squares, window=5, workers=workers)) == [i**2 for i in range(count)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_only_a_few_windows_are_read_ahead(workers):
+    read = itertools.count()
+    results = run_in_order((next(read) for _ in itertools.repeat(None)), squares, window=4, workers=workers)
+    assert [next(results) for _ in range(10)] == [i**2 for i in range(10)]
+    assert next(read) <= 10 + 3 * 4
+    results.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_read_before_a_failure_is_answered_first(workers):
+    def broken():
+        yield from range(11)
+        raise ValueError("line 12")
+
+    results, found = run_in_order(broken(), squares, window=4, workers=workers), []
+    with pytest.raises(ValueError, match="line 12"):
+        for result in results:
+            found.append(result)
+    assert found == [i**2 for i in range(11)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failing_job_is_the_callers_error_and_stops_the_rest(workers):
+    ran = []
+
+    def plan(items):
+        def job(item):
+            ran.append(item)
+            raise RuntimeError("no")
+
+        return [lambda item=item: job(item) for item in items]
+
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="no"):
+        list(run_in_order(range(1000), plan, window=100, workers=workers))
+    assert len(ran) < 1000
+    assert threading.active_count() == before
