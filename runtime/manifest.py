@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Variant:
     :param engine: the file of ``fastbert.runtime.engines`` that runs it.
     :param embeddings: path of the embeddings engine inside the bundle.
     :param stages: paths of the stage engines, in order.
+    :param compaction: path of the engine that drops samples on the device; None: they are dropped on the host.
+    :param record: all that the manifest says of it.
     """
 
     name: str
@@ -39,11 +41,13 @@ class Variant:
     engine: str
     embeddings: str
     stages: tuple[str, ...]
+    compaction: str | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of all its files inside the bundle."""
-        return (self.embeddings, *self.stages)
+        return (self.embeddings, *self.stages, *([self.compaction] if self.compaction else []))
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,9 @@ class Manifest:
         if name is not None:
             fitting = [variant for variant in fitting if variant.name == name]
         if not fitting:
-            held = "; ".join(f"{variant.name} for {', '.join(variant.devices)}" for variant in self.variants)
+            held = "; ".join(
+                f"{variant.name} for {', '.join(variant.devices) or 'fastbert build'}" for variant in self.variants
+            )
             wanted = f"variant {name!r} for" if name else "variant for"
             raise UsageError(f"The bundle has no {wanted} device {device!r}. It holds: {held}.")
         return fitting[0]
@@ -182,4 +188,6 @@ def _variant(name: str, record: Mapping[str, Any]) -> Variant:
         record["engine"],
         record["embeddings"],
         tuple(record["stages"]),
+        record.get("compaction"),
+        record,
     )
