@@ -44,6 +44,21 @@ class Variant:
     compaction: str | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_record(cls, name: str, record: Mapping[str, Any]) -> "Variant":
+        """Read what the manifest says of a variant."""
+        return cls(
+            name,
+            record["precision"],
+            bool(record.get("exact", True)),
+            tuple(record["devices"]),
+            record["engine"],
+            record["embeddings"],
+            tuple(record["stages"]),
+            record.get("compaction"),
+            record,
+        )
+
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of all its files inside the bundle."""
@@ -130,7 +145,7 @@ def read_manifest(bundle: Path) -> Manifest:
             exits=tuple(int(layer) for layer in raw["exits"]),
             default_speed=float(raw["default_speed"]),
             flops=raw["flops"],
-            variants=tuple(_variant(name, record) for name, record in raw["variants"].items()),
+            variants=tuple(Variant.from_record(name, record) for name, record in raw["variants"].items()),
             files=raw["files"],
             raw=raw,
         )
@@ -177,17 +192,3 @@ def check_files(bundle: Path, manifest: Manifest, names: Iterable[str], *, conte
     with ThreadPoolExecutor(max(1, threads)) as pool:  # hashing releases the GIL
         for _ in pool.map(check, list(names)):
             pass
-
-
-def _variant(name: str, record: Mapping[str, Any]) -> Variant:
-    return Variant(
-        name,
-        record["precision"],
-        bool(record.get("exact", True)),
-        tuple(record["devices"]),
-        record["engine"],
-        record["embeddings"],
-        tuple(record["stages"]),
-        record.get("compaction"),
-        record,
-    )
