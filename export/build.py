@@ -83,7 +83,7 @@ def parse_sizes(option: str, text: str) -> tuple[int, ...]:
         raise UsageError(f"{option} {text} is no comma-separated list of numbers, such as 1,8,32.") from error
 
 
-def build(bundle: Path, options: BuildOptions = BuildOptions()) -> BuildReport:  # noqa: B008 (frozen)
+def build(bundle: Path, options: BuildOptions = BuildOptions()) -> BuildReport:
     """Build, inspect and verify engines for the GPU at hand, then declare them as a variant of the bundle.
 
     Builds of one bundle take turns, in any number of processes: TensorRT times its choices on the GPU.
@@ -239,8 +239,8 @@ def _verify(
     fitting = golden.attention_mask.sum(axis=1) <= buckets.max_sequence
     if not fitting.any():
         raise UsageError(
-            f"None of the bundle's {len(fitting)} golden rows fits the profiles ({buckets}), so nothing can be verified. "
-            "Add a longer --sequence."
+            f"None of the bundle's {len(fitting)} golden rows fits the profiles ({buckets}), so nothing can be "
+            "verified. Add a longer --sequence."
         )
     left_out = int((~fitting).sum())
     notes = (

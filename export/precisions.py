@@ -8,6 +8,7 @@ from onnx import ModelProto
 from fastbert.export.float16 import Float16Graph
 from fastbert.export.golden import Golden
 from fastbert.export.int8 import Int8Graph
+from fastbert.export.int8_qdq import qdq_graphs
 from fastbert.export.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import UsageError
@@ -70,6 +71,8 @@ PRECISIONS = {
     "fp32": Precision("float32", ("cpu",), "onnxruntime", True, _float32),
     "int8": Precision("int8", ("cpu",), "onnxruntime", False, _int8),
     "fp16": Precision("float16", ("cuda",), "onnxruntime_cuda", False, _float16, _compaction),
+    # for `fastbert build` only: ONNX Runtime on a GPU would compute it in float16, and lose time on the rounding
+    "int8-qdq": Precision("int8", (), "onnxruntime_cuda", False, qdq_graphs, _compaction),
 }
 
 

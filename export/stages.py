@@ -1,6 +1,6 @@
 """Which graphs a bundle holds: the embeddings, and stages of one or more layers with their exits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onnx import ModelProto
@@ -59,7 +59,9 @@ def parse_exits(text: str) -> list[int]:
         raise UsageError(f"--exits {text} is no comma-separated list of layers, such as 2,5,8,11.") from error
 
 
-def embeddings_graph(model: FastBertForSequenceClassification, graph_type: type[Graph] = Graph) -> ModelProto:
+def embeddings_graph(
+    model: FastBertForSequenceClassification, graph_type: Callable[[str], Graph] = Graph
+) -> ModelProto:
     """Return the graph from ids to the first layer's input and the mask that every layer adds to its scores."""
     graph = graph_type("embeddings")
     names = [graph.input(name, "int64", _IDS) for name in ("input_ids", "attention_mask", "token_type_ids")]
@@ -69,7 +71,9 @@ def embeddings_graph(model: FastBertForSequenceClassification, graph_type: type[
     return graph.model()
 
 
-def compaction_graph(model: FastBertForSequenceClassification, graph_type: type[Graph] = Graph) -> ModelProto:
+def compaction_graph(
+    model: FastBertForSequenceClassification, graph_type: Callable[[str], Graph] = Graph
+) -> ModelProto:
     """Return the graph that keeps the samples named by ``rows``, int64 [kept]: of hidden_states, and of the mask.
 
     It drops samples on their device. A graph of its own, and not a gather at the head of every stage: a batch of one,
@@ -87,11 +91,11 @@ def compaction_graph(model: FastBertForSequenceClassification, graph_type: type[
 
 
 def stage_graph(
-    model: FastBertForSequenceClassification, stage: StagePlan, graph_type: type[Graph] = Graph
+    model: FastBertForSequenceClassification, stage: StagePlan, graph_type: Callable[[str], Graph] = Graph
 ) -> ModelProto:
     """Return the graph of one stage: hidden_states and mask -> hidden_states, logits and uncertainty of its exit.
 
-    :param graph_type: what writes it, and so in which precision; logits and uncertainty are float32 in all.
+    :param graph_type: makes the graph, and so settles the precision; logits and uncertainty are float32 in all.
     """
     graph = graph_type(f"layers_{stage.first:02d}_{stage.last:02d}")
     shape = (*_IDS, model.config.backbone_config.hidden_size)

@@ -39,7 +39,7 @@ class FakeCuda:
             self.calls.append(name)
             results = function(*bound.args)
             if isinstance(results, self.real.cudaError_t):
-                return (results, *([None] * 2))
+                return (results, None)
             return (self.real.cudaError_t.cudaSuccess, *results)
 
         return call
