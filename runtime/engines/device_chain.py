@@ -112,6 +112,7 @@ class DeviceChain:
         batch, sequence = self._executor.fit(rows, length, pad_batch=self._graphs)
         lane = self._lane()
         lane.reserve(batch, sequence)
+        lane.worker.stream.synchronize()  # a run that an error cut short may still be reading what is written here
         for name, array in zip(_IDS, (input_ids, attention_mask, token_type_ids), strict=True):
             padded = lane.host(name, (batch, sequence))
             padded[:] = 0  # id 0 of a token that the mask hides

@@ -6,6 +6,7 @@ too early, or changes what is still to be copied, gives wrong answers here as it
 
 import ctypes
 import inspect
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +26,7 @@ class FakeCuda:
         self.pinned = {}
         self.streams = {}  # handle -> work not yet done
         self.capturing = {}
+        self._handles = itertools.count(101)
         self._total, self._sm, self._name, self._devices = total, sm, name, devices
 
     def __getattr__(self, name):
@@ -67,7 +69,7 @@ class FakeCuda:
     # memory
 
     def _cudaMemGetInfo(self):
-        used = sum(array.nbytes for array in self.live.values())
+        used = sum(array.nbytes for array in list(self.live.values()))
         return self._total - used, self._total
 
     def _cudaMalloc(self, size):
@@ -94,7 +96,7 @@ class FakeCuda:
     def view(self, address, nbytes, *, places=None):
         """Memory that is allocated, or an error: what a GPU calls an illegal address."""
         for place in places or (self.live,):
-            for start, array in place.items():
+            for start, array in list(place.items()):
                 if start <= address and address + nbytes <= start + array.nbytes:
                     return array[address - start : address - start + nbytes]
         raise AssertionError(f"{nbytes} bytes at {address} are not allocated")
@@ -119,7 +121,7 @@ class FakeCuda:
 
     def _cudaStreamCreateWithFlags(self, flags):
         assert flags == self.real.cudaStreamNonBlocking
-        handle = len(self.streams) + 101
+        handle = next(self._handles)
         self.streams[handle] = []
         return (self.real.cudaStream_t(handle),)
 

@@ -61,7 +61,7 @@ class Recorded:
     def get_available_providers(self):
         return [onnxruntime_cuda.CUDA, onnxruntime_cuda.CPU]
 
-    def InferenceSession(self, path, options, *, providers, enable_fallback):  # noqa: N802
+    def InferenceSession(self, path, options, *, providers, enable_fallback):
         self.made.append((path, options, providers))
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         session.get_providers = lambda: [self.runs_on]
