@@ -237,7 +237,10 @@ def build(
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     against: Annotated[
-        str | None, typer.Option(help="Checkpoint to compare with. [default: the bundle's golden rows]")
+        str | None,
+        typer.Option(
+            help="Checkpoint to compare with; or onnxruntime: TensorRT engines one by one. [default: the golden rows]"
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Rows to compare on, with --against.")] = None,
     variant: Annotated[str | None, typer.Option(help="Check only this variant.")] = None,
@@ -253,6 +256,9 @@ def verify(
     from fastbert.export.verification import Bounds
     from fastbert.export.verify import verify as run
 
+    if against == "onnxruntime":
+        _verify_engines(bundle, data, variant, as_json=as_json)
+        return
     if against is not None:
         _quiet_transformers()
     bounds = Bounds(tolerance, max_label_flips)
@@ -471,6 +477,25 @@ def _quiet_transformers() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it announces each try to reach the hub
     logging.getLogger("torch").setLevel(logging.ERROR)
+
+
+def _verify_engines(bundle: Path, data: Path | None, variant: str | None, *, as_json: bool) -> None:
+    from fastbert.export.polygraphy_check import compare_engines
+    from fastbert.runtime import UsageError
+
+    if data is not None:
+        raise UsageError("--against onnxruntime compares on the bundle's golden rows; leave out --data.")
+    comparisons = compare_engines(bundle, variant=variant)
+    if as_json:
+        _print_json([found.as_dict() for found in comparisons])
+    else:
+        for found in comparisons:
+            figures = "  ".join(f"{name} {value:.1e}" for name, value in found.largest_difference.items())
+            _print(f"{'FAILED' if found.problems else 'agrees'}: {found.engine:<12} {figures}")
+    problems = [problem for found in comparisons for problem in found.problems]
+    if problems:
+        _fail(f"TensorRT and ONNX Runtime disagree: {'; '.join(problems)}.")
+        raise typer.Exit(1)
 
 
 def _print_verification(found: Any) -> None:
