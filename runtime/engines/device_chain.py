@@ -148,8 +148,8 @@ class DeviceChain:
         lane.worker.stream.synchronize()
         return logits[: state.rows].copy()
 
-    def keep(self, state: _State, rows: NDArray[np.int64]) -> _State:
-        """Drop the samples that left, on the device."""
+    def keep(self, state: _State, rows: NDArray[np.int64], sequence: int) -> _State:
+        """Drop the samples that left, on the device; the padding of the others stays, as lengths are few there."""
         lane = state.lane.require(state.run)
         batch, _ = self._executor.fit(len(rows), state.sequence, pad_batch=self._graphs)
         index = lane.host("rows", (batch,))
