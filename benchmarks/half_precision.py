@@ -129,7 +129,10 @@ def main() -> None:
         found = compare(bundle, arguments.data)
     found["pytorch-half"] = pytorch_half(second, checkpoint, arguments.data)
     document = {
-        "environment": describe_environment(),
+        "environment": {
+            **describe_environment(),
+            "command": " ".join(["python -m fastbert.benchmarks.half_precision", *sys.argv[1:]]),
+        },
         "verification_at_export": {one.variant: one.as_dict() for one in report.verifications},
         **found,
     }

@@ -27,10 +27,10 @@ class _Limits:
 def input_shapes(graph: str, bucket: Bucket, *, hidden_size: int, max_batch: int) -> dict[str, _Limits]:
     """Return what an engine takes in one bucket.
 
-    :param graph: ``"embeddings"``, ``"compaction"`` or ``"stage_00"`` and so on.
+    :param graph: ``"embeddings"``, ``"compaction"``, ``"stage_00"`` and so on; or ``"whole"``, a model in one graph.
     """
     sequence, tops = bucket.sequence, (bucket.min_batch, bucket.max_batch, bucket.max_batch)
-    if graph == "embeddings":
+    if graph in ("embeddings", "whole"):
         ids = _Limits(*((batch, sequence) for batch in tops))
         return dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), ids)
     if graph == "compaction":  # from any batch to one of this bucket

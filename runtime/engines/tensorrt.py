@@ -18,7 +18,7 @@ from fastbert.runtime.engines.device_chain import DeviceChain, Shapes
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError
 from fastbert.runtime.manifest import Variant
 
-__all__ = ["Log", "load", "make_log", "rebuild_command", "require_tensorrt"]
+__all__ = ["Engines", "Log", "load", "make_log", "rebuild_command", "require_tensorrt"]
 
 _MAJOR = 11
 _log = logging.getLogger("fastbert.tensorrt")
@@ -43,7 +43,7 @@ def load(
     trt = require_tensorrt()
     gpu = open_gpu("tensorrt")
     _require_match(bundle, variant, version=trt.__version__, sm=gpu.sm)
-    return DeviceChain(_Engines(trt, gpu, bundle, variant), exit_every=exit_every, graphs=cuda_graphs)
+    return DeviceChain(_Stages(trt, gpu, bundle, variant), exit_every=exit_every, graphs=cuda_graphs)
 
 
 def require_tensorrt() -> Any:
@@ -118,34 +118,24 @@ def make_log(trt: Any) -> Log:
     return log
 
 
-class _Engines:
-    """The executor (`fastbert.runtime.engines.device_chain.Executor`). Engines hold the weights for all threads."""
+class Engines:
+    """Plans read from files; they hold the weights, once for all threads.
 
-    def __init__(self, trt: Any, gpu: Gpu, bundle: Path, variant: Variant) -> None:
+    :param files: graph -> its plan.
+    :raises BundleError: one cannot be read.
+    """
+
+    def __init__(self, trt: Any, gpu: Gpu, buckets: Buckets, files: Mapping[str | int, Path]) -> None:
         self.trt = trt
         self.memory = gpu
+        self.buckets = buckets
         self.log = make_log(trt)
         self.runtime = trt.Runtime(self.log.trt_logger)
-        self.buckets = Buckets.from_manifest(variant.record["tensorrt"]["profiles"])
-        files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": str(variant.compaction)}
-        files.update(enumerate(variant.stages))
-        self.engines = {graph: self._read(bundle / name) for graph, name in files.items()}
-        first = self.engines[0]
-        self.stages = len(variant.stages)
-        self.hidden_size = int(first.get_tensor_shape("hidden_states")[-1])
-        self.hidden_dtype = np.dtype(trt.nptype(first.get_tensor_dtype("hidden_states")))
-        self.classes = int(first.get_tensor_shape("logits")[-1])
-        self.capacity = (self.buckets.max_batch, self.buckets.max_sequence)
-        self.max_batch = self.buckets.max_batch
+        self.engines = {graph: self._read(path) for graph, path in files.items()}
 
     def worker(self) -> "_Contexts":
         """Return what a thread runs engines with."""
         return _Contexts(self)
-
-    def fit(self, batch: int, sequence: int, *, pad_batch: bool) -> tuple[int, int]:
-        """Return the shape to run in: the sequence padded to its bucket, and the batch too if asked."""
-        bucket = self.buckets.all[self.buckets.find(batch, sequence)]
-        return bucket.max_batch if pad_batch else batch, bucket.sequence
 
     def _read(self, path: Path) -> Any:
         engine = self.runtime.deserialize_cuda_engine(path.read_bytes())
@@ -158,10 +148,32 @@ class _Engines:
         return engine
 
 
+class _Stages(Engines):
+    """The executor of a variant (`fastbert.runtime.engines.device_chain.Executor`)."""
+
+    def __init__(self, trt: Any, gpu: Gpu, bundle: Path, variant: Variant) -> None:
+        files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": str(variant.compaction)}
+        files.update(enumerate(variant.stages))
+        buckets = Buckets.from_manifest(variant.record["tensorrt"]["profiles"])
+        super().__init__(trt, gpu, buckets, {graph: bundle / name for graph, name in files.items()})
+        first = self.engines[0]
+        self.stages = len(variant.stages)
+        self.hidden_size = int(first.get_tensor_shape("hidden_states")[-1])
+        self.hidden_dtype = np.dtype(trt.nptype(first.get_tensor_dtype("hidden_states")))
+        self.classes = int(first.get_tensor_shape("logits")[-1])
+        self.capacity = (buckets.max_batch, buckets.max_sequence)
+        self.max_batch = buckets.max_batch
+
+    def fit(self, batch: int, sequence: int, *, pad_batch: bool) -> tuple[int, int]:
+        """Return the shape to run in: the sequence padded to its bucket, and the batch too if asked."""
+        bucket = self.buckets.all[self.buckets.find(batch, sequence)]
+        return bucket.max_batch if pad_batch else batch, bucket.sequence
+
+
 class _Contexts:
     """One thread's contexts: one for each engine and profile, made when first needed."""
 
-    def __init__(self, engines: _Engines) -> None:
+    def __init__(self, engines: Engines) -> None:
         self._owner = engines
         self.stream = engines.memory.stream()
         nbytes = max(engine.device_memory_size_v2 for engine in engines.engines.values())
@@ -172,7 +184,7 @@ class _Contexts:
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
         """Start an engine."""
         rows = shapes["rows"] if "rows" in shapes else next(iter(shapes.values()))
-        sequence = shapes["input_ids"][1] if graph == "embeddings" else shapes["hidden_states"][1]
+        sequence = (shapes["input_ids"] if "input_ids" in shapes else shapes["hidden_states"])[1]
         key = (graph, self._owner.buckets.find(rows[0], sequence))
         context = self._contexts[key] if key in self._contexts else self._make(key)
         bound_shapes, bound_addresses = self._bound.get(key, ({}, {}))
