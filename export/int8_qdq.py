@@ -1,11 +1,14 @@
 """Graphs for TensorRT in int8: symmetric QuantizeLinear / DequantizeLinear around the products of the backbone.
 
 TensorRT 11 has no calibrators: the scales are in the graph. Weights are int8 per output channel, activations int8 with
-one scale each, found on real rows; what lies between is float16. Exit heads are not quantized: the uncertainty rests on
-them. This is not the CPU's int8, which finds its scales at run time.
+one scale each, found on real rows; what lies between is float16. Channels of an activation that are far larger than the
+others are first made smaller, and their weights as much larger (SmoothQuant, arXiv 2211.10438, equation 4, alpha 0.5):
+a multiplication, which an engine joins with what comes before it. Exit heads are not quantized: the uncertainty rests
+on them. This is not the CPU's int8, which finds its scales at run time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,26 +23,39 @@ from fastbert.export.int8 import quantize_weight
 from fastbert.export.stages import StagePlan, embeddings_graph, stage_graph
 from fastbert.modeling import FastBertForSequenceClassification
 
-__all__ = ["CALIBRATION_ROWS", "QdqGraph", "best_scale", "qdq_graphs"]
+__all__ = ["CALIBRATION_ROWS", "QdqGraph", "Rounding", "best_scale", "qdq_graphs"]
 
 CALIBRATION_ROWS = 128
 _BATCH = 32
 _SHARES = np.linspace(0.2, 1.0, 33)  # of the largest value: where a scale may cut
 _SAMPLE = 200_000  # values looked at for one scale
 _SMALLEST_SCALE = 2.0**-14  # float16 loses digits below
+_SMOOTH_LIMITS = (1 / 64, 64.0)
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How an activation becomes int8: ``rint(value / smooth / scale)``.
+
+    :param smooth: float32 [inputs]; the weights that are multiplied with it take ``smooth`` as a factor.
+    """
+
+    scale: float
+    smooth: NDArray[np.float32]
 
 
 class QdqGraph(Float16Graph):
     """A float16 graph whose backbone multiplies in int8.
 
-    :param scales: product -> scale of what it reads; None: none are known yet, write float16.
+    :param roundings: product -> that of what it reads; None: none are known yet, write float16.
     """
 
-    def __init__(self, scales: Mapping[str, float] | None, name: str) -> None:
+    def __init__(self, roundings: Mapping[str, Rounding] | None, name: str) -> None:
         super().__init__(name)
-        self._scales = scales
+        self._roundings = roundings
         self._quantized: dict[str, str] = {}
         self.products: dict[str, str] = {}  # product -> what it reads
+        self.largest_weights: dict[str, NDArray[np.float32]] = {}  # of what is read: [inputs], over its products
 
     def linear(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None) -> str:
         """``value @ weight + bias`` with both factors rounded to int8."""
@@ -47,12 +63,17 @@ class QdqGraph(Float16Graph):
             return super().linear(value, name, weight, bias)
         product = self._scope + name
         self.products[product] = value
-        if self._scales is None:
+        largest = np.abs(weight).max(axis=1)
+        self.largest_weights[value] = np.maximum(largest, self.largest_weights.get(value, largest))
+        if self._roundings is None:
             return super().linear(value, name, weight, bias)
+        rounding = self._roundings[product]
         if value not in self._quantized:
-            scale, zero = self.floats(self._scales[product]), self._shared(np.int8(0))
-            rounded = self.op("QuantizeLinear", value, scale, zero, name=f"{name}.quantize")
+            scale, zero = self.floats(rounding.scale), self._shared(np.int8(0))
+            smooth = self.op("Mul", value, self.weight(f"{name}.smooth", 1 / rounding.smooth), name=f"{name}.smooth")
+            rounded = self.op("QuantizeLinear", smooth, scale, zero, name=f"{name}.quantize")
             self._quantized[value] = self.op("DequantizeLinear", rounded, scale, zero, name=f"{name}.dequantize")
+        weight = weight * rounding.smooth[:, None]
         scales = np.maximum(quantize_weight(weight)[1], _SMALLEST_SCALE).astype(np.float16)
         integers = np.clip(np.rint(weight / scales.astype(np.float32)), -127, 127).astype(np.int8)
         names = self.weight(f"{name}.weight", integers), self.weight(f"{name}.scale", scales)
@@ -72,8 +93,8 @@ def qdq_graphs(
     yield embeddings
     batches = _embed(embeddings, golden)
     for stage in plan:
-        scales = _calibrate(model, stage, batches)
-        graph = stage_graph(model, stage, partial(QdqGraph, scales))
+        roundings = _calibrate(model, stage, batches)
+        graph = stage_graph(model, stage, partial(QdqGraph, roundings))
         yield graph
         session = _session(graph)
         for batch in batches:
@@ -119,8 +140,8 @@ def _embed(embeddings: ModelProto, golden: Golden) -> list[_Batch]:
 
 def _calibrate(
     model: FastBertForSequenceClassification, stage: StagePlan, batches: Sequence[_Batch]
-) -> dict[str, float]:
-    """Return product -> scale of what it reads, for one stage."""
+) -> dict[str, Rounding]:
+    """Return product -> rounding of what it reads, for one stage."""
     graphs: list[QdqGraph] = []
 
     def probed(name: str) -> QdqGraph:
@@ -128,8 +149,8 @@ def _calibrate(
         return graphs[0]
 
     graph = stage_graph(model, stage, probed)
-    products = graphs[0].products
-    inner = sorted(set(products.values()) - {"hidden_states"})
+    [probe] = graphs
+    inner = sorted(set(probe.products.values()) - {"hidden_states"})
     graph.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT16, None) for name in inner)
     session = _session(graph)
     seen: dict[str, list[NDArray[Any]]] = {name: [] for name in ("hidden_states", *inner)}
@@ -137,8 +158,18 @@ def _calibrate(
         found = dict(zip(inner, session.run(inner, batch.feeds), strict=True))
         for name in seen:
             seen[name].append(found.get(name, batch.feeds["hidden_states"])[batch.visible])
-    scales = {name: best_scale(np.concatenate(values)) for name, values in seen.items()}
-    return {product: scales[value] for product, value in products.items()}
+    roundings = {name: _rounding(np.concatenate(seen[name]), probe.largest_weights[name]) for name in seen}
+    return {product: roundings[value] for product, value in probe.products.items()}
+
+
+def _rounding(values: NDArray[Any], largest_weights: NDArray[np.float32]) -> Rounding:
+    """Smooth, then find the scale: values [tokens, inputs], largest_weights [inputs]."""
+    values = values.astype(np.float32)
+    ratio = np.sqrt(np.maximum(np.abs(values).max(axis=0), 1e-4) / np.maximum(largest_weights, 1e-4))
+    # around 1, so that neither side leaves float16's range; as it is in the graph
+    smooth = np.clip(ratio / np.exp(np.log(ratio).mean()), *_SMOOTH_LIMITS)
+    smooth = 1 / (1 / smooth).astype(np.float16).astype(np.float32)
+    return Rounding(best_scale(values / smooth), smooth)
 
 
 def _session(graph: ModelProto) -> Any:
