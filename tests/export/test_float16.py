@@ -30,6 +30,12 @@ def check_types(graph):
     return Counter(node.op_type for node in graph.graph.node)
 
 
+def assert_standard(graph):
+    """TensorRT parses the standard's operators and no ONNX Runtime's own."""
+    assert [opset.domain for opset in graph.opset_import] == [""]
+    assert {node.domain for node in graph.graph.node} == {""}
+
+
 def type_of(value):
     return onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
 
@@ -43,6 +49,7 @@ def run(graph, feeds, names=None):
 def test_a_stage_has_one_cast_and_float16_between_engines(head):
     graph = stage_graph(make_checkpoint(head=head).model, StagePlan(0, 0), Float16Graph)
     assert check_types(graph)["Cast"] == 1
+    assert_standard(graph)
     assert [type_of(value) for value in graph.graph.input] == [np.float16] * 2
     assert {value.name: type_of(value) for value in graph.graph.output} == {
         "next_hidden_states": np.float16,

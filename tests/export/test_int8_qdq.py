@@ -47,6 +47,7 @@ def test_types_fit_as_a_strongly_typed_engine_needs(stage):
     onnx.checker.check_model(stage, full_check=True)
     onnx.shape_inference.infer_shapes(stage, check_type=True, strict_mode=True, data_prop=True)
     assert sum(node.op_type == "Cast" for node in stage.graph.node) == 1
+    assert {node.domain for node in stage.graph.node} == {""}
 
 
 def test_the_scales_are_those_of_the_rows(gpu_bundle, checkpoint, stage):
@@ -69,6 +70,22 @@ def test_the_scales_are_those_of_the_rows(gpu_bundle, checkpoint, stage):
     mine = [float(weights(stage)[n.input[1]]) for n in stage.graph.node if n.op_type == "QuantizeLinear"]
     assert scales(list(checkpoint.sample_rows)) == mine
     assert scales(make_rows(5, seed=9)) != mine
+
+
+def test_smoothing_is_undone_by_the_weights(stage, checkpoint):
+    """What is divided out of the activation's channels is in the weight's rows: together the product is the same."""
+    values = weights(stage)
+    product = next(
+        n for n in stage.graph.node if n.name.startswith("layer_00/intermediate.dense") and n.op_type == "MatMul"
+    )
+    made_by = {node.output[0]: node for node in stage.graph.node}
+    dequantized = made_by[product.input[1]]
+    weight = values[dequantized.input[0]].astype(np.float32) * values[dequantized.input[1]].astype(np.float32)
+    smooth = made_by[made_by[made_by[product.input[0]].input[0]].input[0]]
+    assert smooth.op_type == "Mul"
+    original = checkpoint.model.backbone.encoder.layer[0].intermediate.dense.weight.detach().numpy().T
+    restored = weight * values[smooth.input[1]].astype(np.float32)[:, None]
+    assert np.abs(restored - original).max() < 0.02 * np.abs(original).max()
 
 
 def test_a_scale_cuts_outliers_where_that_costs_less_than_it_gains():
