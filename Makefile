@@ -1,14 +1,16 @@
 # make demo    the main path on real data: train, export, verify, predict, bench
 # make test    the whole test suite
 # make lint    ruff and mypy
+# make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, and benchmarks/reports/gpu.json
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := demo/work
+GPU_BIN := .venv-gpu/bin
 SOURCES := $(shell find fastbert export runtime benchmarks -name '*.py') cli.py setup.py pyproject.toml
 
-.PHONY: demo test lint install clean
+.PHONY: demo test test-gpu lint install clean
 
 install: $(VENV)/installed.stamp
 
@@ -28,6 +30,13 @@ $(VENV)/installed.stamp: $(VENV)/packages.stamp $(SOURCES)
 test: install
 	$(BIN)/pytest
 
+# An environment of its own: onnxruntime-gpu and the onnxruntime of [dev] exclude each other.
+test-gpu:
+	test -x $(GPU_BIN)/python || $(PYTHON) -m venv .venv-gpu
+	$(GPU_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[gpu,build,export,bench,test]"
+	$(GPU_BIN)/pytest -m gpu -rs
+	$(GPU_BIN)/python -m fastbert.benchmarks.gpu --output benchmarks/reports/gpu.json
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,4 +54,4 @@ demo: install
 	$(BIN)/fastbert bench $(DEMO)/bundle --data $(DEMO)/test.tsv --checkpoint $(DEMO)/model --baseline onnxruntime,pytorch --threads 1 --output $(DEMO)/bench.json
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) .venv-gpu $(DEMO) build *.egg-info

@@ -33,6 +33,7 @@ Tolerance = Annotated[float, typer.Option(help="Largest logit difference to PyTo
 MaxLabelFlips = Annotated[
     float, typer.Option(min=0, max=1, help="Largest share of answers that may flip in a lossy precision.")
 ]
+Device = Annotated[str, typer.Option(help="cpu, cuda (ONNX Runtime on a GPU) or tensorrt.")]
 Speeds = Annotated[str, typer.Option(help="Comma-separated speeds from 0 (never exit early) to 1.")]
 
 _PIPE_WINDOW = 32  # texts read from a pipe before the first answer
@@ -46,6 +47,7 @@ _EXTRAS = {
     "sklearn": "data",
     "onnx": "export",
     "onnxruntime": "cpu",
+    "polygraphy": "build",
 }
 
 
@@ -147,7 +149,9 @@ def evaluate(
 def export(
     checkpoint: Annotated[str, typer.Argument(help="Directory or hub name of a FastBERT checkpoint.")],
     output: Annotated[Path, typer.Option(help="Directory of the bundle to write.")],
-    precision: Annotated[str, typer.Option(help="Comma-separated: fp32, int8. Each is a variant.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="Comma-separated: fp32, int8, fp16, int8-qdq. Each is a variant.")
+    ] = "fp32",
     layers_per_stage: Annotated[int, typer.Option(help="Layers in one engine, with one exit after the last.")] = 1,
     exits: Annotated[
         str | None, typer.Option(help="Instead: the layers, from 0, that have an exit, such as 2,5,8,11.")
@@ -192,13 +196,57 @@ def export(
 
 
 @app.command()
+def build(
+    bundle: Annotated[Path, typer.Argument(help="A bundle with a variant for a GPU (export --precision fp32,fp16).")],
+    variant: Annotated[str, typer.Option(help="Variant to build from: fp16 or int8-qdq.")] = "fp16",
+    batch: Annotated[str, typer.Option(help="Comma-separated largest batches; each is a profile.")] = "1,8,32",
+    sequence: Annotated[
+        str | None, typer.Option(help="Comma-separated lengths that texts are padded to. [default: 32,64,128, longest]")
+    ] = None,
+    level: Annotated[int, typer.Option(min=0, max=5, help="TensorRT's builder optimization level.")] = 3,
+    max_label_flips: MaxLabelFlips = 0.02,
+    overwrite: Annotated[bool, typer.Option(help="Build engines again that are there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build TensorRT engines for the GPU of this machine into the bundle; goes on where a stopped build ended.
+
+    Example: fastbert build bundle --batch 1,8,32 --sequence 32,64,128
+    """
+    from fastbert.export.build import BuildOptions, parse_sizes
+    from fastbert.export.build import build as run
+    from fastbert.export.verification import Bounds
+
+    options = BuildOptions(
+        variant=variant,
+        batches=parse_sizes("--batch", batch),
+        sequences=None if sequence is None else parse_sizes("--sequence", sequence),
+        level=level,
+        bounds=Bounds(max_label_flips=max_label_flips),
+        overwrite=overwrite,
+    )
+    report = run(bundle, options)
+    for note in report.notes:
+        _note(note)
+    if as_json:
+        _print_json({**asdict(report), "verification": report.verification.as_dict()})
+        return
+    _print(f"{report.variant}: {len(report.low_precision)} engines, {report.bytes / 1e6:.1f} MB")
+    _print(f"  layers in float16 or int8         {min(report.low_precision.values()):.0%} or more of each engine's")
+    _print_verification(report.verification)
+
+
+@app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     against: Annotated[
-        str | None, typer.Option(help="Checkpoint to compare with. [default: the bundle's golden rows]")
+        str | None,
+        typer.Option(
+            help="Checkpoint to compare with; or onnxruntime: TensorRT engines one by one. [default: the golden rows]"
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Rows to compare on, with --against.")] = None,
     variant: Annotated[str | None, typer.Option(help="Check only this variant.")] = None,
+    device: Device = "cpu",
     tolerance: Tolerance = 1e-4,
     max_label_flips: MaxLabelFlips = 0.02,
     as_json: Json = False,
@@ -210,10 +258,13 @@ def verify(
     from fastbert.export.verification import Bounds
     from fastbert.export.verify import verify as run
 
+    if against == "onnxruntime":
+        _verify_engines(bundle, data, variant, as_json=as_json)
+        return
     if against is not None:
         _quiet_transformers()
     bounds = Bounds(tolerance, max_label_flips)
-    verifications = run(bundle, against=against, data=data, variant=variant, bounds=bounds)
+    verifications = run(bundle, against=against, data=data, device=device, variant=variant, bounds=bounds)
     if as_json:
         _print_json({found.variant: found.as_dict() for found in verifications})
     else:
@@ -261,6 +312,7 @@ def predict(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Batches run at once, with --threads shared out. [default: --threads]")
     ] = None,
+    device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
     """Classify texts; prints one JSON object a line, in bounded memory however long the file is.
@@ -277,8 +329,8 @@ def predict(
         ExitRule(speed)
     inputs = iter(texts) if texts else _lines(file) if file is None or file.suffix in ("", ".txt") else _data_rows(file)
     threads = threads or usable_cores()
-    workers = min(workers or (threads if file is not None else 1), threads)
-    classifier = Classifier.load(bundle, variant=variant, threads=threads // workers)
+    workers = min(workers or (threads if file is not None and device == "cpu" else 1), threads)
+    classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads // workers)
     # a pipe's reader waits for its answers; a file's end is known to come
     window = {} if file is not None else {"window": _PIPE_WINDOW}
     given, shown = itertools.tee(inputs)
@@ -461,6 +513,25 @@ def _quiet_transformers() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it announces each try to reach the hub
     logging.getLogger("torch").setLevel(logging.ERROR)
+
+
+def _verify_engines(bundle: Path, data: Path | None, variant: str | None, *, as_json: bool) -> None:
+    from fastbert.export.polygraphy_check import compare_engines
+    from fastbert.runtime import UsageError
+
+    if data is not None:
+        raise UsageError("--against onnxruntime compares on the bundle's golden rows; leave out --data.")
+    comparisons = compare_engines(bundle, variant=variant)
+    if as_json:
+        _print_json([found.as_dict() for found in comparisons])
+    else:
+        for found in comparisons:
+            figures = "  ".join(f"{name} {value:.1e}" for name, value in found.largest_difference.items())
+            _print(f"{'FAILED' if found.problems else 'agrees'}: {found.engine:<12} {figures}")
+    problems = [problem for found in comparisons for problem in found.problems]
+    if problems:
+        _fail(f"TensorRT and ONNX Runtime disagree: {'; '.join(problems)}.")
+        raise typer.Exit(1)
 
 
 def _print_verification(found: Any) -> None:

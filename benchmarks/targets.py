@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def in_child(function: str, *arguments: Any, module: str = "targets") -> str:
     return done.stdout.strip().split("\n")[-1]
 
 
-def make_bundle(layers: int, hidden: int, directory: str) -> int:
+def make_bundle(layers: int, hidden: int, directory: str, precisions: Sequence[str] = ("fp32",)) -> int:
     """Write a bundle of a BERT of random weights, and the whole model as one graph beside it; return its bytes."""
     from tokenizers import Tokenizer, models
     from transformers import BertConfig, PreTrainedTokenizerFast
@@ -76,7 +76,7 @@ def make_bundle(layers: int, hidden: int, directory: str) -> int:
     tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "a": 2}, unk_token="[UNK]"))
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
     checkpoint = Checkpoint(FastBertForSequenceClassification(config), fast)
-    export_checkpoint(checkpoint, Path(directory) / "bundle", rows=[Row("a")])
+    export_checkpoint(checkpoint, Path(directory) / "bundle", rows=[Row("a")], precisions=precisions)
     variant = read_manifest(Path(directory) / "bundle").variant_for("cpu")
     whole = join_stages(Path(directory) / "bundle", variant).SerializeToString()
     return (Path(directory) / "whole.onnx").write_bytes(whole)

@@ -29,6 +29,7 @@ from fastbert.runtime.tokenization import TOKENIZER
 
 __all__ = ["ExportReport", "export_bundle", "export_checkpoint"]
 
+_COMPACTION = "compaction.onnx"
 _log = logging.getLogger(__name__)
 
 
@@ -105,6 +106,8 @@ def export_checkpoint(
         golden = Golden.from_reference(rows, reference, exits, config.labels)
         for name in precisions:
             _write_engines(partial / name, PRECISIONS[name].graphs(model, plan, golden))
+            if (compaction := PRECISIONS[name].compaction) is not None:
+                (partial / name / _COMPACTION).write_bytes(compaction(model).SerializeToString())
         _write_tokenizer(checkpoint, partial / TOKENIZER)
         write_golden(partial / GOLDEN, golden, exits)
         manifest = _manifest(checkpoint, partial, exits, default_speed, precisions)
@@ -157,7 +160,7 @@ def _manifest(
     config = checkpoint.model.config
     backbone = config.backbone_config
     variants = {name: _variant(bundle, name) for name in precisions}
-    engines = [file for record in variants.values() for file in (record["embeddings"], *record["stages"])]
+    engines = [path.relative_to(bundle).as_posix() for name in precisions for path in sorted((bundle / name).iterdir())]
     return {
         "schema": SCHEMA,
         "task": "text-classification",
@@ -189,14 +192,15 @@ def _manifest(
 
 def _variant(bundle: Path, name: str) -> dict[str, Any]:
     precision = PRECISIONS[name]
-    engines = sorted(path.relative_to(bundle).as_posix() for path in (bundle / name).iterdir())
+    stages = sorted(path.relative_to(bundle).as_posix() for path in (bundle / name).glob("stage_*.onnx"))
     return {
         "precision": precision.dtype,
         "exact": precision.exact,
         "devices": list(precision.devices),
         "engine": precision.engine,
-        "embeddings": engines[0],
-        "stages": engines[1:],
+        "embeddings": f"{name}/embeddings.onnx",
+        "stages": stages,
+        "compaction": None if precision.compaction is None else f"{name}/{_COMPACTION}",
     }
 
 

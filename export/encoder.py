@@ -52,14 +52,14 @@ def add_embeddings(
     if hasattr(model.backbone, "embeddings_project"):
         project = weights_of(model.backbone.embeddings_project)
         hidden_states = graph.linear(hidden_states, "project", project["weight"].T, project["bias"])
-    visible = graph.op("Unsqueeze", graph.op("Cast", mask, to=1), graph.ints([1, 2]), name="mask")
+    visible = graph.op("Unsqueeze", graph.cast(mask, graph.dtype), graph.ints([1, 2]), name="mask")
     hidden_mask = graph.op("Sub", graph.floats(1.0), visible)
     return hidden_states, graph.op("Mul", hidden_mask, graph.floats(MASKED), name="extended_attention_mask")
 
 
 def _positions_after_padding(graph: Graph, ids: str, padding: int) -> str:
     """RoBERTa's position ids: tokens that are not padding counted from ``padding + 1``; padding has ``padding``."""
-    token = graph.op("Cast", graph.op("Not", graph.op("Equal", ids, graph.ints(padding))), to=7)
+    token = graph.cast(graph.op("Not", graph.op("Equal", ids, graph.ints(padding))), "int64")
     count = graph.op("CumSum", token, graph.ints(1))
     return graph.op("Add", graph.op("Mul", count, token), graph.ints(padding), name="position_ids")
 

@@ -36,7 +36,7 @@ def add_exit(graph: Graph, head: Any, config: ExitHeadConfig, layer: int, hidden
     :param head: the PyTorch module (`fastbert.exits`).
     :param hidden: float [batch, sequence, hidden].
     :param mask: float [batch, 1, 1, sequence], added to scores.
-    :returns: name of the logits, float [batch, classes].
+    :returns: name of the logits, float32 [batch, classes].
     """
     graph.scope(f"exit_{layer:02d}")
     # float64 for the folding; what goes into the graph is rounded once, to float32
@@ -144,7 +144,7 @@ def _add_classifier(
     weights: dict[str, NDArray[Any]],
 ) -> str:
     value = graph.linear(value, "dense", _f32(dense), _f32(bias))
-    value = add_activation(graph, value, config.dense_activation)
+    value = graph.to_float32(add_activation(graph, value, config.dense_activation))
     return graph.linear(value, "classifier", _f32(weights["classifier.weight"].T), _f32(weights["classifier.bias"]))
 
 

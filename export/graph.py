@@ -12,11 +12,16 @@ __all__ = ["OPSET", "Graph"]
 OPSET = 20  # the first with Gelu; LayerNormalization came with 17
 _IR_VERSION = 10
 _ONNX_RUNTIME = "com.microsoft"
-_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+_TYPES = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 
 class Graph:
-    """One graph being written. Every method that adds something returns the name of the value it makes."""
+    """One graph being written. Every method that adds something returns the name of the value it makes.
+
+    A subclass writes another precision: `dtype` is that of its hidden states and mask.
+    """
+
+    dtype = "float32"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,6 +67,14 @@ class Graph:
     def floats(self, values: ArrayLike) -> str:
         """Add, or find, a constant float32 tensor."""
         return self._shared(np.asarray(values, dtype=np.float32))
+
+    def cast(self, value: str, dtype: str, *, name: str = "") -> str:
+        """Convert a value to another type."""
+        return self.op("Cast", value, name=name, to=_TYPES[dtype])
+
+    def to_float32(self, value: str) -> str:
+        """Go on in float32: with ``value``, and with every weight and constant that is added from now on."""
+        return value
 
     def op(self, op_type: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """Add a node with one output."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
+from fastbert.export.float16 import Float16Graph
 from fastbert.export.golden import Golden
 from fastbert.export.int8 import Int8Graph
-from fastbert.export.stages import StagePlan, embeddings_graph, stage_graph
+from fastbert.export.int8_qdq import qdq_graphs
+from fastbert.export.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import UsageError
 
@@ -27,6 +29,7 @@ class Precision:
     :param exact: whether its answers must be PyTorch's float32 answers; if not, the share of labels that flip is
         bounded (`fastbert.export.verification`).
     :param graphs: writes its engines.
+    :param compaction: writes the graph that drops samples on the device; None: they are dropped on the host.
     """
 
     dtype: str
@@ -34,6 +37,7 @@ class Precision:
     engine: str
     exact: bool
     graphs: Graphs
+    compaction: Callable[[FastBertForSequenceClassification], ModelProto] | None = None
 
 
 def _float32(
@@ -50,10 +54,25 @@ def _int8(model: FastBertForSequenceClassification, plan: Sequence[StagePlan], g
         yield stage_graph(model, stage, Int8Graph)
 
 
+def _float16(
+    model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
+) -> Iterator[ModelProto]:
+    yield embeddings_graph(model, Float16Graph)
+    for stage in plan:
+        yield stage_graph(model, stage, Float16Graph)
+
+
+def _compaction(model: FastBertForSequenceClassification) -> ModelProto:
+    return compaction_graph(model, Float16Graph)
+
+
 # name of the variant, and of its folder in the bundle -> row
 PRECISIONS = {
     "fp32": Precision("float32", ("cpu",), "onnxruntime", True, _float32),
     "int8": Precision("int8", ("cpu",), "onnxruntime", False, _int8),
+    "fp16": Precision("float16", ("cuda",), "onnxruntime_cuda", False, _float16, _compaction),
+    # for `fastbert build` only: ONNX Runtime on a GPU would compute it in float16, and lose time on the rounding
+    "int8-qdq": Precision("int8", (), "onnxruntime_cuda", False, qdq_graphs, _compaction),
 }
 
 

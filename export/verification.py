@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from fastbert.evaluation import exit_positions
 from fastbert.export.golden import SPEEDS, Golden
 from fastbert.runtime import Classifier
+from fastbert.runtime.engines import onnxruntime_cuda
+from fastbert.runtime.manifest import Variant, read_manifest
 
-__all__ = ["BORDERLINE", "DEFAULT_BOUNDS", "Bounds", "Verification", "verify_bundle"]
+__all__ = ["BORDERLINE", "DEFAULT_BOUNDS", "Bounds", "Verification", "verify_bundle", "verify_classifier"]
 
 BORDERLINE = 1e-5  # an exit may differ only where an uncertainty on the way is this close to the speed
 _BATCH = 32
@@ -105,10 +107,26 @@ def verify_bundle(
 ) -> Verification:
     """Run a bundle's engines on rows whose answers are known: every exit, and the chain at 0 and `SPEEDS`.
 
+    On the device ``"cpu"`` this also runs the graphs of a variant for ONNX Runtime on a GPU: what they compute is
+    checked wherever they are; not how a GPU computes it.
+
     :param variant: its name; None: the first one for the device.
     :raises BundleError, EngineError, UsageError: the bundle cannot be run.
     """
+    if device == "cpu" and variant is not None:
+        manifest = read_manifest(bundle)
+        found = next((known for known in manifest.variants if known.name == variant), None)
+        if found is not None and found.engine == "onnxruntime_cuda":
+            engine = onnxruntime_cuda.load(bundle, found, provider=onnxruntime_cuda.CPU)
+            return verify_classifier(Classifier.from_engine(bundle, manifest, engine), found, golden, bounds=bounds)
     classifier = Classifier.load(bundle, device=device, variant=variant)
+    return verify_classifier(classifier, classifier.manifest.variant_for(device, variant), golden, bounds=bounds)
+
+
+def verify_classifier(
+    classifier: Classifier, variant: Variant, golden: Golden, *, bounds: Bounds = DEFAULT_BOUNDS
+) -> Verification:
+    """Run a classifier on rows whose answers are known; ``variant`` says whether it must be exact."""
     rows = len(golden.input_ids)
     speeds = (0.0, *SPEEDS)
     logits, uncertainty = np.zeros_like(golden.logits), np.zeros_like(golden.uncertainty)
@@ -138,10 +156,9 @@ def verify_bundle(
         if known.any():
             right = [(found == golden.labels)[known].mean() for found in (expected_answers, answers[speed])]
             accuracy[str(speed)] = (float(right[0]), float(right[1]))
-    chosen = classifier.manifest.variant_for(device, variant)
     return Verification(
-        variant=chosen.name,
-        exact=chosen.exact,
+        variant=variant.name,
+        exact=variant.exact,
         rows=rows,
         bounds=bounds,
         largest_logit_difference=tuple(np.abs(logits - golden.logits).max(axis=(0, 2)).tolist()),

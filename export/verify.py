@@ -5,7 +5,7 @@ from pathlib import Path
 from fastbert.export.golden import GOLDEN, Golden, read_golden
 from fastbert.export.verification import DEFAULT_BOUNDS, Bounds, Verification, verify_bundle
 from fastbert.runtime.errors import UsageError
-from fastbert.runtime.manifest import check_files, read_manifest
+from fastbert.runtime.manifest import Variant, check_files, read_manifest
 
 __all__ = ["verify"]
 
@@ -19,7 +19,7 @@ def verify(
     variant: str | None = None,
     bounds: Bounds = DEFAULT_BOUNDS,
 ) -> list[Verification]:
-    """Check every file of a bundle, then run the engines of each variant that is for ``device``.
+    """Check every file of a bundle, then run the engines of each variant that can be run on ``device``.
 
     :param against: a checkpoint; None: the golden rows in the bundle, which needs no PyTorch.
     :param data: rows to compare on; None: those kept in the checkpoint.
@@ -30,8 +30,9 @@ def verify(
     """
     manifest = read_manifest(bundle)
     check_files(bundle, manifest, manifest.files, contents=True)
-    manifest.variant_for(device, variant)
-    names = [found.name for found in manifest.variants if device in found.devices and variant in (None, found.name)]
+    names = [found.name for found in manifest.variants if _runs_on(found, device) and variant in (None, found.name)]
+    if not names:
+        manifest.variant_for(device, variant)  # says what the bundle holds
 
     def run(golden: Golden) -> list[Verification]:
         return [verify_bundle(bundle, golden, device=device, variant=name, bounds=bounds) for name in names]
@@ -49,3 +50,7 @@ def verify(
     if not rows:
         raise UsageError(f"{against} keeps no rows to compare on. Name a data file with --data.")
     return run(Golden.from_reference(rows, compute_reference(checkpoint, rows), manifest.exits, manifest.labels))
+
+
+def _runs_on(variant: Variant, device: str) -> bool:
+    return device in variant.devices or (device == "cpu" and variant.engine == "onnxruntime_cuda")

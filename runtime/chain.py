@@ -3,15 +3,17 @@
 It knows an `Engine` and an `ExitRule`; it knows no engine by name.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule
 
-__all__ = ["ChainOutput", "Engine", "run_all_exits", "run_chain"]
+__all__ = ["ChainOutput", "Engine", "exits_looked_at", "run_all_exits", "run_chain"]
 
 
 class Engine(Protocol):
@@ -25,6 +27,10 @@ class Engine(Protocol):
     @property
     def stages(self) -> int:
         """Number of stages."""
+
+    @property
+    def max_batch(self) -> int | None:
+        """Most rows of one run; None: no limit."""
 
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
@@ -55,6 +61,16 @@ class ChainOutput:
     uncertainty: NDArray[np.float32]
 
 
+def exits_looked_at(exits: tuple[int, ...], every: int) -> tuple[int, ...]:
+    """Return every ``every``-th exit, and the last one.
+
+    :raises UsageError: ``every`` is below 1.
+    """
+    if every < 1:
+        raise UsageError(f"exit_every is {every}; it must be at least 1.")
+    return tuple(dict.fromkeys((*exits[every - 1 :: every], exits[-1])))
+
+
 def run_chain(
     engine: Engine,
     exits: tuple[int, ...],
@@ -65,9 +81,21 @@ def run_chain(
 ) -> ChainOutput:
     """Run a batch; every sample leaves at the first exit that ``rule`` lets it, at the latest at the last one.
 
+    A batch larger than the engine's ``max_batch`` is run in parts.
+
     :param exits: 0-based layer of each stage's exit.
     :param input_ids: int64 [batch, sequence], at least one row; the others likewise.
     """
+    if engine.max_batch is not None and len(input_ids) > engine.max_batch:
+        parts = [
+            run_chain(engine, exits, rule, *arrays)
+            for arrays in _parts(engine.max_batch, input_ids, attention_mask, token_type_ids)
+        ]
+        return ChainOutput(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.exit_layer for part in parts]),
+            np.concatenate([part.uncertainty for part in parts]),
+        )
     state = engine.start(input_ids, attention_mask, token_type_ids)
     rows = np.arange(len(input_ids))  # which sample each row of the state is
     lengths = _lengths(attention_mask)
@@ -113,6 +141,12 @@ def run_all_exits(
 
     :returns: logits float32 [batch, exits, classes] and uncertainty float32 [batch, exits].
     """
+    if engine.max_batch is not None and len(input_ids) > engine.max_batch:
+        found = [
+            run_all_exits(engine, *arrays)
+            for arrays in _parts(engine.max_batch, input_ids, attention_mask, token_type_ids)
+        ]
+        return np.concatenate([logits for logits, _ in found]), np.concatenate([values for _, values in found])
     state = engine.start(input_ids, attention_mask, token_type_ids)
     logits, uncertainties = [], []
     for stage in range(engine.stages):
@@ -120,3 +154,8 @@ def run_all_exits(
         logits.append(engine.logits(state))
         uncertainties.append(uncertainty)
     return np.stack(logits, axis=1), np.stack(uncertainties, axis=1)
+
+
+def _parts(size: int, *arrays: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ...]]:
+    for start in range(0, len(arrays[0]), size):
+        yield tuple(array[start : start + size] for array in arrays)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbert.runtime.batching import WINDOW, micro_batches, run_in_order
-from fastbert.runtime.chain import ChainOutput, Engine, run_all_exits, run_chain
+from fastbert.runtime.chain import ChainOutput, Engine, exits_looked_at, run_all_exits, run_chain
 from fastbert.runtime.engines import load_engine
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule
@@ -48,10 +48,11 @@ class Classifier:
         classifier.predict(["so good"], speed=0.5)[0].label
     """
 
-    def __init__(self, manifest: Manifest, engine: Engine, encoder: TextEncoder) -> None:
+    def __init__(self, manifest: Manifest, engine: Engine, encoder: TextEncoder, *, exit_every: int = 1) -> None:
         self._manifest = manifest
         self._engine = engine
         self._encoder = encoder
+        self._exits = exits_looked_at(manifest.exits, exit_every)
 
     @classmethod
     def load(
@@ -62,6 +63,8 @@ class Classifier:
         variant: str | None = None,
         threads: int | None = None,
         thread_pool: str = "separate",
+        exit_every: int = 1,
+        cuda_graphs: bool = False,
         check_contents: bool = True,
     ) -> "Classifier":
         """Load a bundle.
@@ -71,22 +74,39 @@ class Classifier:
         :param variant: a variant's name; None: the first one that is for the device.
         :param threads: processor threads for one call; None: the cores that this process may use.
         :param thread_pool: ``"separate"``, ``"shared"`` or ``"host"``: see `fastbert.runtime.engines.onnxruntime.load`.
+        :param exit_every: look at every so many exits only, which saves synchronisations of a GPU; the last one counts.
+        :param cuda_graphs: replay what lies between two exits as one CUDA graph (device ``"tensorrt"``).
         :param check_contents: compare every file's sha256 with the manifest's; False: only its size.
         :raises BundleError: the bundle is missing, damaged or of another schema.
         :raises EngineError: the engine cannot run here.
-        :raises UsageError: no such device or variant.
+        :raises UsageError: no such device or variant, or an option that the device does not have.
         """
         path = Path(bundle)
         manifest = read_manifest(path)
         chosen = manifest.variant_for(device, variant)
         check_files(path, manifest, (*chosen.files, TOKENIZER), contents=check_contents, threads=usable_cores())
+        options: dict[str, Any] = {"threads": threads, "thread_pool": thread_pool}
+        if device != "cpu":
+            options |= {"exit_every": exit_every, "cuda_graphs": cuda_graphs}
+        elif exit_every != 1 or cuda_graphs:
+            raise UsageError(
+                "exit_every and cuda_graphs are for a GPU; on device='cpu' an exit costs nothing to look at."
+            )
+        return cls.from_engine(path, manifest, load_engine(device, path, chosen, **options), exit_every=exit_every)
+
+    @classmethod
+    def from_engine(cls, bundle: Path, manifest: Manifest, engine: Engine, *, exit_every: int = 1) -> "Classifier":
+        """Make a classifier of an engine that is loaded; ``bundle`` gives the tokenizer.
+
+        :param exit_every: what the engine was loaded with.
+        """
         encoder = TextEncoder(
-            path,
+            bundle,
             max_length=manifest.max_length,
             pad_token_id=manifest.pad_token_id,
             type_ids=manifest.type_vocab_size > 1,
         )
-        return cls(manifest, load_engine(device, path, chosen, threads=threads, thread_pool=thread_pool), encoder)
+        return cls(manifest, engine, encoder, exit_every=exit_every)
 
     @property
     def manifest(self) -> Manifest:
@@ -190,7 +210,7 @@ class Classifier:
         :returns: logits float32 [batch, exits, classes] and uncertainty float32 [batch, exits].
         """
         ids, mask, types = self._checked(input_ids, attention_mask, token_type_ids)
-        exits = len(self._manifest.exits)
+        exits = len(self._exits)
         if not len(ids):
             return np.zeros((0, exits, len(self.labels)), np.float32), np.zeros((0, exits), np.float32)
         return run_all_exits(self._engine, ids, mask, types)
@@ -205,7 +225,7 @@ class Classifier:
     def _run_chain(
         self, rule: ExitRule, ids: NDArray[np.int64], mask: NDArray[np.int64], types: NDArray[np.int64]
     ) -> ChainOutput:
-        return run_chain(self._engine, self._manifest.exits, rule, ids, mask, types)
+        return run_chain(self._engine, self._exits, rule, ids, mask, types)
 
     def _predictions(self, output: ChainOutput, truncated: NDArray[np.bool_]) -> list[Prediction]:
         shifted = np.exp(output.logits - output.logits.max(axis=1, keepdims=True))

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Variant:
     :param engine: the file of ``fastbert.runtime.engines`` that runs it.
     :param embeddings: path of the embeddings engine inside the bundle.
     :param stages: paths of the stage engines, in order.
+    :param compaction: path of the engine that drops samples on the device; None: they are dropped on the host.
+    :param record: all that the manifest says of it.
     """
 
     name: str
@@ -39,11 +41,28 @@ class Variant:
     engine: str
     embeddings: str
     stages: tuple[str, ...]
+    compaction: str | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_record(cls, name: str, record: Mapping[str, Any]) -> "Variant":
+        """Read what the manifest says of a variant."""
+        return cls(
+            name,
+            record["precision"],
+            bool(record.get("exact", True)),
+            tuple(record["devices"]),
+            record["engine"],
+            record["embeddings"],
+            tuple(record["stages"]),
+            record.get("compaction"),
+            record,
+        )
 
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of all its files inside the bundle."""
-        return (self.embeddings, *self.stages)
+        return (self.embeddings, *self.stages, *([self.compaction] if self.compaction else []))
 
 
 @dataclass(frozen=True)
@@ -86,7 +105,9 @@ class Manifest:
         if name is not None:
             fitting = [variant for variant in fitting if variant.name == name]
         if not fitting:
-            held = "; ".join(f"{variant.name} for {', '.join(variant.devices)}" for variant in self.variants)
+            held = "; ".join(
+                f"{variant.name} for {', '.join(variant.devices) or 'fastbert build'}" for variant in self.variants
+            )
             wanted = f"variant {name!r} for" if name else "variant for"
             raise UsageError(f"The bundle has no {wanted} device {device!r}. It holds: {held}.")
         return fitting[0]
@@ -124,7 +145,7 @@ def read_manifest(bundle: Path) -> Manifest:
             exits=tuple(int(layer) for layer in raw["exits"]),
             default_speed=float(raw["default_speed"]),
             flops=raw["flops"],
-            variants=tuple(_variant(name, record) for name, record in raw["variants"].items()),
+            variants=tuple(Variant.from_record(name, record) for name, record in raw["variants"].items()),
             files=raw["files"],
             raw=raw,
         )
@@ -171,15 +192,3 @@ def check_files(bundle: Path, manifest: Manifest, names: Iterable[str], *, conte
     with ThreadPoolExecutor(max(1, threads)) as pool:  # hashing releases the GIL
         for _ in pool.map(check, list(names)):
             pass
-
-
-def _variant(name: str, record: Mapping[str, Any]) -> Variant:
-    return Variant(
-        name,
-        record["precision"],
-        bool(record.get("exact", True)),
-        tuple(record["devices"]),
-        record["engine"],
-        record["embeddings"],
-        tuple(record["stages"]),
-    )

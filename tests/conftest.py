@@ -18,6 +18,7 @@ from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
 from fastbert.runtime import Classifier
 
+pytest_plugins = ["doubles.fixtures"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 LABELS = ("negative", "neutral", "positive")
 WORDS = "good bad fine film plot actor dull bright slow quick very not a the and so more less of it".split()

@@ -10,8 +10,12 @@ from fastbert.runtime.manifest import Variant
 
 __all__ = ["DEVICES", "load_engine"]
 
-# device -> module that has `load(bundle, variant, threads, thread_pool) -> Engine`
-DEVICES = {"cpu": "fastbert.runtime.engines.onnxruntime"}
+# device -> module that has `load(bundle, variant, **options) -> Engine`
+DEVICES = {
+    "cpu": "fastbert.runtime.engines.onnxruntime",
+    "cuda": "fastbert.runtime.engines.onnxruntime_cuda",
+    "tensorrt": "fastbert.runtime.engines.tensorrt",
+}
 
 
 def load_engine(device: str, bundle: Path, variant: Variant, **options: Any) -> Engine:

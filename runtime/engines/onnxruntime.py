@@ -90,6 +90,8 @@ class _State:
 class OnnxRuntimeEngine:
     """The stages of one variant, each a session; sessions may be run by several threads at once."""
 
+    max_batch = None
+
     def __init__(self, embeddings: Any, stages: list[Any]) -> None:
         self._embeddings = embeddings
         self._stages = stages

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fastbert.runtime.chain import run_all_exits, run_chain
+from fastbert.runtime.chain import exits_looked_at, run_all_exits, run_chain
+from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule
 
 
@@ -16,6 +18,7 @@ class Table:
     """Uncertainties are given; a sample's logits at a stage are (sample, stage)."""
 
     uncertainty: np.ndarray  # [samples, stages]
+    max_batch: int | None = None
 
     def __post_init__(self):
         self.ran = []
@@ -25,7 +28,8 @@ class Table:
         return self.uncertainty.shape[1]
 
     def start(self, input_ids, attention_mask, token_type_ids):
-        return np.arange(len(input_ids)), -1
+        assert self.max_batch is None or len(input_ids) <= self.max_batch
+        return input_ids[:, 0], -1
 
     def run_stage(self, stage, state):
         rows, before = state
@@ -44,12 +48,12 @@ class Table:
 tables = hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 5)), elements=st.floats(0, 1, width=16))
 
 
-@given(tables, st.floats(0, 1))
-def test_every_sample_leaves_once_at_its_first_certain_exit_and_costs_nothing_more(uncertainty, speed):
-    engine = Table(uncertainty)
+@given(tables, st.floats(0, 1), st.one_of(st.none(), st.integers(1, 9)))
+def test_every_sample_leaves_once_at_its_first_certain_exit_and_costs_nothing_more(uncertainty, speed, max_batch):
+    engine = Table(uncertainty, max_batch)
     samples, stages = uncertainty.shape
     exits = tuple(range(1, 2 * stages, 2))  # stages of two layers
-    ids = np.zeros((samples, 3), dtype=np.int64)
+    ids = np.tile(np.arange(samples)[:, None], (1, 3))
     output = run_chain(engine, exits, ExitRule(speed), ids, ids, ids)
     certain = uncertainty < np.float32(speed)
     certain[:, -1] = True
@@ -62,7 +66,19 @@ def test_every_sample_leaves_once_at_its_first_certain_exit_and_costs_nothing_mo
 
 def test_all_exits_are_run_in_order():
     engine = Table(np.array([[0.1, 0.2], [0.3, 0.4]], dtype=np.float32))
-    ids = np.zeros((2, 1), dtype=np.int64)
+    ids = np.arange(2)[:, None]
     logits, uncertainty = run_all_exits(engine, ids, ids, ids)
     assert logits.tolist() == [[[0, 0], [0, 1]], [[1, 0], [1, 1]]]
     assert uncertainty.tolist() == engine.uncertainty.tolist()
+    engine.max_batch = 1
+    in_parts = run_all_exits(engine, ids, ids, ids)
+    assert in_parts[0].tolist() == logits.tolist()
+    assert in_parts[1].tolist() == uncertainty.tolist()
+
+
+def test_every_second_exit_and_the_last_are_looked_at():
+    assert exits_looked_at((0, 1, 2, 3, 4), 2) == (1, 3, 4)
+    assert exits_looked_at((0, 1, 2, 3), 2) == (1, 3)
+    assert exits_looked_at((2, 5), 7) == (5,)
+    with pytest.raises(UsageError, match="at least 1"):
+        exits_looked_at((0, 1), 0)

@@ -1,0 +1,183 @@
+"""What early exit costs and saves on a GPU: ``python -m fastbert.benchmarks.gpu [BUNDLE] [--output FILE]``.
+
+Times depend on how many layers run, not on which texts they are: so each depth is timed by itself, against the same
+model in one engine without exits. From these follows the break-even: the mean number of layers below which the chain
+is faster. Without a bundle it makes one of BERT-base's shape with random weights, and builds it.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbert.benchmarks.environment import describe_environment
+from fastbert.benchmarks.gpu_environment import describe_gpu
+from fastbert.benchmarks.whole_model_tensorrt import WholeModel
+from fastbert.export.build import BuildOptions, build
+from fastbert.export.verification import Bounds
+from fastbert.runtime.engines import tensorrt
+from fastbert.runtime.engines.buckets import Buckets
+from fastbert.runtime.engines.cuda import Gpu, open_gpu
+from fastbert.runtime.engines.device_chain import DeviceChain
+from fastbert.runtime.errors import FastBertError
+from fastbert.runtime.manifest import read_manifest
+
+__all__ = ["SCHEMA", "break_even_layers", "measure", "synchronisation_us"]
+
+SCHEMA = "fastbert-gpu/1"
+_BATCHES, _SEQUENCES = (1, 8, 32), (64, 128)
+_WARM_UP = 10
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "every exit": {},
+    "every exit, CUDA graphs": {"cuda_graphs": True},
+    "every 2nd exit, CUDA graphs": {"cuda_graphs": True, "exit_every": 2},
+    "every 4th exit, CUDA graphs": {"cuda_graphs": True, "exit_every": 4},
+}
+
+
+def break_even_layers(depth_ms: Sequence[tuple[int, float]], whole_ms: float) -> dict[str, float]:
+    """Fit ``ms = fixed + layers * per_layer`` and find where it meets the whole model's time.
+
+    :param depth_ms: (layers run, ms), at least two depths.
+    :returns: ``per_layer_ms``, ``fixed_ms`` and ``break_even_layers``: a mean depth below it is faster than the whole
+        model; at most 0: no depth is.
+    """
+    layers, times = (np.array(column, dtype=float) for column in zip(*depth_ms, strict=True))
+    slope, fixed = np.polyfit(layers, times, 1)
+    return {
+        "per_layer_ms": float(slope),
+        "fixed_ms": float(fixed),
+        "break_even_layers": float((whole_ms - fixed) / slope),
+    }
+
+
+def synchronisation_us(gpu: Gpu, runs: int = 1000) -> dict[str, float]:
+    """Return what a look at an exit costs beyond the layers: medians of waiting for 4 bytes, and for nothing."""
+    stream, buffer, host = gpu.stream(), gpu.allocate(4, "a measurement"), gpu.pinned((1,), np.float32)
+
+    def look() -> None:
+        stream.to_host(host, buffer.address)
+        stream.synchronize()
+
+    return {"copy_and_wait_us": 1e3 * _median_ms(look, runs), "wait_us": 1e3 * _median_ms(stream.synchronize, runs)}
+
+
+def measure(bundle: Path, *, variant: str | None = None, runs: int = 200) -> dict[str, Any]:
+    """Time every depth of the chain at each bucket's largest batch, and the whole model in one engine.
+
+    :param variant: of TensorRT engines; None: the first.
+    :raises EngineError, UsageError, BundleError: the engines cannot be run here.
+    """
+    manifest = read_manifest(bundle)
+    chosen = manifest.variant_for("tensorrt", variant)
+    details = chosen.record["tensorrt"]
+    buckets = Buckets.from_manifest(details["profiles"])
+    source = next(held for held in manifest.variants if held.name == details["source"])
+    gpu = open_gpu("tensorrt")
+    level = details["optimization_level"]
+    wholes = {
+        graphs: WholeModel(bundle, manifest, source, buckets, level=level, cuda_graphs=graphs)
+        for graphs in (False, True)
+    }
+    chains = {name: tensorrt.load(bundle, chosen, **settings) for name, settings in _SETTINGS.items()}
+    shapes = []
+    for bucket in buckets.all:
+        ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (bucket.max_batch, bucket.sequence))
+        arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
+        whole_ms = {
+            "CUDA graphs" if graphs else "streams": _median_ms(partial(whole.run, *arrays), runs)
+            for graphs, whole in wholes.items()
+        }
+        best = min(whole_ms.values())
+        found = {}
+        for name, chain in chains.items():
+            every = _SETTINGS[name].get("exit_every", 1)
+            depths = [
+                (min(looks * every, len(manifest.exits)), _median_ms(partial(_run, chain, arrays, looks), runs))
+                for looks in range(1, chain.stages + 1)
+            ]
+            found[name] = {
+                "ms_by_stages_run": {str(depth): value for depth, value in depths},
+                "whole_depth_against_whole_model": depths[-1][1] / best,
+                **(break_even_layers(depths, best) if len(depths) > 1 else {}),
+            }
+        shape = {"batch": bucket.max_batch, "sequence": bucket.sequence}
+        shapes.append({**shape, "whole_model_ms": whole_ms, "chain": found})
+    return {
+        "schema": SCHEMA,
+        "timed": "ids on the host to logits on the host, copies included, tokenization not; medians",
+        "variant": chosen.name,
+        "runs": runs,
+        "layers_per_stage": manifest.layers / len(manifest.exits),
+        "synchronisation": synchronisation_us(gpu),
+        "shapes": shapes,
+        "gpu": describe_gpu(),
+    }
+
+
+def _run(chain: DeviceChain, arrays: Sequence[Any], looks: int) -> None:
+    state = chain.start(*arrays)
+    for stage in range(looks):
+        state, _ = chain.run_stage(stage, state)
+    chain.logits(state)
+
+
+def _median_ms(call: Callable[[], Any], runs: int) -> float:
+    for _ in range(_WARM_UP):
+        call()
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter_ns()
+        call()
+        times.append(time.perf_counter_ns() - began)
+    return statistics.median(times) / 1e6
+
+
+def main() -> None:
+    """Build where needed, measure, print a line for each shape, and write the report; exit 1 where it cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m fastbert.benchmarks.gpu", description=__doc__.split(":")[0])
+    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle with TensorRT engines")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    try:
+        document = _document(arguments.bundle)
+    except FastBertError as error:
+        sys.exit(f"Error: {error}")
+    if arguments.output is not None:
+        arguments.output.write_text(json.dumps(document, indent=2) + "\n")
+    for shape in document["shapes"]:
+        best = min(shape["whole_model_ms"].values())
+        sys.stdout.write(f"batch {shape['batch']}, {shape['sequence']} tokens: whole model {best:.3f} ms\n")
+        for name, found in shape["chain"].items():
+            sys.stdout.write(
+                f"  {name:<28} all layers {found['whole_depth_against_whole_model']:.2f} x, "
+                f"break-even at {found.get('break_even_layers', float('nan')):.1f} layers\n"
+            )
+
+
+def _document(bundle: Path | None) -> dict[str, Any]:
+    open_gpu("tensorrt")  # before anything that takes long
+    with tempfile.TemporaryDirectory(prefix="fastbert-gpu-") as folder:
+        if bundle is None:
+            from fastbert.benchmarks.targets import make_bundle
+
+            make_bundle(12, 768, folder, precisions=("fp32", "fp16"))
+            bundle = Path(folder) / "bundle"
+            bounds = Bounds(max_label_flips=1.0)  # random weights decide nothing
+            build(bundle, BuildOptions(batches=_BATCHES, sequences=_SEQUENCES, bounds=bounds))
+        document = measure(bundle)
+    command = " ".join(["python -m fastbert.benchmarks.gpu", *sys.argv[1:]])
+    document["environment"] = {**describe_environment(), "command": command}
+    return document
+
+
+if __name__ == "__main__":
+    main()

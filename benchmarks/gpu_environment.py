@@ -1,0 +1,44 @@
+"""What GPU a measurement was made on: its name, clocks, driver, by NVIDIA's management library."""
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+__all__ = ["describe_gpu"]
+
+_PACKAGES = ("tensorrt-cu13", "cuda-bindings", "onnxruntime-gpu", "polygraphy")
+
+
+def describe_gpu() -> dict[str, Any]:
+    """Return the first GPU's state; where it cannot be asked, ``note`` says why. Clocks are those of this moment."""
+    found: dict[str, Any] = {"packages": {name: number for name in _PACKAGES if (number := _version(name))}}
+    try:
+        nvml = importlib.import_module("cuda.bindings.nvml")
+        nvml.init_v2()
+    except Exception as error:  # the package, the driver's library, or the permission to ask it is missing
+        return {**found, "note": f"NVML cannot be asked: {error}"}
+    try:
+        device = nvml.device_get_handle_by_index_v2(0)
+        clocks = {"graphics": nvml.ClockType.GRAPHICS, "sm": nvml.ClockType.SM, "memory": nvml.ClockType.MEM}
+        cuda = nvml.system_get_cuda_driver_version_v2()
+        return {
+            **found,
+            "gpu": nvml.device_get_name(device),
+            "driver": nvml.system_get_driver_version(),
+            "cuda_driver": f"{cuda // 1000}.{cuda % 1000 // 10}",
+            "clocks_mhz": {name: nvml.device_get_clock_info(device, kind) for name, kind in clocks.items()},
+            "max_clocks_mhz": {name: nvml.device_get_max_clock_info(device, kind) for name, kind in clocks.items()},
+            "persistence_mode": bool(nvml.device_get_persistence_mode(device)),
+            "power_limit_w": nvml.device_get_power_management_limit(device) / 1000,
+        }
+    except Exception as error:  # not every GPU answers every question
+        return {**found, "note": f"NVML could not tell all: {error}"}
+    finally:
+        nvml.shutdown()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

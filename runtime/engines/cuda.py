@@ -1,0 +1,177 @@
+"""What the GPU engines need of the CUDA runtime, through NVIDIA's own bindings: memory, copies, a stream, graphs.
+
+``pip install cuda-bindings`` needs no GPU and no CUDA toolkit; the driver does the work.
+"""
+
+import ctypes
+import importlib
+import weakref
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastbert.runtime.errors import EngineError, MissingDependencyError
+
+__all__ = ["Buffer", "Gpu", "Stream", "host_array", "open_gpu"]
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory on a device; it lives as long as this object.
+
+    :param address: of its first byte.
+    """
+
+    address: int
+    nbytes: int
+
+    def __hash__(self) -> int:  # by identity: a finalizer hangs on it
+        return id(self)
+
+
+def open_gpu(extra: str) -> "Gpu":
+    """Return the first GPU that this process sees (``CUDA_VISIBLE_DEVICES`` chooses it).
+
+    :param extra: of ``fastbert-deploy``, for the message where the bindings are missing.
+    :raises EngineError: there is no GPU or no driver.
+    """
+    try:
+        runtime = importlib.import_module("cuda.bindings.runtime")
+    except ImportError as error:
+        raise MissingDependencyError("cuda.bindings", extra) from error
+    return Gpu(runtime)
+
+
+class Gpu:
+    """A GPU: its memory, and streams on it. May be shared by threads."""
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+        count = 0
+        error, *found = runtime.cudaGetDeviceCount()
+        if error == runtime.cudaError_t.cudaSuccess:
+            count = found[0]
+        if not count:
+            raise EngineError(
+                f"No GPU can be used here: CUDA says {error.name}. Install the NVIDIA driver, make the GPU visible to "
+                "this process, or load the bundle with device='cpu'."
+            )
+        attribute = runtime.cudaDeviceAttr
+        major, minor = (
+            self.call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMajor, 0),
+            self.call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMinor, 0),
+        )
+        name = self.call("cudaGetDeviceProperties", 0).name
+        self.name: str = name.decode().rstrip("\0") if isinstance(name, bytes) else name
+        self.sm = f"sm{major}{minor}"
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Call a function of the CUDA runtime and return its result.
+
+        :raises EngineError: CUDA reports an error.
+        """
+        error, *results = getattr(self._runtime, function)(*arguments)
+        if error != self._runtime.cudaError_t.cudaSuccess:
+            raise EngineError(f"CUDA: {function} failed with {error.name}.")
+        return results[0] if results else None
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Free and total bytes of the GPU's memory."""
+        error, free, total = self._runtime.cudaMemGetInfo()
+        return (free, total) if error == self._runtime.cudaError_t.cudaSuccess else (0, 0)
+
+    def allocate(self, nbytes: int, what: str) -> Buffer:
+        """Return memory on the GPU.
+
+        :param what: it is for, for the message where there is too little.
+        :raises EngineError: there is too little: what was needed, and what was free.
+        """
+        error, address = self._runtime.cudaMalloc(max(1, nbytes))
+        if error != self._runtime.cudaError_t.cudaSuccess:
+            free, total = self.memory
+            raise EngineError(
+                f"Out of device memory on {self.name}: {nbytes / _MIB:.1f} MiB were needed for {what}, "
+                f"{free / _MIB:.1f} of {total / _MIB:.1f} MiB were free ({error.name}). End other programs on it, "
+                "use fewer threads, or smaller batches and sequences (fastbert build --batch, --sequence)."
+            )
+        buffer = Buffer(int(address), nbytes)
+        weakref.finalize(buffer, self._runtime.cudaFree, buffer.address)
+        return buffer
+
+    def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array in page-locked memory of the host, from and to which copies run asynchronously."""
+        nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        default = self._runtime.cudaHostAllocDefault
+        address = int(self.call("cudaHostAlloc", max(1, nbytes), default))
+        array, owner = host_array(address, shape, dtype)
+        weakref.finalize(owner, self._runtime.cudaFreeHost, address)
+        return array
+
+    def stream(self) -> "Stream":
+        """Return a new stream, which waits for no other."""
+        return Stream(self, self._runtime)
+
+
+def host_array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> tuple[NDArray[Any], Any]:
+    """Return an array over memory of the host, and the object whose life is that of the array."""
+    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    owner = (ctypes.c_byte * max(1, nbytes)).from_address(address)
+    return np.frombuffer(owner, dtype, int(np.prod(shape))).reshape(shape), owner
+
+
+class Stream:
+    """Work in order on one GPU. For one thread at a time.
+
+    :param handle: what other libraries take to enqueue on it.
+    """
+
+    def __init__(self, gpu: Gpu, runtime: Any) -> None:
+        self._gpu = gpu
+        self._runtime = runtime
+        self._stream = gpu.call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
+        self.handle = int(self._stream)
+        self._graphs: dict[Hashable, Any] = {}  # None: ran once, not yet captured
+        weakref.finalize(self, runtime.cudaStreamDestroy, self._stream)
+
+    def to_device(self, address: int, array: NDArray[Any]) -> None:
+        """Copy a pinned array to the device, asynchronously: do not change it before `synchronize`."""
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._gpu.call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, kind, self._stream)
+
+    def to_host(self, array: NDArray[Any], address: int) -> None:
+        """Copy to a pinned array, asynchronously: it is filled after `synchronize`."""
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._gpu.call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, kind, self._stream)
+
+    def synchronize(self) -> None:
+        """Wait until all that was enqueued is done."""
+        self._gpu.call("cudaStreamSynchronize", self._stream)
+
+    def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
+        """Enqueue work that is the same whenever ``key`` is: shapes and addresses too.
+
+        Once as it is, since engines set themselves up on a first run; then captured into a CUDA graph; from then on
+        the graph alone.
+        """
+        if key not in self._graphs:
+            enqueue()
+            self._graphs[key] = None
+            return
+        if self._graphs[key] is None:
+            mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+            self._gpu.call("cudaStreamBeginCapture", self._stream, mode)
+            try:
+                enqueue()
+            finally:  # a capture that is left open would swallow all later work
+                graph = self._gpu.call("cudaStreamEndCapture", self._stream)
+            executable = self._gpu.call("cudaGraphInstantiate", graph, 0)
+            self._gpu.call("cudaGraphDestroy", graph)
+            weakref.finalize(self, self._runtime.cudaGraphExecDestroy, executable)
+            self._graphs[key] = executable
+        self._gpu.call("cudaGraphLaunch", self._graphs[key], self._stream)

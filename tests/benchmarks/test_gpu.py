@@ -1,0 +1,109 @@
+"""The GPU report, through stand-ins: what it holds, and that its arithmetic is right. Times here mean nothing."""
+
+import inspect
+import sys
+
+import numpy as np
+import pytest
+
+from fastbert.benchmarks import gpu as gpu_module
+from fastbert.benchmarks.gpu import break_even_layers, measure, synchronisation_us
+from fastbert.benchmarks.gpu_environment import describe_gpu
+from fastbert.benchmarks.whole_model_tensorrt import WholeModel
+from fastbert.export.build import BuildOptions, build
+from fastbert.runtime import Classifier, EngineError
+from fastbert.runtime.engines.buckets import Buckets
+from fastbert.runtime.engines.cuda import open_gpu
+from fastbert.runtime.manifest import read_manifest
+
+
+def test_the_break_even_is_where_the_chains_line_meets_the_whole_model():
+    found = break_even_layers([(1, 0.3), (2, 0.4), (12, 1.4)], whole_ms=0.9)
+    assert found == pytest.approx({"per_layer_ms": 0.1, "fixed_ms": 0.2, "break_even_layers": 7.0})
+    assert break_even_layers([(1, 0.3), (2, 0.4)], whole_ms=0.1)["break_even_layers"] < 0  # it never pays
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_the_whole_model_in_one_engine_gives_the_last_exits_answers(built, graphs):
+    manifest = read_manifest(built)
+    source = next(held for held in manifest.variants if held.name == "fp16")
+    whole = WholeModel(built, manifest, source, Buckets.from_sizes([4], [32]), level=3, cuda_graphs=graphs)
+    ids = np.random.default_rng(0).integers(4, 24, (3, 20))
+    expected = Classifier.load(built, variant="fp32").run(ids, speed=0.0).logits
+    for _ in range(3):
+        assert np.abs(whole.run(ids, np.ones_like(ids), np.zeros_like(ids)) - expected).max() < 0.02
+
+
+def test_the_report_has_every_depth_of_every_setting_at_every_shape(tensorrt, bundle_copy):
+    build(bundle_copy, BuildOptions(batches=(1, 4), sequences=(48,)))
+    report = measure(bundle_copy, runs=2)
+    assert [(shape["batch"], shape["sequence"]) for shape in report["shapes"]] == [(1, 48), (4, 48)]
+    chain = report["shapes"][0]["chain"]
+    assert list(chain["every exit"]["ms_by_stages_run"]) == ["1", "2", "3"]
+    assert list(chain["every 2nd exit, CUDA graphs"]["ms_by_stages_run"]) == ["2", "3"]
+    assert "break_even_layers" in chain["every exit, CUDA graphs"]
+    assert report["variant"] == "tensorrt-fp16-sm90"
+    assert set(report["synchronisation"]) == {"copy_and_wait_us", "wait_us"}
+
+
+def test_a_synchronisation_is_a_copy_and_a_wait(cuda):
+    gpu = open_gpu("gpu")
+    cuda.calls.clear()
+    found = synchronisation_us(gpu, runs=3)
+    assert all(value > 0 for value in found.values())
+    assert cuda.calls.count("cudaMemcpyAsync") == 3 + gpu_module._WARM_UP
+
+
+class FakeNvml:
+    """``cuda.bindings.nvml``, held to the real one's names and arguments."""
+
+    def __init__(self, answers):
+        self._real = pytest.importorskip("cuda.bindings.nvml", reason="the package cuda-bindings is not installed")
+        self._answers = answers
+
+    def __getattr__(self, name):
+        real = getattr(self._real, name)  # AttributeError: there is no such function
+        if inspect.isclass(real):
+            return real
+
+        def call(*arguments):
+            inspect.signature(real).bind(*arguments)
+            return self._answers.get(name)
+
+        return call
+
+
+def test_the_environment_names_gpu_driver_and_clocks(monkeypatch):
+    answers = {
+        "device_get_handle_by_index_v2": 77,
+        "device_get_name": "NVIDIA Fake",
+        "system_get_driver_version": "590.1",
+        "system_get_cuda_driver_version_v2": 13040,
+        "device_get_clock_info": 1410,
+        "device_get_max_clock_info": 1980,
+        "device_get_persistence_mode": 1,
+        "device_get_power_management_limit": 700_000,
+    }
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvml", FakeNvml(answers))
+    found = describe_gpu()
+    assert (found["gpu"], found["driver"], found["cuda_driver"]) == ("NVIDIA Fake", "590.1", "13.4")
+    assert found["clocks_mhz"] == {"graphics": 1410, "sm": 1410, "memory": 1410}
+    assert (found["max_clocks_mhz"]["sm"], found["power_limit_w"], found["persistence_mode"]) == (1980, 700.0, True)
+
+
+def test_where_nvml_cannot_be_asked_the_block_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvml", None)
+    assert "NVML cannot be asked" in describe_gpu()["note"]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_report_is_made(tmp_path, bundle_copy):
+    pytest.importorskip("tensorrt", reason="TensorRT is not installed")
+    try:
+        open_gpu("tensorrt")
+    except EngineError as error:
+        pytest.skip(str(error))
+    build(bundle_copy, BuildOptions(batches=(1,), sequences=(48,)))
+    report = measure(bundle_copy, runs=20)
+    assert report["gpu"]["gpu"]
+    assert report["synchronisation"]["copy_and_wait_us"] > 1

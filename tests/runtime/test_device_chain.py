@@ -1,0 +1,106 @@
+"""The chain on a device, on ONNX Runtime's CPU provider: the same code, buffers and compaction, real answers."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from fastbert.runtime import Classifier
+from fastbert.runtime.engines import onnxruntime_cuda
+from fastbert.runtime.manifest import read_manifest
+
+
+def load(bundle, variant="fp16", **options):
+    manifest = read_manifest(bundle)
+    chosen = next(found for found in manifest.variants if found.name == variant)
+    engine = onnxruntime_cuda.load(bundle, chosen, provider=onnxruntime_cuda.CPU, **options)
+    return Classifier.from_engine(bundle, manifest, engine, exit_every=options.get("exit_every", 1))
+
+
+@pytest.fixture(scope="module")
+def device(gpu_bundle):
+    return load(gpu_bundle)
+
+
+def random_batch(rows, length, seed=0):
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(4, 24, (rows, length))
+    lengths = generator.integers(1, length + 1, rows)
+    mask = (np.arange(length) < lengths[:, None]).astype(np.int64)
+    return ids * mask, mask, np.zeros_like(ids)
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.3, 0.6, 0.9, 1.0])
+def test_a_batch_gives_what_each_row_gives_alone(device, speed):
+    ids, mask, types = random_batch(13, 20)
+    together = device.run(ids, mask, types, speed=speed)
+    for row in range(len(ids)):
+        end = mask[row].sum()
+        alone = device.run(ids[row : row + 1, :end], speed=speed)
+        assert together.exit_layer[row] == alone.exit_layer[0]
+        assert np.allclose(together.logits[row], alone.logits[0], atol=0.02)
+
+
+def test_samples_leave_at_different_exits_of_one_batch(device):
+    found = device.run(*random_batch(13, 20), speed=0.6)
+    assert len(set(found.exit_layer.tolist())) > 1  # the compaction did run
+
+
+def test_half_precision_stays_near_float32(device, gpu_bundle):
+    arrays = random_batch(64, 30, seed=3)
+    exact, half = Classifier.load(gpu_bundle, variant="fp32").run_all_exits(*arrays), device.run_all_exits(*arrays)
+    assert 0 < np.abs(exact[0] - half[0]).max() < 0.02
+    assert np.abs(exact[1] - half[1]).max() < 0.01
+    assert half[0].dtype == half[1].dtype == np.float32
+
+
+def test_shapes_may_grow_and_shrink(device):
+    for rows, length in ((1, 3), (20, 40), (2, 48), (33, 5)):
+        arrays = random_batch(rows, length, seed=rows)
+        again = device.run(*arrays, speed=0.6)
+        assert np.array_equal(device.run(*arrays, speed=0.6).logits, again.logits)
+
+
+def test_every_second_exit_and_the_last_are_looked_at(gpu_bundle, device):
+    sparse = load(gpu_bundle, exit_every=2)
+    arrays = random_batch(13, 20)
+    assert set(sparse.run(*arrays, speed=1.0).exit_layer.tolist()) == {1}
+    assert np.array_equal(sparse.run_all_exits(*arrays)[0], device.run_all_exits(*arrays)[0][:, [1, 2]])
+    assert sparse.run_all_exits(arrays[0][:0])[0].shape == (0, 2, 3)
+
+
+def test_threads_have_buffers_of_their_own(device):
+    arrays = [random_batch(9, 25, seed=seed) for seed in range(4)]
+    expected = [device.run(*batch, speed=0.6) for batch in arrays]
+    found, failed = {}, []
+
+    def work(index):
+        try:
+            for _ in range(5):
+                found[index] = device.run(*arrays[index], speed=0.6)
+                assert np.array_equal(found[index].logits, expected[index].logits)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+def test_a_state_ends_with_the_next_run_of_its_thread(device):
+    engine = device._engine
+    state = engine.start(*random_batch(2, 5))
+    engine.start(*random_batch(2, 5))
+    with pytest.raises(ValueError, match="run is over"):
+        engine.run_stage(0, state)
+
+
+def test_a_stage_may_be_run_again_from_the_same_state(device):
+    """Its input is in the other buffer, and stays."""
+    engine = device._engine
+    state = engine.start(*random_batch(3, 5))
+    first = engine.run_stage(0, state)[1]
+    assert np.array_equal(engine.run_stage(0, state)[1], first)

@@ -1,0 +1,96 @@
+"""What the CUDA provider is asked for, and what is said where it cannot be had."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from fastbert.runtime import Classifier, EngineError, UsageError
+from fastbert.runtime.engines import onnxruntime_cuda
+from fastbert.runtime.errors import BundleError
+from fastbert.runtime.manifest import read_manifest
+
+ON_GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+@pytest.mark.skipif(ON_GPU, reason="this ONNX Runtime has the CUDA provider")
+def test_the_package_for_the_cpu_is_named_with_the_command(gpu_bundle):
+    with pytest.raises(EngineError, match=r"CUDAExecutionProvider.*pip install 'fastbert-deploy\[gpu\]'"):
+        Classifier.load(gpu_bundle, device="cuda")
+
+
+def test_a_bundle_without_a_variant_for_it_says_what_it_holds(bundle):
+    with pytest.raises(UsageError, match="holds: fp32 for cpu"):
+        Classifier.load(bundle, device="cuda")
+
+
+def test_a_variant_that_drops_samples_on_the_host_is_refused(bundle):
+    variant = read_manifest(bundle).variants[0]
+    with pytest.raises(UsageError, match="on the host"):
+        onnxruntime_cuda.load(bundle, variant, provider=onnxruntime_cuda.CPU)
+
+
+def test_graphs_are_not_for_onnxruntime(gpu_bundle):
+    with pytest.raises(UsageError, match="tensorrt"):
+        Classifier.load(gpu_bundle, device="cuda", cuda_graphs=True)
+
+
+@pytest.mark.parametrize("options", [{"exit_every": 2}, {"cuda_graphs": True}])
+def test_options_for_a_gpu_are_refused_on_the_cpu(gpu_bundle, options):
+    with pytest.raises(UsageError, match="for a GPU"):
+        Classifier.load(gpu_bundle, **options)
+
+
+def test_a_damaged_graph_is_named(bundle_copy):
+    (bundle_copy / "fp16" / "stage_01.onnx").write_bytes(b"no graph")
+    variant = next(found for found in read_manifest(bundle_copy).variants if found.name == "fp16")
+    with pytest.raises(BundleError, match=r"stage_01\.onnx could not be loaded"):
+        onnxruntime_cuda.load(bundle_copy, variant, provider=onnxruntime_cuda.CPU)
+
+
+class Recorded:
+    """``onnxruntime`` that records how sessions are made, and makes them on the CPU."""
+
+    __version__ = "0"
+
+    def __init__(self):
+        self.made = []
+
+    def __getattr__(self, name):
+        return getattr(onnxruntime, name)
+
+    def get_available_providers(self):
+        return [onnxruntime_cuda.CUDA, onnxruntime_cuda.CPU]
+
+    def InferenceSession(self, path, options, *, providers, enable_fallback):
+        self.made.append((path, options, providers))
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session.get_providers = lambda: [self.runs_on]
+        return session
+
+
+def test_all_sessions_share_one_stream_and_none_may_fall_back_to_the_cpu(gpu_bundle, cuda, monkeypatch):
+    ort = Recorded()
+    ort.runs_on = onnxruntime_cuda.CUDA
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", ort)
+    engine = Classifier.load(gpu_bundle, device="cuda")._engine
+    handle = str(engine._executor.stream.handle)
+    assert [settings["user_compute_stream"] for _, _, [(_, settings)] in ort.made] == [handle] * 5
+    fallback = "session.disable_cpu_ep_fallback"
+    strict = [options.get_session_config_entry(fallback) for path, options, _ in ort.made if "embeddings" not in path]
+    assert strict == ["1"] * 4
+
+
+def test_a_session_that_landed_elsewhere_is_an_error(gpu_bundle, cuda, monkeypatch):
+    ort = Recorded()
+    ort.runs_on = onnxruntime_cuda.CPU
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", ort)
+    with pytest.raises(EngineError, match="runs on CPUExecutionProvider"):
+        Classifier.load(gpu_bundle, device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not ON_GPU, reason="no ONNX Runtime with the CUDA provider")
+def test_on_a_gpu_the_answers_are_those_of_the_cpu(gpu_bundle):
+    ids = np.random.default_rng(0).integers(4, 24, (9, 30))
+    expected = Classifier.load(gpu_bundle, variant="fp32").run_all_exits(ids)[0]
+    assert np.abs(Classifier.load(gpu_bundle, device="cuda").run_all_exits(ids)[0] - expected).max() < 0.02
