@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from fastbert.atomic import replace_directory, require_absent
 from fastbert.checkpoint import Checkpoint, load_checkpoint
-from fastbert.data import read_texts
+from fastbert.data import read_rows
 from fastbert.export.golden import GOLDEN, Golden, write_golden
 from fastbert.export.precisions import PRECISIONS
 from fastbert.export.stages import plan_stages
@@ -67,7 +67,7 @@ def export_bundle(
     """
     require_absent(output, overwrite=overwrite, kind=MANIFEST)
     loaded = load_checkpoint(checkpoint)
-    rows = read_texts(verify_data) if verify_data is not None else list(loaded.sample_rows)
+    rows = read_rows(verify_data) if verify_data is not None else list(loaded.sample_rows)
     if not rows:
         raise UsageError(f"{checkpoint} keeps no rows to verify the engines on. Name a data file with --verify-data.")
     return export_checkpoint(

@@ -96,7 +96,11 @@ class Graph:
 
     def transposed_matmul(self, weight: str, value: str, *, name: str) -> str:
         """``weight^T @ value``, the weight read as it is: ONNX Runtime's own operator, as the standard has none."""
-        return self.op("FusedMatMul", weight, value, name=name, transA=1, domain=_ONNX_RUNTIME)
+        return self.onnxruntime_op("FusedMatMul", weight, value, name=name, transA=1)
+
+    def onnxruntime_op(self, op_type: str, *inputs: str, name: str, **attributes: Any) -> str:
+        """Add a node that only ONNX Runtime knows."""
+        return self.op(op_type, *inputs, name=name, domain=_ONNX_RUNTIME, **attributes)
 
     def layer_norm(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float) -> str:
         """Layer normalization over the last axis."""

@@ -4,29 +4,26 @@ TensorRT 11 has no calibrators: the scales are in the graph. Weights are int8 pe
 one scale each, found on real rows; what lies between is float16. Channels of an activation that are far larger than the
 others are first made smaller, and their weights as much larger (SmoothQuant, arXiv 2211.10438, equation 4, alpha 0.5):
 a multiplication, which an engine joins with what comes before it. Exit heads are not quantized: the uncertainty rests
-on them. This is not the CPU's int8, which finds its scales at run time.
+on them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto
 
+from fastbert.export.calibration import ProductNotes, calibrated_graphs
 from fastbert.export.float16 import Float16Graph
 from fastbert.export.golden import Golden
 from fastbert.export.int8 import quantize_weight
-from fastbert.export.stages import StagePlan, embeddings_graph, stage_graph
+from fastbert.export.stages import StagePlan
 from fastbert.modeling import FastBertForSequenceClassification
 
-__all__ = ["CALIBRATION_ROWS", "QdqGraph", "Rounding", "best_scale", "qdq_graphs"]
+__all__ = ["QdqGraph", "Rounding", "best_scale", "qdq_graphs"]
 
-CALIBRATION_ROWS = 128
-_BATCH = 32
 _SHARES = np.linspace(0.2, 1.0, 33)  # of the largest value: where a scale may cut
 _SAMPLE = 200_000  # values looked at for one scale
 _SMALLEST_SCALE = 2.0**-14  # float16 loses digits below
@@ -54,22 +51,19 @@ class QdqGraph(Float16Graph):
         super().__init__(name)
         self._roundings = roundings
         self._quantized: dict[str, str] = {}
-        self.products: dict[str, str] = {}  # product -> what it reads
-        self.largest_weights: dict[str, NDArray[np.float32]] = {}  # of what is read: [inputs], over its products
+        self.notes = ProductNotes()
 
     def linear(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None) -> str:
         """``value @ weight + bias`` with both factors rounded to int8."""
         if not self.in_scope("layer_"):
             return super().linear(value, name, weight, bias)
         product = self._scope + name
-        self.products[product] = value
-        largest = np.abs(weight).max(axis=1)
-        self.largest_weights[value] = np.maximum(largest, self.largest_weights.get(value, largest))
+        self.notes.note(product, value, weight)
         if self._roundings is None:
             return super().linear(value, name, weight, bias)
         rounding = self._roundings[product]
         if value not in self._quantized:
-            scale, zero = self.floats(rounding.scale), self._shared(np.int8(0))
+            scale, zero = self.floats(rounding.scale), self._shared(np.asarray(0, dtype=np.int8))
             smooth = self.op("Mul", value, self.weight(f"{name}.smooth", 1 / rounding.smooth), name=f"{name}.smooth")
             rounded = self.op("QuantizeLinear", smooth, scale, zero, name=f"{name}.quantize")
             self._quantized[value] = self.op("DequantizeLinear", rounded, scale, zero, name=f"{name}.dequantize")
@@ -85,20 +79,8 @@ class QdqGraph(Float16Graph):
 def qdq_graphs(
     model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
 ) -> Iterator[ModelProto]:
-    """Write the embeddings and every stage; each is calibrated on what the quantized ones before it give.
-
-    :param golden: its first `CALIBRATION_ROWS` rows are calibrated on.
-    """
-    embeddings = embeddings_graph(model, Float16Graph)
-    yield embeddings
-    batches = _embed(embeddings, golden)
-    for stage in plan:
-        roundings = _calibrate(model, stage, batches)
-        graph = stage_graph(model, stage, partial(QdqGraph, roundings))
-        yield graph
-        session = _session(graph)
-        for batch in batches:
-            batch.feeds["hidden_states"] = session.run(["next_hidden_states"], batch.feeds)[0]
+    """Write the embeddings and every stage, calibrated on the first golden rows."""
+    return calibrated_graphs(model, plan, golden, graph_type=QdqGraph, embeddings_type=Float16Graph, judge=_rounding)
 
 
 def best_scale(values: NDArray[Any]) -> float:
@@ -116,61 +98,10 @@ def best_scale(values: NDArray[Any]) -> float:
     return max(min((largest * float(share) / 127 for share in _SHARES), key=error), _SMALLEST_SCALE)
 
 
-class _Batch:
-    """Rows on their way through the stages.
-
-    :param visible: bool [batch, sequence]: where tokens are.
-    :param feeds: what the next stage reads.
-    """
-
-    def __init__(self, visible: NDArray[np.bool_], feeds: dict[str, NDArray[Any]]) -> None:
-        self.visible = visible
-        self.feeds = feeds
-
-
-def _embed(embeddings: ModelProto, golden: Golden) -> list[_Batch]:
-    session, batches = _session(embeddings), []
-    for start in range(0, min(len(golden.input_ids), CALIBRATION_ROWS), _BATCH):
-        part = slice(start, min(start + _BATCH, CALIBRATION_ROWS))
-        ids = {name: getattr(golden, name)[part] for name in ("input_ids", "attention_mask", "token_type_ids")}
-        names = ["hidden_states", "extended_attention_mask"]
-        batches.append(_Batch(ids["attention_mask"] > 0, dict(zip(names, session.run(names, ids), strict=True))))
-    return batches
-
-
-def _calibrate(
-    model: FastBertForSequenceClassification, stage: StagePlan, batches: Sequence[_Batch]
-) -> dict[str, Rounding]:
-    """Return product -> rounding of what it reads, for one stage."""
-    graphs: list[QdqGraph] = []
-
-    def probed(name: str) -> QdqGraph:
-        graphs.append(QdqGraph(None, name))
-        return graphs[0]
-
-    graph = stage_graph(model, stage, probed)
-    [probe] = graphs
-    inner = sorted(set(probe.products.values()) - {"hidden_states"})
-    graph.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT16, None) for name in inner)
-    session = _session(graph)
-    seen: dict[str, list[NDArray[Any]]] = {name: [] for name in ("hidden_states", *inner)}
-    for batch in batches:
-        found = dict(zip(inner, session.run(inner, batch.feeds), strict=True))
-        for name in seen:
-            seen[name].append(found.get(name, batch.feeds["hidden_states"])[batch.visible])
-    roundings = {name: _rounding(np.concatenate(seen[name]), probe.largest_weights[name]) for name in seen}
-    return {product: roundings[value] for product, value in probe.products.items()}
-
-
-def _rounding(values: NDArray[Any], largest_weights: NDArray[np.float32]) -> Rounding:
+def _rounding(values: NDArray[np.float32], largest_weights: NDArray[np.float32]) -> Rounding:
     """Smooth, then find the scale: values [tokens, inputs], largest_weights [inputs]."""
-    values = values.astype(np.float32)
     ratio = np.sqrt(np.maximum(np.abs(values).max(axis=0), 1e-4) / np.maximum(largest_weights, 1e-4))
     # around 1, so that neither side leaves float16's range; as it is in the graph
     smooth = np.clip(ratio / np.exp(np.log(ratio).mean()), *_SMOOTH_LIMITS)
     smooth = 1 / (1 / smooth).astype(np.float16).astype(np.float32)
     return Rounding(best_scale(values / smooth), smooth)
-
-
-def _session(graph: ModelProto) -> Any:
-    return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])

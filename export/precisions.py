@@ -7,7 +7,7 @@ from onnx import ModelProto
 
 from fastbert.export.float16 import Float16Graph
 from fastbert.export.golden import Golden
-from fastbert.export.int8 import Int8Graph
+from fastbert.export.int8 import int8_graphs
 from fastbert.export.int8_qdq import qdq_graphs
 from fastbert.export.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
 from fastbert.modeling import FastBertForSequenceClassification
@@ -48,12 +48,6 @@ def _float32(
         yield stage_graph(model, stage)
 
 
-def _int8(model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden) -> Iterator[ModelProto]:
-    yield embeddings_graph(model)
-    for stage in plan:
-        yield stage_graph(model, stage, Int8Graph)
-
-
 def _float16(
     model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
 ) -> Iterator[ModelProto]:
@@ -69,7 +63,7 @@ def _compaction(model: FastBertForSequenceClassification) -> ModelProto:
 # name of the variant, and of its folder in the bundle -> row
 PRECISIONS = {
     "fp32": Precision("float32", ("cpu",), "onnxruntime", True, _float32),
-    "int8": Precision("int8", ("cpu",), "onnxruntime", False, _int8),
+    "int8": Precision("int8", ("cpu",), "onnxruntime", False, int8_graphs),
     "fp16": Precision("float16", ("cuda",), "onnxruntime_cuda", False, _float16, _compaction),
     # for `fastbert build` only: ONNX Runtime on a GPU would compute it in float16, and lose time on the rounding
     "int8-qdq": Precision("int8", (), "onnxruntime_cuda", False, qdq_graphs, _compaction),

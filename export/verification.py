@@ -28,7 +28,7 @@ class Bounds:
     """
 
     tolerance: float = 1e-4
-    max_label_flips: float = 0.02
+    max_label_flips: float = 0.03
 
 
 DEFAULT_BOUNDS = Bounds()
