@@ -26,7 +26,7 @@ _PACKAGES = (
     "numpy",
 )
 
-# device -> function that describes what it adds
+# device -> function that describes it, for the key "device"
 BLOCKS: dict[str, Callable[[], dict[str, Any]]] = {}
 
 
@@ -34,7 +34,7 @@ def describe_environment(device: str = "cpu") -> dict[str, Any]:
     """Return processor, cores, versions, time and the command, for a report."""
     info = _cpu_info()
     flags = set(info.get("flags", "").split())
-    described = {
+    return {
         "cpu": info.get("model name", platform.processor() or platform.machine()),
         "cores_usable": usable_cores(),
         "cores_machine": os.cpu_count(),
@@ -50,10 +50,8 @@ def describe_environment(device: str = "cpu") -> dict[str, Any]:
         "command": shlex.join(
             ["fastbert" if Path(sys.argv[0]).name in ("fastbert", "cli.py") else sys.argv[0], *sys.argv[1:]]
         ),
+        "device": BLOCKS[device]() if device in BLOCKS else {},
     }
-    if device in BLOCKS:
-        described[device] = BLOCKS[device]()
-    return described
 
 
 def _cpu_info() -> dict[str, str]:
