@@ -363,9 +363,7 @@ def bench(
             "openvino-bf16, openvino-int8; all; or none."
         ),
     ] = "onnxruntime",
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.")
-    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.")] = None,
     device: Annotated[str, typer.Option(help="Where the chain runs.")] = "cpu",
     threads: Threads = None,
     rate: Annotated[

@@ -83,9 +83,7 @@ def family_result(
         layers = np.concatenate([np.array(record.layers[name]) for name in own])
         times = np.concatenate([record.by_row(name) for name in own])
         if family.kind != "whole":
-            boxes = [
-                ExitLatency(int(run) - 1, quartiles(times[layers == run])) for run in sorted(set(layers.tolist()))
-            ]
+            boxes = [ExitLatency(int(run) - 1, quartiles(times[layers == run])) for run in sorted(set(layers.tolist()))]
         if reference is not None:
             base = record.by_row(reference.name)
             break_even = break_even_layers(layers.astype(np.float64), times / np.tile(base, len(own)))
@@ -151,9 +149,7 @@ def single_stream_systems(
                 layer_speedup=manifest.layers / mean_layers,
                 measured_speedup=measured,
                 efficiency=None if measured is None else measured / (manifest.layers / mean_layers),
-                times_faster={
-                    base: float(times[base].mean() / times[name].mean()) for base in whole if base != name
-                },
+                times_faster={base: float(times[base].mean() / times[name].mean()) for base in whole if base != name},
                 times_faster_p50={
                     base: float(np.median(times[base]) / np.median(times[name])) for base in whole if base != name
                 },

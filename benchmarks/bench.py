@@ -63,6 +63,7 @@ class _Bench:
     families: list[Family]
     skipped: list[Skipped]
     runners: dict[str, Runner] = field(default_factory=dict)
+    settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     footprints: dict[str, Footprint] = field(default_factory=dict)
     single_stream: SingleStreamRecord | None = None
     offline: OfflineRecord | None = None
@@ -121,6 +122,7 @@ def _measure(bench: _Bench, sources: Sources) -> None:
     """Run what was asked for, in order."""
     options = bench.options
     for family in list(bench.families):
+        _log.info("%s: load time and memory, in a fresh process", family.name)
         footprint, problem = measure_footprint(family, sources, Budget(bench.threads), bench.workload)
         if footprint is not None:
             bench.footprints[family.name] = footprint
@@ -136,9 +138,7 @@ def _measure(bench: _Bench, sources: Sources) -> None:
     common: dict[str, Any] = {"max_seconds": options.max_seconds, "note": _log.info}
     if "single-stream" in options.scenarios:
         bench.single_stream = SingleStreamRecord(bench.systems)
-        run_single_stream(
-            bench.single_stream, bench.runners, bench.workload, encode, threads=bench.threads, **common
-        )
+        run_single_stream(bench.single_stream, bench.runners, bench.workload, encode, threads=bench.threads, **common)
     if "offline" in options.scenarios:
         bench.offline = OfflineRecord(bench.systems)
         run_offline(bench.offline, bench.runners, bench.workload, encode, batch_size=options.batch_size, **common)
@@ -157,15 +157,16 @@ def _load(bench: _Bench, budget: Budget, *, again: bool = False) -> None:
     if again:
         bench.runners.clear()
     for family in list(bench.families):
-        if family.name in bench.runners:
-            continue
         try:
-            bench.runners[family.name] = family.load(budget)
+            if family.name not in bench.runners:
+                bench.runners[family.name] = family.load(budget)
         except FastBertError as error:
             if family.kind == "chain":
                 raise
             bench.skipped.append(Skipped(family.name, str(error)))
             bench.families.remove(family)
+            continue
+        bench.settings.setdefault(family.name, dict(bench.runners[family.name].settings))
 
 
 def _report(bench: _Bench, load: MachineLoad, interrupted_by: str | None) -> BenchReport:
@@ -206,7 +207,7 @@ def _report(bench: _Bench, load: MachineLoad, interrupted_by: str | None) -> Ben
         families=tuple(
             family_result(
                 family, bench.families, usable,
-                settings=bench.runners[family.name].settings if family.name in bench.runners else {},
+                settings=bench.settings.get(family.name, {}),
                 footprint=bench.footprints.get(family.name),
             )
             for family in bench.families

@@ -79,10 +79,12 @@ def _too_few_samples(evidence: Evidence) -> Iterator[str]:
 
 def _saturated(evidence: Evidence) -> Iterator[str]:
     server = evidence.report.server
-    for system in server.systems if server else ():
-        rates = [f"{point.rate_per_s:g}" for point in system.points if point.saturated]
-        if rates:
-            yield f"server: {system.name} is saturated at {', '.join(rates)} rows/s."
+    for number, rate in enumerate(server.rates_per_s if server else ()):
+        systems = [system for system in server.systems if len(system.points) > number] if server else []
+        over = [system.name for system in systems if system.points[number].saturated]
+        if over:
+            names = "every system" if len(over) == len(systems) > 1 else ", ".join(over)
+            yield f"server: saturated at {rate:g} rows/s: {names}."
 
 
 def _provider_fallback(evidence: Evidence) -> Iterator[str]:
@@ -131,8 +133,8 @@ def _other_precision(evidence: Evidence) -> Iterator[str]:
     for family in evidence.report.families:
         if family.same_precision is False:
             yield (
-                f"{family.name} ({family.precision}) is set against {family.reference}, whose precision is another: its "
-                "speed-up, efficiency, overhead and break-even hold the gain of the precision too."
+                f"{family.name} ({family.precision}) is set against {family.reference}, whose precision is another: "
+                "its speed-up, efficiency, overhead and break-even hold the gain of the precision too."
             )
 
 

@@ -87,9 +87,7 @@ def run_offline(
             layers = []
             for batch in batches(texts):
                 encoded = encode(batch)
-                layers.append(
-                    runner.run(encoded.input_ids, encoded.attention_mask, encoded.token_type_ids, speed)[1]
-                )
+                layers.append(runner.run(encoded.input_ids, encoded.attention_mask, encoded.token_type_ids, speed)[1])
             return float(np.concatenate(layers).mean())
 
         return predict if family.kind == "chain" else naive

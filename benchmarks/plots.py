@@ -107,8 +107,8 @@ def _accuracy(document: dict[str, Any], look: _Look) -> Figure | None:
         chain = family["kind"] != "whole"
         axes.plot(
             times, accuracies, label=family["title"], color=look.colours[name], marker=look.markers[name],
-            linestyle="-" if chain else "none", linewidth=2 if family["kind"] == "chain" else 1, markersize=6.5,
-            markeredgecolor="white", zorder=3 if family["kind"] == "chain" else 2,
+            linestyle="-" if chain else "none", linewidth=2 if family["kind"] == "chain" else 1, markersize=6,
+            zorder=3 if family["kind"] == "chain" else 2,
         )  # fmt: skip
         if family["kind"] == "chain":
             above = look.chains.index(name) % 2 == 0
@@ -216,7 +216,7 @@ def _server(document: dict[str, Any], look: _Look) -> Figure | None:
     for system in systems:
         name = system["family"]
         style = {
-            "color": look.colours[name], "marker": look.markers[name], "markersize": 5.5, "markeredgecolor": "white",
+            "color": look.colours[name], "marker": look.markers[name], "markersize": 5,
             "linewidth": 2 if name in look.chains else 1.2,
         }  # fmt: skip
         points = system["points"]

@@ -12,7 +12,14 @@ from fastbert.evaluation import SpeedResult
 
 __all__ = ["bench_tables", "evaluation_tables", "write_report"]
 
-_SHORT = {"onnxruntime": "ORT", "onnxruntime-int8": "ORT int8", "pytorch": "PyTorch", "openvino": "OpenVINO"}
+_SHORT = {
+    "onnxruntime": "ORT",
+    "onnxruntime-int8": "ORT int8",
+    "pytorch": "PyTorch",
+    "openvino": "OpenVINO",
+    "openvino-bf16": "OV bf16",
+    "openvino-int8": "OV int8",
+}
 
 
 def bench_tables(document: dict[str, Any]) -> list[Table]:
@@ -33,11 +40,10 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
         title=f"single-stream: batch 1, {_threads(found)}, {found['rows']} rows x {found['passes']:.1f} passes, "
         f"{method['tokens_mean']:.0f} tokens on average; ms from token ids, +tok with tokenization"
     )
-    kinds = {family["name"]: family["kind"] for family in document["families"]}
-    whole = [system["name"] for system in found["systems"] if kinds[system["family"]] == "whole"]
+    whole = _compared(document, found)
     columns = ["speed", "accuracy", "mean\nlayers", "p50", "p90", "p95", "p99", "max", "+tok\np50"]
     columns += ["effi-\nciency", *(f"x faster\n{_SHORT.get(name, name)}" for name in whole)]
-    table.add_column("system")
+    table.add_column("system", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
     for system in found["systems"]:
@@ -60,9 +66,15 @@ def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         title=f"offline: {found['rows']} rows x {found['passes']} passes, batches of {found['batch_size']}, "
         f"{_threads(found)}, tokenization included"
     )
-    table.add_column("system")
-    whole = sorted({name for system in found["systems"] for name in system["times_faster"]})
-    for column in ("speed", "mean\nlayers", "rows/s", "rows/s with-\nout tok", *(f"x {name}" for name in whole)):
+    table.add_column("system", no_wrap=True)
+    whole = _compared(document, found)
+    for column in (
+        "speed",
+        "mean\nlayers",
+        "rows/s",
+        "rows/s with-\nout tok",
+        *(f"x faster\n{_SHORT.get(name, name)}" for name in whole),
+    ):
         table.add_column(column, justify="right")
     for system in found["systems"]:
         table.add_row(
@@ -82,7 +94,7 @@ def _server_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         title=f"server: Poisson arrivals, {found['workers']} worker{'s' if found['workers'] > 1 else ''} of 1 thread, "
         f"{found['seconds_per_point']:.0f} s a rate; p50 / p95 ms from arrival to answer, queue included"
     )
-    table.add_column("system")
+    table.add_column("system", no_wrap=True)
     table.add_column("speed", justify="right")
     for rate in found["rates_per_s"]:
         table.add_column(f"{rate:g} rows/s", justify="right")
@@ -100,6 +112,16 @@ def _point(point: dict[str, Any]) -> str:
         return f"saturated ({point['completed_per_s']:.0f}/s)"
     latency = point["latency"]
     return "-" if latency is None else f"{_number(latency['p50_ms'])} / {_number(latency['p95_ms'])}"
+
+
+def _compared(document: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Return the whole models that get a column: those that chains are set against, PyTorch, and the fastest one."""
+    whole = [family["name"] for family in document["families"] if family["kind"] == "whole"]
+    measured = {system["name"]: system for system in found["systems"] if system["name"] in whole}
+    chosen = {family["reference"] for family in document["families"] if family["kind"] == "chain"} | {"pytorch"}
+    if measured:
+        chosen.add(max(measured, key=lambda name: sum(measured[name]["times_faster"].values())))
+    return [name for name in whole if name in measured and name in chosen]
 
 
 def _threads(found: dict[str, Any]) -> str:

@@ -24,8 +24,8 @@ from fastbert.benchmarks.workload import Workload
 __all__ = ["STOP_RULE", "TIMED", "ServerRecord", "choose_rates", "offer", "poisson_arrivals", "run_server"]
 
 TIMED = (
-    "From a request's arrival to its answer: queue, tokenization and model. Batch 1; one loaded engine shared by worker "
-    "threads, each call on one processor thread."
+    "From a request's arrival to its answer: queue, tokenization and model. Batch 1; one loaded engine shared by "
+    "worker threads, each call on one processor thread."
 )
 _SECONDS, _MIN_SECONDS = 10.0, 2.0
 _QUEUE_S = 1.0  # a queue longer than this many seconds of arrivals has outgrown its bound ...

@@ -116,6 +116,4 @@ def chain_families(sources: Sources, variants: Sequence[str] | None) -> list[Fam
 
         return load
 
-    return [
-        Family(v.name, f"fastbert {v.name}", "chain", v.precision, loader(v.name, v.engine)) for v in chosen
-    ]
+    return [Family(v.name, f"fastbert {v.name}", "chain", v.precision, loader(v.name, v.engine)) for v in chosen]
