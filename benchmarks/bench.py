@@ -87,13 +87,12 @@ def run_bench(options: BenchOptions) -> BenchReport:
     :raises DataError: the data file is unreadable or has too few rows for the percentiles asked.
     :raises BundleError: the bundle is missing or damaged.
     """
-    check_names(options.baselines)
+    check_names(options.baselines, has_checkpoint=options.checkpoint is not None)
     threads = options.threads or usable_cores()
     with _tokenizer_threads(threads), tempfile.TemporaryDirectory(prefix="fastbert-bench-") as folder:
         sources = Sources(options.bundle, options.checkpoint, options.device, Path(folder))
         manifest = read_manifest(options.bundle)
         chains = chain_families(sources, options.variants)
-        baselines, skipped = prepare_baselines(options.baselines, sources)
         first = chains[0].load(Budget(threads))
         assert isinstance(first, ChainRunner)
         workload = read_workload(
@@ -103,6 +102,7 @@ def run_bench(options: BenchOptions) -> BenchReport:
             seed=options.seed,
             percentiles=options.percentiles,
         )
+        baselines, skipped = prepare_baselines(options.baselines, sources)
         bench = _Bench(
             options, threads, manifest, workload, first.classifier, [*chains, *baselines], skipped,
             runners={chains[0].name: first},
@@ -182,7 +182,7 @@ def _report(bench: _Bench, load: MachineLoad, interrupted_by: str | None) -> Ben
             "exits": list(bench.manifest.exits),
             "labels": list(bench.manifest.labels),
             "max_length": bench.manifest.max_length,
-            "bundle": options.bundle.name,
+            "bundle": "/".join(options.bundle.resolve().parts[-2:]),
             "bundle_sha256": file_record(options.bundle / MANIFEST)["sha256"],
         },
         method={

@@ -114,8 +114,9 @@ def _accuracy(document: dict[str, Any], look: _Look) -> Figure | None:
             above = look.chains.index(name) % 2 == 0
             for system, x, y in zip(systems, times, accuracies, strict=True):
                 axes.annotate(
-                    f"{system['speed']:g}", (x, y), xytext=(0, 6 if above else -6), textcoords="offset points",
-                    ha="center", va="bottom" if above else "top", fontsize=8, color=look.colours[name],
+                    f"{system['speed']:g}", (x, y), xytext=(6, 3) if above else (-6, -3), textcoords="offset points",
+                    ha="left" if above else "right", va="bottom" if above else "top", fontsize=8,
+                    color=look.colours[name], zorder=4,
                 )  # fmt: skip
     _time_axis(axes, [_middle(system["latency"]) for system in found["systems"]], "x")
     axes.margins(x=0.08, y=0.14)
@@ -227,7 +228,8 @@ def _server(document: dict[str, Any], look: _Look) -> Figure | None:
         held = [point for point in points if not point["saturated"] and point["latency"] is not None]
         lower.plot([p["rate_per_s"] for p in held], [_tail(p["latency"]) for p in held], **style)
     for axes in (upper, lower):
-        axes.set_xscale("log")
+        if max(rates) > 10 * min(rates):
+            axes.set_xscale("log")
         axes.set_xticks(rates, labels=[f"{rate:g}" for rate in rates])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.minorticks_off()
@@ -248,7 +250,7 @@ def _offline(document: dict[str, Any], look: _Look) -> Figure | None:
     if found is None:
         return None
     systems = sorted(found["systems"], key=lambda system: system["rows_per_s"])
-    figure = Figure(figsize=(_WIDTH_IN, 0.7 + 0.27 * len(systems)))
+    figure = Figure(figsize=(_WIDTH_IN, 0.7 + 0.23 * len(systems)))
     axes = figure.add_subplot()
     bars = axes.barh(
         [look.title(system) for system in systems],

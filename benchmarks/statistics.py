@@ -74,4 +74,5 @@ def quartiles(latencies_ms: ArrayLike) -> Quartiles:
     """Summarize at least one latency for a box plot."""
     values = np.asarray(latencies_ms, dtype=np.float64)
     found = np.percentile(values, (5, 25, 50, 75, 95))
-    return Quartiles(len(values), *(float(value) for value in found), mean_ms=float(values.mean()))
+    p5_ms, p25_ms, p50_ms, p75_ms, p95_ms = (float(value) for value in found)
+    return Quartiles(len(values), p5_ms, p25_ms, p50_ms, p75_ms, p95_ms, float(values.mean()))

@@ -106,8 +106,9 @@ def chain_families(sources: Sources, variants: Sequence[str] | None) -> list[Fam
     from fastbert.runtime.manifest import read_manifest
 
     manifest = read_manifest(sources.bundle)
-    names = variants or [variant.name for variant in manifest.variants if sources.device in variant.devices]
-    chosen = [manifest.variant_for(sources.device, name) for name in names or [None]]
+    fitting = [variant.name for variant in manifest.variants if sources.device in variant.devices]
+    names: Sequence[str | None] = variants or fitting or [None]  # None: the manifest says what it has instead
+    chosen = [manifest.variant_for(sources.device, name) for name in names]
 
     def loader(name: str, engine: str) -> Callable[[Budget], Runner]:
         def load(budget: Budget) -> Runner:

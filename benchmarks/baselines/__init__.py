@@ -78,14 +78,20 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Refuse names that are not in the table.
+def check_names(names: Sequence[str], *, has_checkpoint: bool) -> None:
+    """Refuse names that are not in the table, or that need a checkpoint where there is none.
 
-    :raises UsageError: one is not.
+    `ALL` leaves those out that need one.
+
+    :raises UsageError: a name is one of these.
     """
     for name in names:
         if name not in BASELINES and name != ALL:
             raise UsageError(f"The baseline {name!r} is unknown; use {', '.join(BASELINES)}, {ALL} or none.")
+        if name != ALL and BASELINES[name].needs_checkpoint and not has_checkpoint:
+            raise UsageError(
+                f"The baseline {name} needs the checkpoint that the bundle was exported from: --checkpoint DIR"
+            )
 
 
 def prepare_baselines(names: Sequence[str], sources: Sources) -> tuple[list[Family], list[Skipped]]:
@@ -94,15 +100,11 @@ def prepare_baselines(names: Sequence[str], sources: Sources) -> tuple[list[Fami
     :param names: of `BASELINES`, or `ALL`.
     :raises UsageError: a name is unknown; or a baseline that was named, not only meant by `ALL`, needs a checkpoint.
     """
-    check_names(names)
+    check_names(names, has_checkpoint=sources.checkpoint is not None)
     wanted = list(BASELINES) if ALL in names else list(names)
     families, skipped = [], []
     for name in wanted:
         baseline = BASELINES[name]
-        if baseline.needs_checkpoint and sources.checkpoint is None and name in names:
-            raise UsageError(
-                f"The baseline {name} needs the checkpoint that the bundle was exported from: --checkpoint DIR"
-            )
         reason = _obstacle(baseline, sources)
         if reason is None:
             try:

@@ -23,9 +23,9 @@ def report(bundle, checkpoint_dir, data):
             speeds=SPEEDS,
             scenarios=("single-stream", "offline", "server"),
             checkpoint=checkpoint_dir,
-            baselines=("onnxruntime", "onnxruntime-int8", "pytorch", "pytorch-early-exit", "openvino"),
+            baselines=("onnxruntime", "onnxruntime-int8", "pytorch-early-exit"),
             threads=1,
-            max_seconds=10,
+            max_seconds=6,
             rates=(20.0, 100_000.0),
         )
     )

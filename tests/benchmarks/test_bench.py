@@ -47,10 +47,8 @@ def test_accuracy_layers_and_flops_are_those_of_evaluate(report, bundle, data):
 
 def test_whole_models_answer_as_the_chain_at_speed_0(report):
     found = systems(report.single_stream)
-    for name in ("onnxruntime", "pytorch"):
-        assert (found[name].accuracy, found[name].mean_layers, found[name].speed) == (
-            found["fp32 speed 0"].accuracy, 3.0, None,
-        )  # fmt: skip
+    whole = found["onnxruntime"]
+    assert (whole.accuracy, whole.mean_layers, whole.speed) == (found["fp32 speed 0"].accuracy, 3.0, None)
     assert abs(found["onnxruntime-int8"].accuracy - found["onnxruntime"].accuracy) < 0.1
 
 
@@ -66,8 +64,8 @@ def test_figures_follow_from_each_other(report):
         assert system.latency.n == report.single_stream.passes * report.single_stream.rows
         assert sum(system.exit_histogram.values()) == (60 if system.speed is not None else 0)
     offline = systems(report.offline)
-    faster = offline["fp32 speed 1"].rows_per_s / offline["pytorch"].rows_per_s
-    assert offline["fp32 speed 1"].times_faster["pytorch"] == pytest.approx(faster)
+    faster = offline["fp32 speed 1"].rows_per_s / offline["onnxruntime"].rows_per_s
+    assert offline["fp32 speed 1"].times_faster["onnxruntime"] == pytest.approx(faster)
     assert offline["fp32 speed 1"].mean_layers == pytest.approx(one.mean_layers)
 
 
@@ -82,7 +80,9 @@ def test_engines_say_what_they_are(report):
     for family in families.values():
         assert family.footprint.load_s > 0
         assert family.footprint.peak_memory_bytes > 10e6
-    assert families["pytorch"].footprint.peak_memory_bytes > families["onnxruntime"].footprint.peak_memory_bytes
+    assert (
+        families["pytorch-early-exit"].footprint.peak_memory_bytes > families["onnxruntime"].footprint.peak_memory_bytes
+    )
 
 
 def test_a_rate_that_cannot_be_held_is_saturated_and_ends(report):
@@ -196,7 +196,8 @@ def test_an_interrupted_bench_keeps_what_it_measured(bundle, data, monkeypatch, 
 
     def endless(*_, **__):
         running.set()
-        time.sleep(60)
+        for _ in range(600):
+            time.sleep(0.1)
 
     monkeypatch.setattr(bench_module, "run_offline", endless)
 
