@@ -229,10 +229,10 @@ def verdict(report: BenchReport) -> Verdict:
     if change is not None:
         points = f"{100 * change:+.1f}".replace("-", "−")
         accuracy = f", accuracy {points} points ({100 * (best.accuracy or 0):.1f} % of {found.rows} rows)"
-    whole = titles[base.family].replace("whole model, ", "whole model in ")
+    named = titles[base.family].replace("whole model, ", "whole model in ")
     faster = f"{times:.1f} times faster than" if times >= 1 else f"{1 / times:.1f} times slower than"
     text = (
-        f"{where} is {faster} the {whole}, on average{accuracy}. "
+        f"{where} is {faster} the {named}, on average{accuracy}. "
         f"It runs {best.mean_layers:.1f} of {report.model['layers']} layers."
     )
     return Verdict(text, best.name, base.name, times, change, ALLOWED_LOSS)

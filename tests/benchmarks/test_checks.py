@@ -1,9 +1,11 @@
 import dataclasses
+import time
 
 import pytest
 
 from fastbert.benchmarks.checks import CHECKS, Evidence, find_warnings
 from fastbert.benchmarks.machine_load import LoadMonitor, MachineLoad
+from fastbert.runtime.threads import usable_cores
 
 QUIET = MachineLoad(0.5, 0.0, 0.0, 0.1, 0.0)
 
@@ -59,9 +61,11 @@ def bench_skipped():
 
 def test_the_load_monitor_sees_its_own_work():
     monitor = LoadMonitor()
-    total = sum(index * index for index in range(3_000_000))
+    wall, processor = time.monotonic(), time.process_time()
+    total = sum(index * index for index in range(5_000_000))
+    processor, wall = time.process_time() - processor, time.monotonic() - wall
     load = monitor.read()
     assert total
-    assert load.own_share > 0.1
+    assert load.own_share == pytest.approx(processor / wall / usable_cores(), rel=0.3)
     assert load.other_share >= 0
     assert abs(load.clock_step_s) < 0.05
