@@ -3,7 +3,6 @@
 Exit codes: 0 done; 1 a check failed or the data is bad; 2 wrong usage.
 """
 
-import errno
 import itertools
 import json
 import logging
@@ -389,7 +388,7 @@ def bench(
     _quiet_transformers()
     from fastbert.benchmarks.bench import run_bench
     from fastbert.benchmarks.options import BenchOptions, parse_names, parse_numbers
-    from fastbert.benchmarks.report import bench_tables, write_report
+    from fastbert.benchmarks.report import bench_tables, check_output, write_report
     from fastbert.evaluation import parse_speeds
 
     options = BenchOptions(
@@ -409,6 +408,8 @@ def bench(
         batch_size=batch_size,
         seed=seed,
     )
+    if output is not None:
+        check_output(output)  # said before the measurement, not after it
     report = run_bench(options)
     written = [] if output is None else write_report(output, report.as_dict())
     if as_json:

@@ -9,8 +9,9 @@ from typing import Any
 from rich.table import Table
 
 from fastbert.evaluation import SpeedResult
+from fastbert.runtime.errors import UsageError
 
-__all__ = ["bench_tables", "evaluation_tables", "write_report"]
+__all__ = ["bench_tables", "check_output", "evaluation_tables", "write_report"]
 
 _SHORT = {
     "onnxruntime": "ORT",
@@ -163,6 +164,17 @@ def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
             *("-" if mean is None else f"{mean:.2f}" for mean in means),
         )
     return [table, depth]
+
+
+def check_output(output: Path) -> None:
+    """Refuse an output that `write_report` could not write.
+
+    :raises UsageError: a directory stands where a JSON file should go, or a file where a directory should.
+    """
+    if output.suffix == ".json" and output.is_dir():
+        raise UsageError(f"{output} is a directory; a name that ends in .json is for a file. Name another --output.")
+    if output.suffix != ".json" and output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file; name a directory for the report, or a file that ends in .json.")
 
 
 def write_report(output: Path, document: dict[str, Any]) -> list[Path]:

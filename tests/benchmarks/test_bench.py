@@ -15,7 +15,7 @@ from conftest import make_rows, write_tsv
 from fastbert.benchmarks import bench as bench_module
 from fastbert.benchmarks.bench import run_bench
 from fastbert.benchmarks.options import BenchOptions
-from fastbert.benchmarks.report import bench_tables, write_report
+from fastbert.benchmarks.report import bench_tables, check_output, write_report
 from fastbert.benchmarks.report_schema import report_schema
 from fastbert.runtime.errors import DataError, UsageError
 
@@ -127,6 +127,16 @@ def test_a_file_or_a_folder_is_written_whole(document, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
         "r.json", "report.html", "report.json",
     ]  # fmt: skip
+
+
+def test_an_output_that_cannot_be_written_is_refused_before(tmp_path):
+    (tmp_path / "r.json").mkdir()
+    (tmp_path / "file").write_text("")
+    for name, message in (("r.json", "is a directory"), ("file", "is a file")):
+        with pytest.raises(UsageError, match=message):
+            check_output(tmp_path / name)
+    check_output(tmp_path / "new")
+    check_output(tmp_path / "new.json")
 
 
 def test_without_labels_there_is_no_accuracy(bundle, tmp_path):
