@@ -1,5 +1,6 @@
 """What a reader should be warned of. Each check is a row of `CHECKS`; its name is the warning's code."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from fastbert.runtime.threads import usable_cores
 __all__ = ["CHECKS", "Evidence", "find_warnings"]
 
 _OTHER_LOAD, _STOLEN, _CLOCK_S, _DRIFT = 0.05, 0.02, 0.05, 0.10
+_ACCURACY = 0.03  # half of the 95 % interval, normal approximation
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,14 @@ def _too_few_samples(evidence: Evidence) -> Iterator[str]:
         if missing:
             names = ", ".join(f"p{p}" for p in missing)
             yield f"{found.rows} rows are too few for {names} ({samples_needed(missing[-1])} rows needed): not given."
+        known = [system.accuracy for system in found.systems if system.accuracy is not None]
+        if known:
+            half_width = max(1.96 * math.sqrt(accuracy * (1 - accuracy) / found.rows) for accuracy in known)
+            if half_width > _ACCURACY:
+                yield (
+                    f"{found.rows} rows give an accuracy to within {100 * half_width:.1f} points only (95 % interval): "
+                    "small differences between speeds are chance."
+                )
     if server:
         counts = [point.completed for system in server.systems for point in system.points if not point.saturated]
         missing = [p for p in PERCENTILES if counts and min(counts) < samples_needed(p)]

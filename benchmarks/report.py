@@ -42,8 +42,8 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
         f"{method['tokens_mean']:.0f} tokens on average; ms from token ids, +tok with tokenization"
     )
     whole = _compared(document, found)
-    columns = ["speed", "accuracy", "mean\nlayers", "p50", "p90", "p95", "p99", "max", "+tok\np50"]
-    columns += ["effi-\nciency", *(f"x faster\n{_SHORT.get(name, name)}" for name in whole)]
+    columns = ["speed", "accuracy", "mean layers", "p50", "p90", "p95", "p99", "max", "+tok\np50"]
+    columns += ["efficiency", *(f"x faster\n{_SHORT.get(name, name)}" for name in whole)]
     table.add_column("system", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
@@ -71,7 +71,7 @@ def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
     whole = _compared(document, found)
     for column in (
         "speed",
-        "mean\nlayers",
+        "mean layers",
         "rows/s",
         "rows/s with-\nout tok",
         *(f"x faster\n{_SHORT.get(name, name)}" for name in whole),
@@ -93,7 +93,7 @@ def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
 def _server_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
     table = Table(
         title=f"server: Poisson arrivals, {found['workers']} worker{'s' if found['workers'] > 1 else ''} of 1 thread, "
-        f"{found['seconds_per_point']:.0f} s a rate; p50 / p95 ms from arrival to answer, queue included"
+        f"{found['seconds_per_point']:.1f} s a rate; p50 / p95 ms from arrival to answer, queue included"
     )
     table.add_column("system", no_wrap=True)
     table.add_column("speed", justify="right")

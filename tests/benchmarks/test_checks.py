@@ -24,7 +24,7 @@ def replaced(part, **changes):
 
 
 def test_each_check_speaks_when_it_should_and_only_then(report, codes):
-    calm = replaced(report.single_stream, window_spread=0.01, rows=1000, stopped="stable")
+    calm = replaced(report.single_stream, window_spread=0.01, rows=2000, stopped="stable")
     quiet = {"single_stream": calm, "offline": None, "server": None, "families": (), "skipped": ()}
     assert codes(**quiet) == set()
     fallback = replaced(report.families[0], settings={"provider_asked": "CUDA", "provider": "CPU"})
@@ -49,6 +49,7 @@ def test_each_check_speaks_when_it_should_and_only_then(report, codes):
         found = codes(**{**quiet, **change})
         assert code in found, code
         assert found <= {code, "too_few_samples"}, code
+    assert "too_few_samples" in codes(**{**quiet, "single_stream": replaced(calm, rows=600)})  # p99, not the accuracy
     assert "unstable" in codes(**quiet, noise=0.5)
     assert "other_load" in codes(**quiet, load=replaced(QUIET, stolen_share=0.2))
 

@@ -19,7 +19,7 @@ def test_every_system_runs_every_item_in_turns_and_is_timed_alone():
     for turn in turns:
         assert turn.results == {name: [(name, item) for item in turn.items] for name in "ab"}
         assert min(turn.times_ms["b"]) >= 2.0
-        assert max(turn.times_ms["a"]) < 2.0
+        assert sorted(turn.times_ms["a"])[2] < 2.0  # the median: another program may take the processor
     assert order == ["a"] * 6 + ["b"] * 6 + ["b"] * 6 + ["a"] * 6  # one untimed call before each
 
 
