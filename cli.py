@@ -374,7 +374,7 @@ def bench(
     ] = None,
     max_rows: Annotated[int, typer.Option(min=1, help="Time at most this many rows, drawn at random.")] = 1000,
     max_seconds: Annotated[float, typer.Option(help="Time for each scenario.")] = 300,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts run together in the offline scenario.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of the baselines, offline.")] = 32,
     seed: Annotated[int, typer.Option(help="Of the rows' order and of the arrivals.")] = 42,
     output: Annotated[
         Path | None, typer.Option(help="Directory for report.json and report.html, or a .json file.")

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,11 +140,21 @@ def _measure(bench: _Bench, sources: Sources) -> None:
         bench.single_stream = SingleStreamRecord(bench.systems)
         run_single_stream(bench.single_stream, bench.runners, bench.workload, encode, threads=bench.threads, **common)
     if "offline" in options.scenarios:
+        if bench.threads > 1:  # what is fastest for many texts: workers of one thread each
+            _load(bench, Budget(1, calls=bench.threads), kinds=("chain",))
         bench.offline = OfflineRecord(bench.systems)
-        run_offline(bench.offline, bench.runners, bench.workload, encode, batch_size=options.batch_size, **common)
+        run_offline(
+            bench.offline,
+            bench.runners,
+            bench.workload,
+            encode,
+            batch_size=options.batch_size,
+            workers=bench.threads,
+            **common,
+        )
     if "server" in options.scenarios:
         if bench.threads > 1:
-            _load(bench, Budget(1, calls=bench.threads), again=True)
+            _load(bench, Budget(1, calls=bench.threads), kinds=("chain", "whole", "early-exit"))
         bench.server = ServerRecord(bench.systems)
         run_server(
             bench.server, bench.runners, bench.workload, encode,
@@ -152,10 +162,11 @@ def _measure(bench: _Bench, sources: Sources) -> None:
         )  # fmt: skip
 
 
-def _load(bench: _Bench, budget: Budget, *, again: bool = False) -> None:
-    """Load every family that is not; a baseline that cannot be is skipped."""
-    if again:
-        bench.runners.clear()
+def _load(bench: _Bench, budget: Budget, *, kinds: Sequence[str] = ()) -> None:
+    """Load every family that is not, and those of ``kinds`` again; a baseline that cannot be is skipped."""
+    for family in bench.families:
+        if family.kind in kinds:
+            bench.runners.pop(family.name, None)
     for family in list(bench.families):
         try:
             if family.name not in bench.runners:

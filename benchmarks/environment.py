@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fastbert.benchmarks.gpu_environment import describe_gpu
 from fastbert.runtime.threads import usable_cores
 
 __all__ = ["BLOCKS", "describe_environment"]
@@ -27,7 +28,7 @@ _PACKAGES = (
 )
 
 # device -> function that describes it, for the key "device"
-BLOCKS: dict[str, Callable[[], dict[str, Any]]] = {}
+BLOCKS: dict[str, Callable[[], dict[str, Any]]] = {"cuda": describe_gpu, "tensorrt": describe_gpu}
 
 
 def describe_environment(device: str = "cpu") -> dict[str, Any]:

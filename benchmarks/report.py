@@ -64,8 +64,8 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
 
 def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
     table = Table(
-        title=f"offline: {found['rows']} rows x {found['passes']} passes, batches of {found['batch_size']}, "
-        f"{_threads(found)}, tokenization included"
+        title=f"offline: {found['rows']} rows x {found['passes']} passes, baselines in batches of "
+        f"{found['batch_size']}, {_threads(found)}, tokenization included"
     )
     table.add_column("system", no_wrap=True)
     whole = _compared(document, found)
