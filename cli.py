@@ -402,7 +402,7 @@ def bench(
         device=device,
         threads=threads,
         rates=parse_numbers(rate, "--rate"),
-        percentiles=[int(number) for number in parse_numbers(percentile, "--percentile") or ()],
+        percentiles=parse_numbers(percentile, "--percentile"),
         max_rows=max_rows,
         max_seconds=max_seconds,
         batch_size=batch_size,

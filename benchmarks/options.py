@@ -43,7 +43,7 @@ class BenchOptions:
     device: str = "cpu"
     threads: int | None = None
     rates: Sequence[float] | None = None
-    percentiles: Sequence[int] | None = None
+    percentiles: Sequence[float] | None = None
     max_rows: int = 1000
     max_seconds: float = 300.0
     batch_size: int = 32
@@ -66,7 +66,7 @@ class BenchOptions:
                 raise UsageError(f"The rate {rate:g} cannot be offered; a rate is a number of rows/s above 0.")
         for percentile in self.percentiles or ():
             if percentile not in PERCENTILES:
-                raise UsageError(f"The percentile {percentile} is unknown; use {', '.join(map(str, PERCENTILES))}.")
+                raise UsageError(f"The percentile {percentile:g} is unknown; use {', '.join(map(str, PERCENTILES))}.")
         for name in ("max_rows", "max_seconds", "batch_size"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0.")

@@ -40,7 +40,7 @@ class Workload:
 
 
 def read_workload(
-    data: Path, classifier: Classifier, *, max_rows: int, seed: int, percentiles: Sequence[int] | None
+    data: Path, classifier: Classifier, *, max_rows: int, seed: int, percentiles: Sequence[float] | None
 ) -> Workload:
     """Draw rows from a file.
 
@@ -50,7 +50,7 @@ def read_workload(
     """
     rows = read_rows(data, labels=classifier.labels)
     chosen = random.Random(seed).sample(rows, min(len(rows), max_rows))
-    for percentile in sorted(percentiles or (), reverse=True):
+    for percentile in sorted(map(int, percentiles or ()), reverse=True):
         needed = samples_needed(percentile)
         if len(chosen) < needed:
             mend = f"raise --max-rows {max_rows}" if len(rows) >= needed else "give a file with more"

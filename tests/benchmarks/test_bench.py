@@ -169,6 +169,7 @@ def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
         ({"rates": (0.0,), "scenarios": ("server",)}, UsageError, "rate 0 cannot be offered"),
         ({"rates": (float("nan"),)}, UsageError, "rate nan"),
         ({"percentiles": (42,)}, UsageError, "percentile 42"),
+        ({"percentiles": (90.5,)}, UsageError, "percentile 90.5"),
         ({"speeds": (2.0,)}, UsageError, "from 0"),
         ({"max_seconds": 0}, UsageError, "max_seconds is 0"),
         ({"percentiles": (50, 99)}, DataError, "p99 was asked for and needs 500 rows; 60 of the 60 rows"),
