@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := demo/work
 GPU_BIN := .venv-gpu/bin
-SOURCES := $(shell find fastbert export runtime benchmarks -name '*.py') cli.py setup.py pyproject.toml
+SOURCES := $(shell find fastbert export runtime benchmarks -name '*.py') cli.py setup.py pyproject.toml benchmarks/page.html.j2 benchmarks/report.schema.json
 
 .PHONY: demo test test-gpu lint install clean
 
@@ -51,7 +51,7 @@ demo: install
 	$(BIN)/fastbert export $(DEMO)/model --output $(DEMO)/bundle
 	$(BIN)/fastbert verify $(DEMO)/bundle --against $(DEMO)/model --data $(DEMO)/dev.tsv
 	$(BIN)/fastbert predict $(DEMO)/bundle "@united thank you, best crew ever" "@united two hours on hold. Never again." "Does anyone know when the new Apple TV is out?"
-	$(BIN)/fastbert bench $(DEMO)/bundle --data $(DEMO)/test.tsv --checkpoint $(DEMO)/model --baseline onnxruntime,pytorch --threads 1 --output $(DEMO)/bench.json
+	$(BIN)/fastbert bench $(DEMO)/bundle --data $(DEMO)/test.tsv --checkpoint $(DEMO)/model --baseline onnxruntime,pytorch --scenario single-stream,offline,server --threads 1 --max-seconds 60 --output $(DEMO)/report
 
 clean:
 	rm -rf $(VENV) .venv-gpu $(DEMO) build *.egg-info

@@ -3,7 +3,6 @@
 Exit codes: 0 done; 1 a check failed or the data is bad; 2 wrong usage.
 """
 
-import errno
 import itertools
 import json
 import logging
@@ -46,6 +45,9 @@ _EXTRAS = {
     "datasets": "data",
     "sklearn": "data",
     "onnx": "export",
+    "psutil": "bench",
+    "matplotlib": "bench",
+    "jinja2": "bench",
     "onnxruntime": "cpu",
     "polygraphy": "build",
 }
@@ -347,43 +349,80 @@ def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     data: Annotated[Path, typer.Option(help="Rows to time on; with labels, accuracy is shown too.")],
     speed: Speeds = "0,0.1,0.3,0.5,0.8",
-    baseline: Annotated[str, typer.Option(help="Comma-separated: onnxruntime, pytorch; or none.")] = "onnxruntime",
-    checkpoint: Annotated[Path | None, typer.Option(help="The bundle's checkpoint, for the baseline pytorch.")] = None,
+    scenario: Annotated[
+        str, typer.Option(help="Comma-separated: single-stream (batch 1), offline (throughput), server (arrivals).")
+    ] = "single-stream",
+    variant: Annotated[
+        str | None, typer.Option("--variant", "--precision", help="Comma-separated variants. [default: all]")
+    ] = None,
+    baseline: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated: onnxruntime, onnxruntime-int8, pytorch, pytorch-early-exit, openvino, "
+            "openvino-bf16, openvino-int8; all; or none."
+        ),
+    ] = "onnxruntime",
+    checkpoint: Annotated[Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.")] = None,
+    device: Annotated[str, typer.Option(help="Where the chain runs.")] = "cpu",
     threads: Threads = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated arrivals in rows/s. [default: 0.5 to 2 times what the whole model holds]"),
+    ] = None,
+    percentile: Annotated[
+        str | None, typer.Option(help="Of 50,90,95,99: too few rows are then an error. [default: what the rows allow]")
+    ] = None,
     max_rows: Annotated[int, typer.Option(min=1, help="Time at most this many rows, drawn at random.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the rows' order.")] = 42,
-    output: Annotated[Path | None, typer.Option(help="JSON file to write the report to.")] = None,
+    max_seconds: Annotated[float, typer.Option(help="Time for each scenario.")] = 300,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of the baselines, offline.")] = 32,
+    seed: Annotated[int, typer.Option(help="Of the rows' order and of the arrivals.")] = 42,
+    output: Annotated[
+        Path | None, typer.Option(help="Directory for report.json and report.html, or a .json file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Latency at batch 1 over real rows, against the whole model, in one run with equal threads.
+    """The latency report: speeds, accuracy and baselines on the same rows, in one run with equal threads.
 
-    Example: fastbert bench bundle --data test.tsv --checkpoint model --baseline onnxruntime,pytorch --output r.json
+    Example: fastbert bench bundle --data test.tsv --checkpoint model --baseline all --output report
     """
     _quiet_transformers()
-    from fastbert.benchmarks.report import bench_table, write_json
-    from fastbert.benchmarks.single_stream import run_single_stream
+    from fastbert.benchmarks.bench import run_bench
+    from fastbert.benchmarks.options import BenchOptions, parse_names, parse_numbers
+    from fastbert.benchmarks.report import bench_tables, check_output, write_report
     from fastbert.evaluation import parse_speeds
 
-    if output is not None and output.is_dir():  # said before the measurement, not after it
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
-    report = run_single_stream(
-        bundle,
-        data,
+    options = BenchOptions(
+        bundle=bundle,
+        data=data,
         speeds=parse_speeds(speed),
+        scenarios=parse_names(scenario) or (),
+        variants=parse_names(variant),
+        baselines=[name for name in parse_names(baseline) or () if name != "none"],
         checkpoint=checkpoint,
-        baselines=[name for name in baseline.split(",") if name and name != "none"],
+        device=device,
         threads=threads,
+        rates=parse_numbers(rate, "--rate"),
+        percentiles=parse_numbers(percentile, "--percentile"),
         max_rows=max_rows,
+        max_seconds=max_seconds,
+        batch_size=batch_size,
         seed=seed,
     )
     if output is not None:
-        write_json(output, report.as_dict())
+        check_output(output)  # said before the measurement, not after it
+    report = run_bench(options)
+    written = [] if output is None else write_report(output, report.as_dict())
     if as_json:
         _print_json(report.as_dict())
-        return
-    _print_rich(bench_table(report))
-    for note in report.notes:
-        _note(note)
+    else:
+        _print_rich(*bench_tables(report.as_dict()))
+        _print(report.verdict.text)
+    for warning in report.warnings:
+        _note(f"Warning: {warning.message}")
+    for path in written:
+        _note(f"{path} written")
+    if report.interrupted_by:
+        raise typer.Exit(130)
 
 
 @app.command("import")

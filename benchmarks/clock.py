@@ -1,44 +1,62 @@
 """Timing systems against each other in one process."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+__all__ = ["BLOCK", "Turn", "alternate", "warm_up"]
 
-__all__ = ["alternate"]
-
+BLOCK = 25
 _REST_S = 0.06  # longer than an idle thread pool spins: no system pays for the threads of the one before
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What every system did with the same few items.
+
+    :param items: those items.
+    :param times_ms: name -> milliseconds of each.
+    :param results: name -> result of each.
+    """
+
+    items: Sequence[int]
+    times_ms: Mapping[str, list[float]]
+    results: Mapping[str, list[Any]]
+
+
+def warm_up(systems: Mapping[str, Callable[[int], Any]], items: Sequence[int]) -> None:
+    """Run every system on the items, untimed."""
+    for system in systems.values():
+        for item in items:
+            system(item)
+
+
 def alternate(
-    systems: Mapping[str, Callable[[int], Any]], items: Sequence[int], *, block: int = 25, rest: bool
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, list[Any]]]:
+    systems: Mapping[str, Callable[[int], Any]], items: Sequence[int], *, block: int = BLOCK, rest: bool
+) -> Iterator[Turn]:
     """Run every system on every item, in turns of ``block`` items, so that the machine's drift hits all alike.
 
-    Each turn starts with one call that is not timed.
+    In a turn, every system starts with one call that is not timed; from turn to turn another one is first. A caller
+    who stops between two turns has the same items from every system.
 
     :param systems: name -> function of an item.
-    :param rest: sleep between turns; needed where systems have thread pools of their own.
-    :returns: name -> latency in ms of each item, float64 [items]; and name -> result of each item.
+    :param rest: sleep before each system; needed where systems have thread pools of their own.
     """
-    latencies = {name: np.zeros(len(items)) for name in systems}
-    results: dict[str, list[Any]] = {name: [] for name in systems}
-    for system in systems.values():  # warm-up
-        for item in items[:3]:
-            system(item)
     names = list(systems)
     for turn, start in enumerate(range(0, len(items), block)):
-        rotated = names[turn % len(names) :] + names[: turn % len(names)]
-        for name in rotated:
+        chosen = items[start : start + block]
+        times: dict[str, list[float]] = {name: [] for name in names}
+        results: dict[str, list[Any]] = {name: [] for name in names}
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
             system = systems[name]
             if rest:
                 time.sleep(_REST_S)
-            system(items[start])
-            for index in range(start, min(start + block, len(items))):
+            system(chosen[0])
+            for item in chosen:
                 began = time.perf_counter_ns()
-                result = system(items[index])
-                latencies[name][index] = (time.perf_counter_ns() - began) / 1e6
+                result = system(item)
+                times[name].append((time.perf_counter_ns() - began) / 1e6)
                 results[name].append(result)
-    return latencies, results
+        yield Turn(chosen, times, results)

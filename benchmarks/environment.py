@@ -1,33 +1,57 @@
-"""What a measurement was made on."""
+"""What a measurement was made on. `BLOCKS`: parts that a device adds."""
 
 import os
 import platform
+import shlex
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fastbert.benchmarks.gpu_environment import describe_gpu
 from fastbert.runtime.threads import usable_cores
 
-__all__ = ["describe_environment"]
+__all__ = ["BLOCKS", "describe_environment"]
 
-_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
-_PACKAGES = ("fastbert-deploy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers", "tokenizers", "numpy")
+_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
+_PACKAGES = (
+    "fastbert-deploy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+)
+
+# device -> function that describes it, for the key "device"
+BLOCKS: dict[str, Callable[[], dict[str, Any]]] = {"cuda": describe_gpu, "tensorrt": describe_gpu}
 
 
-def describe_environment() -> dict[str, Any]:
-    """Return processor, cores, versions and the command, for a report."""
+def describe_environment(device: str = "cpu") -> dict[str, Any]:
+    """Return processor, cores, versions, time and the command, for a report."""
     info = _cpu_info()
     flags = set(info.get("flags", "").split())
     return {
         "cpu": info.get("model name", platform.processor() or platform.machine()),
         "cores_usable": usable_cores(),
         "cores_machine": os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+        "frequency_governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "threads_per_core": _threads_per_core(info),
+        "virtual_machine": "hypervisor" in flags,
         "instruction_sets": [flag for flag in _FLAGS if flag in flags],
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
-        "command": " ".join(["fastbert" if Path(sys.argv[0]).name == "fastbert" else sys.argv[0], *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(
+            ["fastbert" if Path(sys.argv[0]).name in ("fastbert", "cli.py") else sys.argv[0], *sys.argv[1:]]
+        ),
+        "device": BLOCKS[device]() if device in BLOCKS else {},
     }
 
 
@@ -39,6 +63,27 @@ def _cpu_info() -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in block.split("\n"))
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _threads_per_core(info: dict[str, str]) -> int | None:
+    try:
+        return int(info["siblings"]) // int(info["cpu cores"])
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text().split("\n")[0]
+    except OSError:
+        return None
 
 
 def _version(package: str) -> str | None:

@@ -8,35 +8,133 @@ from typing import Any
 
 from rich.table import Table
 
-from fastbert.benchmarks.single_stream import BenchReport
 from fastbert.evaluation import SpeedResult
+from fastbert.runtime.errors import UsageError
 
-__all__ = ["bench_table", "evaluation_tables", "write_json"]
+__all__ = ["bench_tables", "check_output", "evaluation_tables", "write_report"]
 
-_BASELINE_NAMES = {"onnxruntime": "whole model, ONNX Runtime", "pytorch": "whole model, PyTorch"}
+_SHORT = {
+    "onnxruntime": "ORT",
+    "onnxruntime-int8": "ORT int8",
+    "pytorch": "PyTorch",
+    "openvino": "OpenVINO",
+    "openvino-bf16": "OV bf16",
+    "openvino-int8": "OV int8",
+}
 
 
-def bench_table(report: BenchReport) -> Table:
-    """Return the figures as a table: one row a speed, then the baselines."""
+def bench_tables(document: dict[str, Any]) -> list[Table]:
+    """Return a table for each scenario that was measured.
+
+    :param document: `fastbert.benchmarks.results.BenchReport.as_dict`.
+    """
+    tables = []
+    for name, make in (("offline", _offline_table), ("server", _server_table), ("single_stream", _single_stream_table)):
+        if document[name] is not None:
+            tables.append(make(document, document[name]))
+    return tables
+
+
+def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
+    method = document["method"]
     table = Table(
-        title=f"batch 1, {report.threads} thread{'s' if report.threads > 1 else ''}, {report.rows} rows, "
-        f"{report.mean_tokens:.0f} tokens on average"
+        title=f"single-stream: batch 1, {_threads(found)}, {found['rows']} rows x {found['passes']:.1f} passes, "
+        f"{method['tokens_mean']:.0f} tokens on average; ms from token ids, +tok with tokenization"
     )
-    baselines = [system.name for system in report.systems if system.speed is None]
-    columns = ["speed", "accuracy", "mean layers", "p50 ms", "p90 ms", "p95 ms", "p99 ms"]
-    for column in [*columns, *(f"x faster than\n{name}" for name in baselines)]:
+    whole = _compared(document, found)
+    columns = ["speed", "accuracy", "mean layers", "p50", "p90", "p95", "p99", "max", "+tok\np50"]
+    columns += ["efficiency", *(f"x faster\n{_SHORT.get(name, name)}" for name in whole)]
+    table.add_column("system", no_wrap=True)
+    for column in columns:
         table.add_column(column, justify="right")
-    for system in report.systems:
-        latency = system.latency
-        figures = [latency.p50_ms, latency.p90_ms, latency.p95_ms, latency.p99_ms]
+    for system in found["systems"]:
+        latency = system["latency"]
         table.add_row(
-            _BASELINE_NAMES[system.name] if system.speed is None else f"{system.speed:g}",
-            "-" if system.accuracy is None else f"{100 * system.accuracy:.1f} %",
-            f"{system.mean_layers:.2f}",
-            *("-" if figure is None else f"{figure:.2f}" for figure in figures),
-            *(f"{system.times_faster[name]:.2f}" if name in system.times_faster else "" for name in baselines),
+            system["family"],
+            "" if system["speed"] is None else f"{system['speed']:g}",
+            _share(system["accuracy"]),
+            f"{system['mean_layers']:.2f}",
+            *(_number(latency[key]) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms")),
+            _number(system["latency_with_tokenization"]["p50_ms"]),
+            _number(system["efficiency"]),
+            *(_number(system["times_faster"].get(name), "") for name in whole),
         )
     return table
+
+
+def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"offline: {found['rows']} rows x {found['passes']} passes, baselines in batches of "
+        f"{found['batch_size']}, {_threads(found)}, tokenization included"
+    )
+    table.add_column("system", no_wrap=True)
+    whole = _compared(document, found)
+    for column in (
+        "speed",
+        "mean layers",
+        "rows/s",
+        "rows/s with-\nout tok",
+        *(f"x faster\n{_SHORT.get(name, name)}" for name in whole),
+    ):
+        table.add_column(column, justify="right")
+    for system in found["systems"]:
+        table.add_row(
+            system["family"],
+            "" if system["speed"] is None else f"{system['speed']:g}",
+            f"{system['mean_layers']:.2f}",
+            f"{system['rows_per_s']:.0f}",
+            "-" if system["rows_per_s_without_tokenization"] is None
+            else f"{system['rows_per_s_without_tokenization']:.0f}",
+            *(_number(system["times_faster"].get(name), "") for name in whole),
+        )  # fmt: skip
+    return table
+
+
+def _server_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"server: Poisson arrivals, {found['workers']} worker{'s' if found['workers'] > 1 else ''} of 1 thread, "
+        f"{found['seconds_per_point']:.1f} s a rate; p50 / p95 ms from arrival to answer, queue included"
+    )
+    table.add_column("system", no_wrap=True)
+    table.add_column("speed", justify="right")
+    for rate in found["rates_per_s"]:
+        table.add_column(f"{rate:g} rows/s", justify="right")
+    for system in found["systems"]:
+        table.add_row(
+            system["family"],
+            "" if system["speed"] is None else f"{system['speed']:g}",
+            *(_point(point) for point in system["points"]),
+        )
+    return table
+
+
+def _point(point: dict[str, Any]) -> str:
+    if point["saturated"]:
+        return f"saturated ({point['completed_per_s']:.0f}/s)"
+    latency = point["latency"]
+    return "-" if latency is None else f"{_number(latency['p50_ms'])} / {_number(latency['p95_ms'])}"
+
+
+def _compared(document: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Return the whole models that get a column: those that chains are set against, PyTorch, and the fastest one."""
+    whole = [family["name"] for family in document["families"] if family["kind"] == "whole"]
+    measured = {system["name"]: system for system in found["systems"] if system["name"] in whole}
+    chosen = {family["reference"] for family in document["families"] if family["kind"] == "chain"} | {"pytorch"}
+    if measured:
+        chosen.add(max(measured, key=lambda name: sum(measured[name]["times_faster"].values())))
+    return [name for name in whole if name in measured and name in chosen]
+
+
+def _threads(found: dict[str, Any]) -> str:
+    return f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
+
+
+def _number(value: float | None, absent: str = "-") -> str:
+    return absent if value is None else f"{value:.2f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
@@ -68,9 +166,35 @@ def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
     return [table, depth]
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
+def check_output(output: Path) -> None:
+    """Refuse an output that `write_report` could not write.
+
+    :raises UsageError: a directory stands where a JSON file should go, or a file where a directory should.
+    """
+    if output.suffix == ".json" and output.is_dir():
+        raise UsageError(f"{output} is a directory; a name that ends in .json is for a file. Name another --output.")
+    if output.suffix != ".json" and output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file; name a directory for the report, or a file that ends in .json.")
+
+
+def write_report(output: Path, document: dict[str, Any]) -> list[Path]:
+    """Write ``report.json`` and ``report.html`` into a directory, or only JSON if ``output`` ends in ``.json``.
+
+    Each file is written whole or not at all.
+
+    :returns: what was written.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    if output.suffix == ".json":
+        return [_write(output, text)]
+    from fastbert.benchmarks.page import render_page
+
+    return [_write(output / "report.json", text), _write(output / "report.html", render_page(document))]
+
+
+def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+    return path

@@ -78,10 +78,12 @@ def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
     assert "mean layers" in out
     assert "onnxruntime" in out
     assert "too few for p90, p95, p99" in err
+    assert "At speed" in out or "No speed" in out
     document = json.loads(report.read_text())
-    assert document["schema"] == "fastbert-bench/1"
-    assert document["threads"] == 1
-    assert [system["name"] for system in document["systems"]][-2:] == ["onnxruntime", "pytorch"]
+    assert document["schema"] == "fastbert-bench/2"
+    assert document["method"]["threads"] == 1
+    systems = document["single_stream"]["systems"]
+    assert [system["name"] for system in systems][-2:] == ["onnxruntime", "pytorch"]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,11 @@ def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
         (["evaluate", "{bundle}", "--data", "x.tsv", "--speed", "0,7"], 2, "from 0"),
         (["bench", "{bundle}", "--data", "x.tsv", "--baseline", "tensorflow"], 2, "'tensorflow' is unknown"),
         (["bench", "{bundle}", "--data", "x.tsv", "--baseline", "pytorch"], 2, "--checkpoint"),
+        (["bench", "{bundle}", "--data", "x.tsv", "--scenario", "burst"], 2, "'burst' is unknown"),
+        (["bench", "{bundle}", "--data", "x.tsv", "--precision", "int2"], 2, "'int2'"),
+        (["bench", "{bundle}", "--data", "x.tsv", "--rate", "fast"], 2, "--rate is 'fast'"),
+        (["bench", "{bundle}", "--data", "x.tsv", "--device", "tpu"], 2, "'tpu'"),
+        (["bench", "{bundle}", "--data", "nowhere.tsv"], 1, "nowhere.tsv does not exist"),
         (["export", "{bundle}", "--output", "out"], 1, "no config.json"),
         (["export", "{checkpoint}", "--output", "out", "--layers-per-stage", "9"], 2, r"outside 1..3"),
         (["export", "{checkpoint}", "--output", "out", "--default-speed", "3"], 2, "from 0"),

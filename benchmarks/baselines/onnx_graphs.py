@@ -1,0 +1,108 @@
+"""Whole-model graphs for the baselines, written once into the bench's folder.
+
+Exit heads stay in float32 in every one of them, as in the bundle's own int8 variant.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbert.benchmarks.systems import Sources
+from fastbert.runtime.errors import EngineError
+from fastbert.runtime.manifest import read_manifest
+
+__all__ = ["float_model", "quantized_model", "weight_quantized_model"]
+
+_FLOAT = "whole-float32.onnx"
+_HEAD = "exit_"  # in the names of all nodes of exit heads
+
+
+def float_model(sources: Sources) -> Path:
+    """Join the float32 variant's engines into one graph without early exits.
+
+    :raises EngineError: the bundle has no float32 variant to join.
+    """
+    path = sources.folder / _FLOAT
+    if not path.exists():
+        from fastbert.benchmarks.whole_model import join_stages
+
+        variants = read_manifest(sources.bundle).variants
+        variant = next((v for v in variants if v.precision == "float32" and v.engine == "onnxruntime"), None)
+        if variant is None:
+            held = ", ".join(v.name for v in variants)
+            raise EngineError(f"the whole model is joined from a float32 variant; {sources.bundle} holds only {held}")
+        path.write_bytes(join_stages(sources.bundle, variant).SerializeToString())
+    return path
+
+
+def quantized_model(sources: Sources) -> Path:
+    """Quantize the whole model's MatMuls with ONNX Runtime's ``quantize_dynamic``, per channel."""
+    path = sources.folder / "whole-quantize-dynamic.onnx"
+    if not path.exists():
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        source = float_model(sources)
+        heads = [node.name for node in onnx.load(source).graph.node if _HEAD in node.name]
+        logging.getLogger().addFilter(_no_advice)
+        try:
+            quantize_dynamic(
+                source,
+                path,
+                op_types_to_quantize=["MatMul"],
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=heads,
+            )
+        finally:
+            logging.getLogger().removeFilter(_no_advice)
+    return path
+
+
+def weight_quantized_model(sources: Sources) -> Path:
+    """Store the MatMuls' weights as int8 with one scale a channel: ``DequantizeLinear -> MatMul``, symmetric."""
+    path = sources.folder / "whole-int8-weights.onnx"
+    if not path.exists():
+        import onnx
+        from onnx import helper, numpy_helper
+
+        model = onnx.load(float_model(sources))
+        graph = model.graph
+        weights = {initializer.name: initializer for initializer in graph.initializer}
+        stored, made = {}, []
+        for node in graph.node:
+            if node.op_type != "MatMul" or _HEAD in node.name or node.input[1] not in weights:
+                continue
+            name = node.input[1]
+            if name not in stored:
+                stored[name] = _int8_columns(numpy_helper.to_array(weights[name]))
+                made.append(
+                    helper.make_node("DequantizeLinear", [f"{name}/int8", f"{name}/scale"], [f"{name}/float"], axis=1)
+                )
+            node.input[1] = f"{name}/float"
+        nodes = [*made, *graph.node]
+        used = {value for node in nodes for value in node.input}
+        kept = [initializer for initializer in graph.initializer if initializer.name in used]
+        for name, (values, scale) in stored.items():
+            kept += [
+                numpy_helper.from_array(values, f"{name}/int8"),
+                numpy_helper.from_array(scale, f"{name}/scale"),
+            ]
+        del graph.node[:], graph.initializer[:]
+        graph.node.extend(nodes)
+        graph.initializer.extend(kept)
+        path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _int8_columns(weight: Any) -> tuple[Any, Any]:
+    """Quantize [in, out] symmetrically: int8 [in, out] and float32 [out]."""
+    scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / 127
+    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
+
+
+def _no_advice(record: logging.LogRecord) -> bool:
+    """Drop the quantizer's advice to preprocess: there is nothing to fuse before, and ONNX Runtime fuses after."""
+    return "pre-processing before quantization" not in record.getMessage()

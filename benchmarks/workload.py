@@ -1,0 +1,72 @@
+"""The rows that are timed, in a seeded order."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbert.benchmarks.statistics import samples_needed
+from fastbert.data import read_rows
+from fastbert.runtime import Classifier
+from fastbert.runtime.errors import DataError
+from fastbert.runtime.tokenization import TextInput
+
+__all__ = ["Workload", "read_workload"]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Rows in the order in which they are timed.
+
+    :param available: rows in the file.
+    :param inputs: input_ids, attention_mask and token_type_ids of each row, int64 [1, tokens].
+    :param labels: class index of each row; None: the file has no labels.
+    :param lengths: int64 [rows], tokens of each, special tokens included.
+    :param truncated: rows that were cut to the bundle's ``max_length``.
+    """
+
+    texts: Sequence[TextInput]
+    inputs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]
+    available: int
+    labels: NDArray[np.int64] | None
+    lengths: NDArray[np.int64]
+    truncated: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def read_workload(
+    data: Path, classifier: Classifier, *, max_rows: int, seed: int, percentiles: Sequence[float] | None
+) -> Workload:
+    """Draw rows from a file.
+
+    :param percentiles: that were asked for.
+    :raises DataError: the file is unreadable, has labels that the bundle does not know, or has too few rows for a
+        percentile that was asked for.
+    """
+    rows = read_rows(data, labels=classifier.labels)
+    chosen = random.Random(seed).sample(rows, min(len(rows), max_rows))
+    for percentile in sorted(map(int, percentiles or ()), reverse=True):
+        needed = samples_needed(percentile)
+        if len(chosen) < needed:
+            mend = f"raise --max-rows {max_rows}" if len(rows) >= needed else "give a file with more"
+            raise DataError(
+                f"p{percentile} was asked for and needs {needed} rows; {len(chosen)} of the {len(rows)} rows of {data} "
+                f"are timed. Ask for a lower percentile, or {mend}."
+            )
+    texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in chosen]
+    encoded = [classifier.encode([text]) for text in texts]
+    index = {label: number for number, label in enumerate(classifier.labels)}
+    labelled = chosen[0].label is not None
+    return Workload(
+        texts=texts,
+        inputs=[(batch.input_ids, batch.attention_mask, batch.token_type_ids) for batch in encoded],
+        available=len(rows),
+        labels=np.array([index[row.label or ""] for row in chosen]) if labelled else None,
+        lengths=np.array([int(batch.attention_mask.sum()) for batch in encoded]),
+        truncated=sum(bool(batch.truncated[0]) for batch in encoded),
+    )

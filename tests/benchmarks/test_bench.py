@@ -1,0 +1,248 @@
+import dataclasses
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+from conftest import make_rows, write_tsv
+
+from fastbert.benchmarks import bench as bench_module
+from fastbert.benchmarks.bench import run_bench
+from fastbert.benchmarks.options import BenchOptions
+from fastbert.benchmarks.report import bench_tables, check_output, write_report
+from fastbert.benchmarks.report_schema import report_schema
+from fastbert.runtime.errors import DataError, UsageError
+
+
+def systems(found):
+    return {system.name: system for system in found.systems}
+
+
+def quick(bundle, data, **options):
+    return run_bench(
+        BenchOptions(
+            bundle=bundle, data=data, **{"speeds": (0.0,), "baselines": (), "threads": 1, "max_seconds": 5, **options}
+        )
+    )
+
+
+def test_accuracy_layers_and_flops_are_those_of_evaluate(report, bundle, data):
+    from fastbert.benchmarks.evaluate import evaluate
+
+    for result in evaluate(bundle, data, [0.0, 0.4, 1.0]):
+        system = systems(report.single_stream)[f"fp32 speed {result.speed:g}"]
+        assert system.speed == result.speed
+        for name in ("accuracy", "mean_layers", "layer_speedup", "flops_speedup"):
+            assert getattr(system, name) == pytest.approx(getattr(result, name))
+        assert {int(layer): count for layer, count in system.exit_histogram.items()} == result.exit_histogram
+        torch = systems(report.single_stream)[f"pytorch-early-exit speed {result.speed:g}"]
+        assert torch.exit_histogram == system.exit_histogram
+
+
+def test_whole_models_answer_as_the_chain_at_speed_0(report):
+    found = systems(report.single_stream)
+    whole = found["onnxruntime"]
+    assert (whole.accuracy, whole.mean_layers, whole.speed) == (found["fp32 speed 0"].accuracy, 3.0, None)
+    assert abs(found["onnxruntime-int8"].accuracy - found["onnxruntime"].accuracy) < 0.1
+
+
+def test_figures_follow_from_each_other(report):
+    found = systems(report.single_stream)
+    one, base = found["fp32 speed 1"], found["onnxruntime"]
+    assert one.times_faster["onnxruntime"] == pytest.approx(base.latency.mean_ms / one.latency.mean_ms)
+    assert one.measured_speedup == one.times_faster["onnxruntime"]
+    assert one.efficiency == pytest.approx(one.measured_speedup / one.layer_speedup)
+    assert "onnxruntime" not in base.times_faster
+    for system in found.values():
+        assert system.latency_with_tokenization.mean_ms > system.latency.mean_ms
+        assert system.latency.n == report.single_stream.passes * report.single_stream.rows
+        assert sum(system.exit_histogram.values()) == (60 if system.speed is not None else 0)
+    offline = systems(report.offline)
+    faster = offline["fp32 speed 1"].rows_per_s / offline["onnxruntime"].rows_per_s
+    assert offline["fp32 speed 1"].times_faster["onnxruntime"] == pytest.approx(faster)
+    assert offline["fp32 speed 1"].mean_layers == pytest.approx(one.mean_layers)
+
+
+def test_engines_say_what_they_are(report):
+    families = {family.name: family for family in report.families}
+    chain = families["fp32"]
+    assert (chain.reference, chain.same_precision) == ("onnxruntime", True)
+    assert chain.overhead_at_speed_0 is not None
+    assert {box.layer for box in chain.exit_latency} <= {0, 1, 2}
+    assert families["onnxruntime"].settings["provider"] == "CPUExecutionProvider"
+    assert {family.settings["threads"] for family in families.values()} == {1}
+    for family in families.values():
+        assert family.footprint.load_s > 0
+        assert family.footprint.peak_memory_bytes > 10e6
+    assert (
+        families["pytorch-early-exit"].footprint.peak_memory_bytes > families["onnxruntime"].footprint.peak_memory_bytes
+    )
+
+
+def test_a_rate_that_cannot_be_held_is_saturated_and_ends(report):
+    for system in report.server.systems:
+        low, high = system.points
+        assert not low.saturated
+        assert low.completed == low.requests
+        assert high.saturated
+        assert high.completed < high.requests
+    assert report.server.elapsed_s < 60
+    codes = {warning.code for warning in report.warnings}
+    assert "saturated" in codes
+
+
+def test_too_few_rows_for_a_percentile_are_said(report):
+    assert systems(report.single_stream)["fp32 speed 0"].latency.p99_ms is None
+    assert any(w.code == "too_few_samples" and "p95, p99" in w.message for w in report.warnings)
+
+
+def test_the_report_is_what_its_schema_says(document):
+    stored = json.loads((Path(bench_module.__file__).parent / "report.schema.json").read_text())
+    assert stored == report_schema(), "run python -m fastbert.benchmarks.report_schema > benchmarks/report.schema.json"
+    plain = json.loads(json.dumps(document))
+    jsonschema.validate(plain, stored)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**plain, "status": 3}, stored)
+
+
+def test_the_report_says_how_it_was_made(document, data):
+    assert document["environment"]["packages"]["onnxruntime"]
+    assert len(document["model"]["bundle_sha256"]) == len(document["method"]["data_sha256"]) == 64
+    assert (document["method"]["seed"], document["method"]["threads"]) == (42, 1)
+    assert "with the bundle's tokenizer" in document["single_stream"]["timed"]
+    assert document["status"] == "complete"
+    assert [table.row_count for table in bench_tables(document)][-1] == len(document["single_stream"]["systems"])
+
+
+def test_a_file_or_a_folder_is_written_whole(document, tmp_path):
+    assert write_report(tmp_path / "one" / "r.json", document) == [tmp_path / "one" / "r.json"]
+    written = write_report(tmp_path / "two", document)
+    assert [path.name for path in written] == ["report.json", "report.html"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "r.json", "report.html", "report.json",
+    ]  # fmt: skip
+
+
+def test_an_output_that_cannot_be_written_is_refused_before(tmp_path):
+    (tmp_path / "r.json").mkdir()
+    (tmp_path / "file").write_text("")
+    for name, message in (("r.json", "is a directory"), ("file", "is a file")):
+        with pytest.raises(UsageError, match=message):
+            check_output(tmp_path / name)
+    check_output(tmp_path / "new")
+    check_output(tmp_path / "new.json")
+
+
+def test_without_labels_there_is_no_accuracy(bundle, tmp_path):
+    report = quick(bundle, write_tsv(tmp_path / "d.tsv", make_rows(12), labels=False), speeds=(0.5,))
+    (system,) = report.single_stream.systems
+    assert (system.accuracy, system.macro_f1, system.measured_speedup, system.efficiency) == (None, None, None, None)
+    assert "ms a text" in report.verdict.text
+    write_report(tmp_path / "out", report.as_dict())
+
+
+def test_rows_are_drawn_in_a_seeded_order(bundle, data):
+    one, two, other = (quick(bundle, data, max_rows=20, seed=seed) for seed in (1, 1, 2))
+    assert one.single_stream.rows == 20
+    assert one.method["tokens_mean"] == two.method["tokens_mean"] != other.method["tokens_mean"]
+
+
+def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
+    rows = [dataclasses.replace(row, label="other") for row in make_rows(5)]
+    with pytest.raises(DataError, match="'other'"):
+        quick(bundle, write_tsv(tmp_path / "d.tsv", rows))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"baselines": ("tensorflow",)}, UsageError, "'tensorflow' is unknown; use onnxruntime, onnxruntime-int8"),
+        ({"baselines": ("pytorch",)}, UsageError, "needs the checkpoint"),
+        ({"scenarios": ("burst",)}, UsageError, "'burst' is unknown; use single-stream, offline, server"),
+        ({"variants": ("int4",)}, UsageError, "'int4'.*holds: fp32 for cpu"),
+        ({"rates": (0.0,), "scenarios": ("server",)}, UsageError, "rate 0 cannot be offered"),
+        ({"rates": (float("nan"),)}, UsageError, "rate nan"),
+        ({"percentiles": (42,)}, UsageError, "percentile 42"),
+        ({"percentiles": (90.5,)}, UsageError, "percentile 90.5"),
+        ({"speeds": (2.0,)}, UsageError, "from 0"),
+        ({"max_seconds": 0}, UsageError, "max_seconds is 0"),
+        ({"percentiles": (50, 99)}, DataError, "p99 was asked for and needs 500 rows; 60 of the 60 rows"),
+        ({"percentiles": (90,), "max_rows": 20}, DataError, "raise --max-rows 20"),
+        ({"device": "tpu"}, UsageError, "'tpu'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(bundle, data, options, error, message):
+    with pytest.raises(error, match=message):
+        quick(bundle, data, **options)
+
+
+def test_a_baseline_that_is_not_installed_is_named_skipped_and_said(bundle, data, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name))
+    report = quick(bundle, data, baselines=("openvino", "onnxruntime"))
+    (skipped,) = report.skipped
+    assert (skipped.name, "pip install 'fastbert-deploy[openvino]'" in skipped.reason) == ("openvino", True)
+    assert any(warning.code == "skipped" and "openvino" in warning.message for warning in report.warnings)
+    assert "onnxruntime" in systems(report.single_stream)
+
+
+def test_all_baselines_without_a_checkpoint_skip_those_that_need_one(bundle, data):
+    report = quick(bundle, data, baselines=("all",), max_rows=10)
+    reasons = {skipped.name: skipped.reason for skipped in report.skipped}
+    assert "--checkpoint" in reasons["pytorch"]
+    assert "onnxruntime-int8" in systems(report.single_stream)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_bench_keeps_what_it_measured(bundle, data, monkeypatch, name):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    # A second scenario that never ends, so that the first one is surely measured.
+    running = threading.Event()
+
+    def endless(*_, **__):
+        running.set()
+        for _ in range(600):
+            time.sleep(0.1)
+
+    monkeypatch.setattr(bench_module, "run_offline", endless)
+
+    def stop():
+        running.wait(60)
+        signal.pthread_kill(threading.main_thread().ident, getattr(signal, name))
+
+    killer = threading.Thread(target=stop)
+    killer.start()
+    report = quick(bundle, data, scenarios=("single-stream", "offline", "server"))
+    killer.join()
+    assert (report.status, report.interrupted_by) == ("incomplete", name)
+    assert report.single_stream.rows == 60
+    assert (report.offline, report.server) == (None, None)
+    assert report.warnings[0].code == "incomplete"
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_the_command_line_writes_an_interrupted_report_and_exits_130(bundle, data, tmp_path):
+    command = [
+        sys.executable, "-m", "fastbert.cli", "bench", bundle, "--data", data, "--speed", "0", "--baseline", "none",
+        "--threads", "1", "--scenario", "single-stream,server", "--rate", "5,6,7,8,9", "--output", tmp_path / "out",
+    ]  # fmt: skip
+    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"single-stream: pass" in line:  # a pass is done
+            process.send_signal(signal.SIGTERM)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert b"SIGTERM stopped the bench" in err
+    document = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert document["status"] == "incomplete"
+    assert document["single_stream"]["rows"] == 60
+    assert "incomplete" in (tmp_path / "out" / "report.html").read_text()
