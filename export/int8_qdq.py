@@ -69,7 +69,7 @@ class QdqGraph(Float16Graph):
             return super().linear(value, name, weight, bias)
         rounding = self._roundings[product]
         if value not in self._quantized:
-            scale, zero = self.floats(rounding.scale), self._shared(np.int8(0))
+            scale, zero = self.floats(rounding.scale), self._shared(np.zeros((), np.int8))
             smooth = self.op("Mul", value, self.weight(f"{name}.smooth", 1 / rounding.smooth), name=f"{name}.smooth")
             rounded = self.op("QuantizeLinear", smooth, scale, zero, name=f"{name}.quantize")
             self._quantized[value] = self.op("DequantizeLinear", rounded, scale, zero, name=f"{name}.dequantize")

@@ -104,7 +104,7 @@ def make_log(trt: Any) -> Log:
     """Return a log; keep it as long as what uses it."""
     log = Log()
 
-    class TrtLogger(trt.ILogger):  # type: ignore[misc, name-defined]  # a class of the module at hand
+    class TrtLogger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
