@@ -127,6 +127,7 @@ def evaluate(
     target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")],
     data: Annotated[Path, typer.Option(help="Labelled file.")],
     speed: Speeds = "0,0.1,0.3,0.5,0.8",
+    device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -138,7 +139,7 @@ def evaluate(
     from fastbert.benchmarks.evaluate import evaluate as run
     from fastbert.evaluation import parse_speeds
 
-    results = run(target, data, parse_speeds(speed), threads=threads)
+    results = run(target, data, parse_speeds(speed), device=device, threads=threads)
     if as_json:
         _print_json([asdict(result) for result in results])
         return

@@ -16,21 +16,24 @@ __all__ = ["evaluate"]
 _BATCH = 32
 
 
-def evaluate(target: Path, data: Path, speeds: Sequence[float], *, threads: int | None = None) -> list[SpeedResult]:
+def evaluate(
+    target: Path, data: Path, speeds: Sequence[float], *, device: str = "cpu", threads: int | None = None
+) -> list[SpeedResult]:
     """Run every exit on every row once, then judge each speed.
 
     :param target: a bundle, or a checkpoint.
     :param data: labelled rows.
+    :param device: that runs a bundle.
     :param threads: processor threads, for a bundle.
     :raises DataError: no labels, or labels that the model does not know.
     """
-    read = _bundle_table if (target / MANIFEST).is_file() else _checkpoint_table
-    table = read(target, data, threads)
+    is_bundle = (target / MANIFEST).is_file()
+    table = _bundle_table(target, data, device, threads) if is_bundle else _checkpoint_table(target, data)
     return [evaluate_speed(table, speed) for speed in speeds]
 
 
-def _bundle_table(bundle: Path, data: Path, threads: int | None) -> ExitTable:
-    classifier = Classifier.load(bundle, threads=threads)
+def _bundle_table(bundle: Path, data: Path, device: str, threads: int | None) -> ExitTable:
+    classifier = Classifier.load(bundle, device=device, threads=threads)
     manifest = classifier.manifest
     rows = read_rows(data, labels=manifest.labels, require_label=True)
     texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in rows]
@@ -57,7 +60,7 @@ def _bundle_table(bundle: Path, data: Path, threads: int | None) -> ExitTable:
     )
 
 
-def _checkpoint_table(checkpoint: Path, data: Path, threads: int | None) -> ExitTable:
+def _checkpoint_table(checkpoint: Path, data: Path) -> ExitTable:
     from fastbert.checkpoint import load_checkpoint
     from fastbert.flops import model_flops
     from fastbert.reference import compute_reference

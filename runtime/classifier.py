@@ -84,6 +84,7 @@ class Classifier:
         path = Path(bundle)
         manifest = read_manifest(path)
         chosen = manifest.variant_for(device, variant)
+        exits_looked_at(manifest.exits, exit_every)  # refused before anything is read
         check_files(path, manifest, (*chosen.files, TOKENIZER), contents=check_contents, threads=usable_cores())
         options: dict[str, Any] = {"threads": threads, "thread_pool": thread_pool}
         if device != "cpu":

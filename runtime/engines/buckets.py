@@ -35,12 +35,12 @@ class Buckets:
                 raise UsageError(f"{name} names {list(sizes)}; expected numbers from 1, such as 1,8,32.")
         tops = sorted(set(batches))
         ranges = [(low + 1, high) for low, high in zip([0, *tops], tops, strict=False)]
-        return cls(Bucket(*ends, sequence) for sequence in sorted(set(sequences)) for ends in ranges)
+        return cls(Bucket(low, high, sequence) for sequence in sorted(set(sequences)) for low, high in ranges)
 
     @classmethod
     def from_manifest(cls, records: Iterable[Mapping[str, Any]]) -> "Buckets":
         """Read what `as_records` wrote."""
-        return cls(Bucket(*record["batch"], record["sequence"]) for record in records)
+        return cls(Bucket(record["batch"][0], record["batch"][1], record["sequence"]) for record in records)
 
     def as_records(self) -> list[dict[str, Any]]:
         """Return the buckets for the manifest."""

@@ -122,7 +122,7 @@ def host_array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> tuple[
     """Return an array over memory of the host, and the object whose life is that of the array."""
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     owner = (ctypes.c_byte * max(1, nbytes)).from_address(address)
-    return np.frombuffer(owner, dtype, int(np.prod(shape))).reshape(shape), owner
+    return np.frombuffer(memoryview(owner), dtype, int(np.prod(shape))).reshape(shape), owner
 
 
 class Stream:

@@ -41,7 +41,6 @@ class Executor(Protocol):
     :param stages: how many there are.
     :param hidden_size: width of hidden_states; ``hidden_dtype`` is its type and the mask's.
     :param capacity: (batch, sequence) to make buffers for at once; they grow where a run needs more.
-    :param max_batch: most rows of one run; None: no limit.
     """
 
     memory: Any
@@ -50,7 +49,10 @@ class Executor(Protocol):
     hidden_dtype: np.dtype[Any]
     classes: int
     capacity: tuple[int, int]
-    max_batch: int | None
+
+    @property
+    def max_batch(self) -> int | None:
+        """Most rows of one run; None: no limit."""
 
     def worker(self) -> Worker:
         """Return what a new thread runs graphs with."""

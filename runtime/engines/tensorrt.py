@@ -6,6 +6,7 @@ read. A thread has its own contexts, which share one block of memory for activat
 
 import importlib
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def make_log(trt: Any) -> Log:
     """Return a log; keep it as long as what uses it."""
     log = Log()
 
-    class TrtLogger(trt.ILogger):  # type: ignore[misc, name-defined]  # a class of the module at hand
+    class TrtLogger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
@@ -132,6 +133,7 @@ class Engines:
         self.log = make_log(trt)
         self.runtime = trt.Runtime(self.log.trt_logger)
         self.engines = {graph: self._read(path) for graph, path in files.items()}
+        self.lock = threading.Lock()  # threads make their contexts one after the other
 
     def worker(self) -> "_Contexts":
         """Return what a thread runs engines with."""
@@ -200,7 +202,8 @@ class _Contexts:
     def _make(self, key: tuple[str | int, int]) -> Any:
         graph, profile = key
         strategy = self._owner.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self._owner.engines[graph].create_execution_context(strategy)
+        with self._owner.lock:
+            context = self._owner.engines[graph].create_execution_context(strategy)
         self._check(context is not None, key, "a context")
         context.set_device_memory(self._activations.address, self._activations.nbytes)
         self._check(context.set_optimization_profile_async(profile, self.stream.handle), key, f"profile {profile}")

@@ -1,10 +1,13 @@
 """Builds through stand-ins that are held to the real TensorRT 11 interface (`doubles`)."""
 
 import json
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
+from conftest import make_rows, write_tsv
 
 from fastbert.export import build as build_module
 from fastbert.export.build import BuildOptions, build, parse_sizes
@@ -236,6 +239,15 @@ def test_wrong_usage_is_said_before_anything_is_built(tensorrt, bundle_copy, opt
     assert tensorrt.recorder.calls == []
 
 
+def test_a_gpu_machine_needs_neither_torch_nor_onnx_to_build():
+    script = (
+        "import sys, fastbert.export.build, fastbert.export.polygraphy_check\n"
+        "print(sorted({'torch', 'transformers', 'onnx', 'onnxruntime', 'polygraphy', 'tensorrt'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_sizes_are_comma_separated_numbers():
     assert parse_sizes("--batch", "1, 8,32") == (1, 8, 32)
     with pytest.raises(UsageError, match="--batch 1,many"):
@@ -248,7 +260,7 @@ def test_a_bundle_without_a_gpu_variant_names_the_export(tensorrt, bundle, tmp_p
 
 
 def test_without_tensorrt_the_extra_is_named(monkeypatch, gpu_bundle):
-    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingDependencyError, match=r"fastbert-deploy\[tensorrt\]"):
         build(gpu_bundle)
 
@@ -284,6 +296,10 @@ def test_the_command_prints_what_it_built(tensorrt, bundle_copy, run_cli, caplog
     code, out, _ = run_cli("predict", bundle_copy, "good plot", "--device", "tensorrt")
     assert code == 0
     assert json.loads(out)["label"]
+    data = write_tsv(bundle_copy.parent / "rows.tsv", make_rows(9))
+    code, out, _ = run_cli("evaluate", bundle_copy, "--data", data, "--device", "tensorrt", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["samples"] == 9
     code, _, err = run_cli("build", bundle_copy, "--batch", "none")
     assert code == 2
     assert "--batch none" in err

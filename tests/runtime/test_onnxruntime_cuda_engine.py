@@ -1,5 +1,7 @@
 """What the CUDA provider is asked for, and what is said where it cannot be had."""
 
+import sys
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -71,7 +73,7 @@ class Recorded:
 def test_all_sessions_share_one_stream_and_none_may_fall_back_to_the_cpu(gpu_bundle, cuda, monkeypatch):
     ort = Recorded()
     ort.runs_on = onnxruntime_cuda.CUDA
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", ort)
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
     engine = Classifier.load(gpu_bundle, device="cuda")._engine
     handle = str(engine._executor.stream.handle)
     assert [settings["user_compute_stream"] for _, _, [(_, settings)] in ort.made] == [handle] * 5
@@ -83,7 +85,7 @@ def test_all_sessions_share_one_stream_and_none_may_fall_back_to_the_cpu(gpu_bun
 def test_a_session_that_landed_elsewhere_is_an_error(gpu_bundle, cuda, monkeypatch):
     ort = Recorded()
     ort.runs_on = onnxruntime_cuda.CPU
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", ort)
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
     with pytest.raises(EngineError, match="runs on CPUExecutionProvider"):
         Classifier.load(gpu_bundle, device="cuda")
 

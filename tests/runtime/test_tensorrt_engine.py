@@ -2,6 +2,7 @@
 
 import gc
 import json
+import sys
 import threading
 
 import numpy as np
@@ -97,6 +98,12 @@ def test_looking_at_every_second_exit_halves_the_waits(built, cuda, expected):
     assert cuda.calls.count("cudaStreamSynchronize") == 1 + 2 + 1
     assert_same(found, expected.run(*batch, speed=0.0))
     assert set(classifier.run(*random_batch(9, 10), speed=1.0).exit_layer.tolist()) == {1}
+
+
+def test_looking_at_no_exit_is_refused(built, tensorrt):
+    with pytest.raises(UsageError, match="exit_every is 0"):
+        Classifier.load(built, device="tensorrt", exit_every=0)
+    assert tensorrt.recorder.calls == []
 
 
 def test_with_graphs_a_known_shape_is_one_launch_between_two_exits(built, tensorrt, cuda):
@@ -206,7 +213,7 @@ def test_no_gpu_and_no_tensorrt_are_errors(built, cuda, monkeypatch):
     cuda._devices = 0
     with pytest.raises(EngineError, match="No GPU"):
         Classifier.load(built, device="tensorrt")
-    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(EngineError, match=r"fastbert-deploy\[tensorrt\]"):
         Classifier.load(built, device="tensorrt")
 
