@@ -38,7 +38,7 @@ class Engine(Protocol):
         """Run the embeddings: int64 [batch, sequence] each -> state."""
 
     def run_stage(self, stage: int, state: Any) -> tuple[Any, NDArray[np.float32]]:
-        """Run one stage: state -> (next state, uncertainty of its exit: float32 [samples])."""
+        """Run one stage: state -> (next state, uncertainty of its exit: float32 [samples], until the next is run)."""
 
     def logits(self, state: Any) -> NDArray[np.float32]:
         """Return the logits of the last exit that was run: float32 [samples, classes]."""
@@ -97,13 +97,15 @@ def run_chain(
             np.concatenate([part.uncertainty for part in parts]),
         )
     state = engine.start(input_ids, attention_mask, token_type_ids)
+    if len(input_ids) == 1:
+        return _run_one(engine, exits, rule, state)
     rows = np.arange(len(input_ids))  # which sample each row of the state is
     lengths = _lengths(attention_mask)
     left: list[tuple[NDArray[np.int64], int, NDArray[np.float32], NDArray[np.float32]]] = []
     for stage, layer in enumerate(exits):
         state, uncertainty = engine.run_stage(stage, state)
         if layer == exits[-1]:
-            left.append((rows, layer, engine.logits(state), uncertainty))
+            left.append((rows, layer, engine.logits(state), uncertainty.copy()))
             break
         leaves = rule.leaves(uncertainty)
         leaving = np.count_nonzero(leaves)
@@ -124,6 +126,19 @@ def run_chain(
         np.concatenate([np.full(len(group), layer, dtype=np.int64) for group, layer, _, _ in left])[order],
         np.concatenate([uncertainty for *_, uncertainty in left])[order],
     )
+
+
+def _run_one(engine: Engine, exits: tuple[int, ...], rule: ExitRule, state: Any) -> ChainOutput:
+    """Run a batch of one: the same without any bookkeeping.
+
+    It matters: Python's own code has left the caches each time that an engine has streamed its weights through them.
+    """
+    speed = rule.speed32
+    for stage, layer in enumerate(exits):  # noqa: B007 (the last one is used after the loop)
+        state, uncertainty = engine.run_stage(stage, state)
+        if uncertainty[0] < speed:
+            break
+    return ChainOutput(engine.logits(state), np.array([layer]), uncertainty.copy())
 
 
 def _lengths(attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -152,7 +167,7 @@ def run_all_exits(
     for stage in range(engine.stages):
         state, uncertainty = engine.run_stage(stage, state)
         logits.append(engine.logits(state))
-        uncertainties.append(uncertainty)
+        uncertainties.append(uncertainty.copy())
     return np.stack(logits, axis=1), np.stack(uncertainties, axis=1)
 
 

@@ -26,6 +26,11 @@ class ExitRule:
         if not is_number or math.isnan(self.speed) or not 0.0 <= self.speed <= 1.0:
             raise UsageError(f"speed is {self.speed!r}; it must be a number from 0 (never exit early) to 1.")
 
+    @property
+    def speed32(self) -> np.float32:
+        """``speed`` in float32, in which the uncertainty was computed and both are compared."""
+        return np.float32(self.speed)
+
     def leaves(self, uncertainty: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return which samples leave; compared in float32, in which the uncertainty was computed."""
-        return uncertainty < np.float32(self.speed)
+        """Return which samples leave: float32 [samples] -> bool [samples]."""
+        return uncertainty < self.speed32

@@ -25,7 +25,7 @@ DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
 # Runtime 1.32 cannot be told from Python not to spin it, and once it exists no other session of the process, whoever
 # makes it, may have threads of its own. Measured: benchmarks/reports/thread_pools.json.
 _SPIN_US = 40
-_BINDINGS_KEPT = 4096  # of one thread, over all stages and shapes; then it starts anew
+_SHAPES_KEPT = 512  # whose bindings one thread keeps; then it starts anew
 _lock = threading.Lock()
 _global_pool_threads: int | None = None  # it belongs to the process and is sized once
 _arena_shared = False
@@ -48,7 +48,7 @@ class _Workspace:
 
     def reserve(self, samples: int, sequence: int) -> None:
         """Make room for a batch; what was made for smaller ones stays unless there is too little room."""
-        if samples > len(self.uncertainty) or samples * sequence > self._tokens or len(self.bindings) > _BINDINGS_KEPT:
+        if samples > len(self.uncertainty) or samples * sequence > self._tokens or len(self.bindings) > _SHAPES_KEPT:
             self._reserve(max(samples, len(self.uncertainty)), max(samples * sequence, self._tokens))
 
     def _reserve(self, samples: int, tokens: int) -> None:
@@ -58,7 +58,7 @@ class _Workspace:
         self._inputs = [np.zeros(tokens, np.int64) for _ in _INPUTS]
         self.logits = np.zeros((samples, self._classes), np.float32)
         self.uncertainty = np.zeros(samples, np.float32)
-        self.bindings: dict[tuple[int, ...], Any] = {}
+        self.bindings: dict[tuple[int, int], _Bindings] = {}  # of a batch of (samples, sequence)
 
     def inputs(self, samples: int, sequence: int) -> list[NDArray[np.int64]]:
         """Three arrays [samples, sequence], in the order of `_INPUTS`."""
@@ -75,15 +75,29 @@ class _Workspace:
 
 
 @dataclass
+class _Bindings:
+    """Sessions bound to a workspace for one shape, each made when it is first run.
+
+    :param stages: for each of the two buffers that may hold hidden_states: a binding a stage, or None.
+    """
+
+    embeddings: Any
+    stages: tuple[list[Any], list[Any]]
+
+
+@dataclass
 class _State:
     """What is kept between two stages; valid until its thread calls `OnnxRuntimeEngine.start` again.
 
     :param current: which of the workspace's two buffers holds hidden_states.
+    :param uncertainty: float32 [samples], where every stage of this shape writes it.
     """
 
     workspace: _Workspace
+    bindings: _Bindings
     samples: int
     sequence: int
+    uncertainty: NDArray[np.float32]
     current: int = 0
 
 
@@ -111,34 +125,26 @@ class OnnxRuntimeEngine:
         if not hasattr(self._threads, "workspace"):
             self._threads.workspace = _Workspace(*self._sizes)
         samples, sequence = input_ids.shape
-        state = _State(self._threads.workspace, samples, sequence)
-        state.workspace.reserve(samples, sequence)
+        self._threads.workspace.reserve(samples, sequence)
+        state = self._state(self._threads.workspace, samples, sequence, 0)
         inputs = state.workspace.inputs(samples, sequence)
         for buffer, given in zip(inputs, (input_ids, attention_mask, token_type_ids), strict=True):
             buffer[:] = given
-        key = (samples, sequence)
-        if key not in state.workspace.bindings:
+        if state.bindings.embeddings is None:
             outputs = {"hidden_states": _hidden_states(state, 0), "extended_attention_mask": _mask(state)}
-            state.workspace.bindings[key] = _bound(self._embeddings, dict(zip(_INPUTS, inputs, strict=True)), outputs)
-        self._embeddings.run_with_iobinding(state.workspace.bindings[key])
+            state.bindings.embeddings = _bound(self._embeddings, dict(zip(_INPUTS, inputs, strict=True)), outputs)
+        self._embeddings.run_with_iobinding(state.bindings.embeddings)
         return state
 
     def run_stage(self, stage: int, state: _State) -> tuple[_State, NDArray[np.float32]]:
         """Run one stage."""
-        workspace = state.workspace
-        key = (stage, state.current, state.samples, state.sequence)
-        binding = workspace.bindings.get(key)
-        if binding is None:
-            inputs = {"hidden_states": _hidden_states(state, state.current), "extended_attention_mask": _mask(state)}
-            outputs = {
-                "next_hidden_states": _hidden_states(state, 1 - state.current),
-                "logits": workspace.logits[: state.samples],
-                "uncertainty": workspace.uncertainty[: state.samples],
-            }
-            binding = workspace.bindings[key] = _bound(self._stages[stage], inputs, outputs)
-        self._stages[stage].run_with_iobinding(binding)
+        # At batch 1 this is run between two engines that fill the caches with their weights: every step here is slow.
+        session, bindings = self._stages[stage], state.bindings.stages[state.current]
+        if bindings[stage] is None:
+            bindings[stage] = self._bind_stage(session, state)
+        session.run_with_iobinding(bindings[stage])
         state.current = 1 - state.current
-        return state, workspace.uncertainty[: state.samples].copy()
+        return state, state.uncertainty
 
     def logits(self, state: _State) -> NDArray[np.float32]:
         """Return the logits of the last exit that was run."""
@@ -147,10 +153,28 @@ class OnnxRuntimeEngine:
     def keep(self, state: _State, rows: NDArray[np.int64], sequence: int) -> _State:
         """Drop the samples that left, and what is padding in all others."""
         hidden_states, mask = _hidden_states(state, state.current), _mask(state)
-        kept = _State(state.workspace, len(rows), sequence, 1 - state.current)
+        kept = self._state(state.workspace, len(rows), sequence, 1 - state.current)
         _hidden_states(kept, kept.current)[:] = hidden_states[rows, :sequence]
         _mask(kept)[:] = mask[rows, :, :, :sequence]  # indexing copies before anything is written
         return kept
+
+    def _state(self, workspace: _Workspace, samples: int, sequence: int, current: int) -> _State:
+        bindings = workspace.bindings.get((samples, sequence))
+        if bindings is None:
+            bindings = _Bindings(None, ([None] * len(self._stages), [None] * len(self._stages)))
+            workspace.bindings[samples, sequence] = bindings
+        return _State(workspace, bindings, samples, sequence, workspace.uncertainty[:samples], current)
+
+    def _bind_stage(self, session: Any, state: _State) -> Any:
+        return _bound(
+            session,
+            {"hidden_states": _hidden_states(state, state.current), "extended_attention_mask": _mask(state)},
+            {
+                "next_hidden_states": _hidden_states(state, 1 - state.current),
+                "logits": state.workspace.logits[: state.samples],
+                "uncertainty": state.uncertainty,
+            },
+        )
 
 
 def _hidden_states(state: _State, which: int) -> NDArray[np.float32]:
