@@ -360,11 +360,11 @@ def bench(
         str,
         typer.Option(
             help="Comma-separated: onnxruntime, onnxruntime-int8, pytorch, pytorch-early-exit, openvino, "
-            "openvino-bf16, openvino-int8; all; or none."
+            "openvino-bf16, openvino-int8, tensorrt; all; or none."
         ),
     ] = "onnxruntime",
     checkpoint: Annotated[Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.")] = None,
-    device: Annotated[str, typer.Option(help="Where the chain runs.")] = "cpu",
+    device: Device = "cpu",
     threads: Threads = None,
     rate: Annotated[
         str | None,

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fastbert.benchmarks.gpu_environment import describe_gpu
+from fastbert.benchmarks.gpu_environment import describe_device
 from fastbert.runtime.threads import usable_cores
 
 __all__ = ["BLOCKS", "describe_environment"]
@@ -28,7 +28,7 @@ _PACKAGES = (
 )
 
 # device -> function that describes it, for the key "device"
-BLOCKS: dict[str, Callable[[], dict[str, Any]]] = {"cuda": describe_gpu, "tensorrt": describe_gpu}
+BLOCKS: dict[str, Callable[[], dict[str, Any]]] = {"cuda": describe_device, "tensorrt": describe_device}
 
 
 def describe_environment(device: str = "cpu") -> dict[str, Any]:

@@ -7,11 +7,9 @@ is faster. Without a bundle it makes one of BERT-base's shape with random weight
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,22 +17,21 @@ from typing import Any
 import numpy as np
 
 from fastbert.benchmarks.environment import describe_environment
-from fastbert.benchmarks.gpu_environment import describe_gpu
-from fastbert.benchmarks.whole_model_tensorrt import WholeModel
+from fastbert.benchmarks.gpu_environment import describe_device, median_ms
+from fastbert.benchmarks.whole_model_tensorrt import WholeModel, build_whole_model
 from fastbert.export.build import BuildOptions, build
 from fastbert.export.verification import Bounds
 from fastbert.runtime.engines import tensorrt
 from fastbert.runtime.engines.buckets import Buckets
-from fastbert.runtime.engines.cuda import Gpu, open_gpu
+from fastbert.runtime.engines.cuda import open_gpu
 from fastbert.runtime.engines.device_chain import DeviceChain
 from fastbert.runtime.errors import FastBertError
 from fastbert.runtime.manifest import read_manifest
 
-__all__ = ["SCHEMA", "break_even_layers", "measure", "synchronisation_us"]
+__all__ = ["SCHEMA", "break_even_layers", "measure"]
 
 SCHEMA = "fastbert-gpu/1"
 _BATCHES, _SEQUENCES = (1, 8, 32), (64, 128)
-_WARM_UP = 10
 _SETTINGS: dict[str, dict[str, Any]] = {
     "every exit": {},
     "every exit, CUDA graphs": {"cuda_graphs": True},
@@ -59,17 +56,6 @@ def break_even_layers(depth_ms: Sequence[tuple[int, float]], whole_ms: float) ->
     }
 
 
-def synchronisation_us(gpu: Gpu, runs: int = 1000) -> dict[str, float]:
-    """Return what a look at an exit costs beyond the layers: medians of waiting for 4 bytes, and for nothing."""
-    stream, buffer, host = gpu.stream(), gpu.allocate(4, "a measurement"), gpu.pinned((1,), np.float32)
-
-    def look() -> None:
-        stream.to_host(host, buffer.address)
-        stream.synchronize()
-
-    return {"copy_and_wait_us": 1e3 * _median_ms(look, runs), "wait_us": 1e3 * _median_ms(stream.synchronize, runs)}
-
-
 def measure(bundle: Path, *, variant: str | None = None, runs: int = 200) -> dict[str, Any]:
     """Time every depth of the chain at each bucket's largest batch, and the whole model in one engine.
 
@@ -80,20 +66,17 @@ def measure(bundle: Path, *, variant: str | None = None, runs: int = 200) -> dic
     chosen = manifest.variant_for("tensorrt", variant)
     details = chosen.record["tensorrt"]
     buckets = Buckets.from_manifest(details["profiles"])
-    source = next(held for held in manifest.variants if held.name == details["source"])
-    gpu = open_gpu("tensorrt")
-    level = details["optimization_level"]
-    wholes = {
-        graphs: WholeModel(bundle, manifest, source, buckets, level=level, cuda_graphs=graphs)
-        for graphs in (False, True)
-    }
+    with tempfile.TemporaryDirectory(prefix="fastbert-whole-") as folder:
+        plan = build_whole_model(bundle, manifest, chosen, Path(folder))
+        classes = len(manifest.labels)
+        wholes = {graphs: WholeModel(plan, buckets, classes, cuda_graphs=graphs) for graphs in (False, True)}
     chains = {name: tensorrt.load(bundle, chosen, **settings) for name, settings in _SETTINGS.items()}
     shapes = []
     for bucket in buckets.all:
         ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (bucket.max_batch, bucket.sequence))
         arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
         whole_ms = {
-            "CUDA graphs" if graphs else "streams": _median_ms(partial(whole.run, *arrays), runs)
+            "CUDA graphs" if graphs else "streams": median_ms(partial(whole.run, *arrays), runs)
             for graphs, whole in wholes.items()
         }
         best = min(whole_ms.values())
@@ -101,7 +84,7 @@ def measure(bundle: Path, *, variant: str | None = None, runs: int = 200) -> dic
         for name, chain in chains.items():
             every = _SETTINGS[name].get("exit_every", 1)
             depths = [
-                (min(looks * every, len(manifest.exits)), _median_ms(partial(_run, chain, arrays, looks), runs))
+                (min(looks * every, len(manifest.exits)), median_ms(partial(_run, chain, arrays, looks), runs))
                 for looks in range(1, chain.stages + 1)
             ]
             found[name] = {
@@ -117,9 +100,8 @@ def measure(bundle: Path, *, variant: str | None = None, runs: int = 200) -> dic
         "variant": chosen.name,
         "runs": runs,
         "layers_per_stage": manifest.layers / len(manifest.exits),
-        "synchronisation": synchronisation_us(gpu),
         "shapes": shapes,
-        "gpu": describe_gpu(),
+        "gpu": describe_device(),
     }
 
 
@@ -128,17 +110,6 @@ def _run(chain: DeviceChain, arrays: Sequence[Any], looks: int) -> None:
     for stage in range(looks):
         state, _ = chain.run_stage(stage, state)
     chain.logits(state)
-
-
-def _median_ms(call: Callable[[], Any], runs: int) -> float:
-    for _ in range(_WARM_UP):
-        call()
-    times = []
-    for _ in range(runs):
-        began = time.perf_counter_ns()
-        call()
-        times.append(time.perf_counter_ns() - began)
-    return statistics.median(times) / 1e6
 
 
 def main() -> None:

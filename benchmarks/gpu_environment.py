@@ -1,12 +1,52 @@
-"""What GPU a measurement was made on: its name, clocks, driver, by NVIDIA's management library."""
+"""What GPU a measurement was made on: its name, clocks, driver, and what a look at an exit costs on it."""
 
 import importlib
+import statistics
+import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["describe_gpu"]
+import numpy as np
+
+from fastbert.runtime.engines.cuda import Gpu, open_gpu
+
+__all__ = ["describe_device", "describe_gpu", "median_ms", "synchronisation_us"]
+
+_WARM_UP = 10
 
 _PACKAGES = ("tensorrt-cu13", "cuda-bindings", "onnxruntime-gpu", "polygraphy")
+
+
+def describe_device() -> dict[str, Any]:
+    """Return the GPU's state and the cost of a look, for a report on this device.
+
+    :raises EngineError: there is no GPU.
+    """
+    return {**describe_gpu(), "synchronisation": synchronisation_us(open_gpu("gpu"))}
+
+
+def synchronisation_us(gpu: Gpu, runs: int = 1000) -> dict[str, float]:
+    """Return what a look at an exit costs beyond the layers: medians of waiting for 4 bytes, and for nothing."""
+    stream, buffer, host = gpu.stream(), gpu.allocate(4, "a measurement"), gpu.pinned((1,), np.float32)
+
+    def look() -> None:
+        stream.to_host(host, buffer.address)
+        stream.synchronize()
+
+    return {"copy_and_wait_us": 1e3 * median_ms(look, runs), "wait_us": 1e3 * median_ms(stream.synchronize, runs)}
+
+
+def median_ms(call: Callable[[], Any], runs: int) -> float:
+    """Return the median time of a call, after a warm-up."""
+    for _ in range(_WARM_UP):
+        call()
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter_ns()
+        call()
+        times.append(time.perf_counter_ns() - began)
+    return statistics.median(times) / 1e6
 
 
 def describe_gpu() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The baseline on a GPU: a bundle's model without early exits, as one TensorRT engine."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +12,52 @@ from fastbert.runtime.engines.cuda import open_gpu
 from fastbert.runtime.engines.tensorrt import Engines, require_tensorrt
 from fastbert.runtime.manifest import Manifest, Variant
 
-__all__ = ["WholeModel"]
+__all__ = ["WholeModel", "build_whole_model"]
 
 _IDS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def build_whole_model(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> Path:
+    """Build the graphs that a TensorRT variant was built from as one engine, with its profiles and level.
+
+    :returns: the plan's path in ``folder``.
+    :raises EngineError: it cannot be built here.
+    """
+    details = variant.record["tensorrt"]
+    source = next(held for held in manifest.variants if held.name == details["source"])
+    builder = EngineBuilder(
+        require_tensorrt(),
+        open_gpu("tensorrt"),
+        Buckets.from_manifest(details["profiles"]),
+        hidden_size=manifest.hidden_size,
+        level=details["optimization_level"],
+        timing_cache=folder / "timing.cache",
+    )
+    plan = folder / "whole.engine"
+    plan.write_bytes(builder.build("whole", join_stages(bundle, source).SerializeToString()))
+    return plan
 
 
 class WholeModel:
     """One engine from ids to logits; every call copies in, runs, copies out and waits. For one thread.
 
-    :param source: the ONNX variant to join and build.
-    :param level: TensorRT's optimization level; that of the chain it is compared with.
     :param cuda_graphs: replay the run as one CUDA graph; batches are padded to their bucket.
     """
 
-    def __init__(
-        self, bundle: Path, manifest: Manifest, source: Variant, buckets: Buckets, *, level: int, cuda_graphs: bool
-    ) -> None:
-        trt, self._gpu = require_tensorrt(), open_gpu("tensorrt")
+    def __init__(self, plan: Path, buckets: Buckets, classes: int, *, cuda_graphs: bool) -> None:
+        trt, gpu = require_tensorrt(), open_gpu("tensorrt")
         self._buckets = buckets
         self._graphs = cuda_graphs
-        with tempfile.TemporaryDirectory(prefix="fastbert-whole-") as folder:
-            cache = Path(folder) / "timing.cache"
-            builder = EngineBuilder(
-                trt, self._gpu, buckets, hidden_size=manifest.hidden_size, level=level, timing_cache=cache
-            )
-            plan = Path(folder) / "whole.engine"
-            graph = join_stages(bundle, source)
-            self._output = graph.graph.output[0].name
-            plan.write_bytes(builder.build("whole", graph.SerializeToString()))
-            self._worker = Engines(trt, self._gpu, buckets, {"whole": plan}).worker()
+        engines = Engines(trt, gpu, buckets, {"whole": plan})
+        engine = engines.engines["whole"]
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        self._output = next(name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT)
+        self._worker = engines.worker()
         tokens = buckets.max_batch * buckets.max_sequence
-        self._device = {name: self._gpu.allocate(tokens * 8, name) for name in _IDS}
-        self._host = {name: self._gpu.pinned((tokens,), np.int64) for name in _IDS}
-        classes = len(manifest.labels)
-        self._device[self._output] = self._gpu.allocate(buckets.max_batch * classes * 4, "logits")
-        self._logits = self._gpu.pinned((buckets.max_batch, classes), np.float32)
+        self._device = {name: gpu.allocate(tokens * 8, name) for name in _IDS}
+        self._host = {name: gpu.pinned((tokens,), np.int64) for name in _IDS}
+        self._device[self._output] = gpu.allocate(buckets.max_batch * classes * 4, "logits")
+        self._logits = gpu.pinned((buckets.max_batch, classes), np.float32)
 
     def run(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]

@@ -4,8 +4,8 @@ TensorRT 11 has no calibrators: the scales are in the graph. Weights are int8 pe
 one scale each, found on real rows; what lies between is float16. Channels of an activation that are far larger than the
 others are first made smaller, and their weights as much larger (SmoothQuant, arXiv 2211.10438, equation 4, alpha 0.5):
 a multiplication, which an engine joins with what comes before it. Two things stay in float16: the product that reads
-the activation function's output, whose few large values make most of all error (14 labels of 400 flipped with it, 4
-without, on rows of SST-2), and exit heads, on which the uncertainty rests.
+the activation function's output, whose few large values would make most of all error, and exit heads, on which the
+uncertainty rests.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

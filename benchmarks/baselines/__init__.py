@@ -75,6 +75,15 @@ BASELINES: dict[str, Baseline] = {
     "openvino": _openvino("whole model, OpenVINO fp32", "float32"),
     "openvino-bf16": _openvino("whole model, OpenVINO bf16", "bfloat16"),
     "openvino-int8": _openvino("whole model, OpenVINO int8", "int8"),
+    "tensorrt": Baseline(
+        "whole model, TensorRT",
+        "whole",
+        "float16",
+        f"{_HERE}.tensorrt",
+        ("onnx", "tensorrt"),
+        "build",
+        devices=("tensorrt",),
+    ),
 }
 
 

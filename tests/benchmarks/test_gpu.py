@@ -6,10 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from fastbert.benchmarks import gpu as gpu_module
-from fastbert.benchmarks.gpu import break_even_layers, measure, synchronisation_us
-from fastbert.benchmarks.gpu_environment import describe_gpu
-from fastbert.benchmarks.whole_model_tensorrt import WholeModel
+from fastbert.benchmarks import gpu_environment
+from fastbert.benchmarks.baselines import prepare_baselines
+from fastbert.benchmarks.environment import describe_environment
+from fastbert.benchmarks.gpu import break_even_layers, measure
+from fastbert.benchmarks.gpu_environment import describe_gpu, synchronisation_us
+from fastbert.benchmarks.systems import Budget, Sources
+from fastbert.benchmarks.whole_model_tensorrt import WholeModel, build_whole_model
 from fastbert.export.build import BuildOptions, build
 from fastbert.runtime import Classifier, EngineError
 from fastbert.runtime.engines.buckets import Buckets
@@ -24,10 +27,12 @@ def test_the_break_even_is_where_the_chains_line_meets_the_whole_model():
 
 
 @pytest.mark.parametrize("graphs", [False, True])
-def test_the_whole_model_in_one_engine_gives_the_last_exits_answers(built, graphs):
+def test_the_whole_model_in_one_engine_gives_the_last_exits_answers(built, tmp_path, graphs):
     manifest = read_manifest(built)
-    source = next(held for held in manifest.variants if held.name == "fp16")
-    whole = WholeModel(built, manifest, source, Buckets.from_sizes([4], [32]), level=3, cuda_graphs=graphs)
+    variant = manifest.variant_for("tensorrt")
+    plan = build_whole_model(built, manifest, variant, tmp_path)
+    buckets = Buckets.from_manifest(variant.record["tensorrt"]["profiles"])
+    whole = WholeModel(plan, buckets, 3, cuda_graphs=graphs)
     ids = np.random.default_rng(0).integers(4, 24, (3, 20))
     expected = Classifier.load(built, variant="fp32").run(ids, speed=0.0).logits
     for _ in range(3):
@@ -43,7 +48,7 @@ def test_the_report_has_every_depth_of_every_setting_at_every_shape(tensorrt, bu
     assert list(chain["every 2nd exit, CUDA graphs"]["ms_by_stages_run"]) == ["2", "3"]
     assert "break_even_layers" in chain["every exit, CUDA graphs"]
     assert report["variant"] == "tensorrt-fp16-sm90"
-    assert set(report["synchronisation"]) == {"copy_and_wait_us", "wait_us"}
+    assert set(report["gpu"]["synchronisation"]) == {"copy_and_wait_us", "wait_us"}
 
 
 def test_a_synchronisation_is_a_copy_and_a_wait(cuda):
@@ -51,7 +56,7 @@ def test_a_synchronisation_is_a_copy_and_a_wait(cuda):
     cuda.calls.clear()
     found = synchronisation_us(gpu, runs=3)
     assert all(value > 0 for value in found.values())
-    assert cuda.calls.count("cudaMemcpyAsync") == 3 + gpu_module._WARM_UP
+    assert cuda.calls.count("cudaMemcpyAsync") == 3 + gpu_environment._WARM_UP
 
 
 class FakeNvml:
@@ -96,6 +101,24 @@ def test_where_nvml_cannot_be_asked_the_block_says_so(monkeypatch):
     assert "NVML cannot be asked" in describe_gpu()["note"]
 
 
+def test_fastbert_bench_has_the_whole_model_as_a_baseline_on_tensorrt_only(built, tmp_path):
+    sources = Sources(built, None, "tensorrt", tmp_path)
+    [family], skipped = prepare_baselines(["tensorrt"], sources)
+    assert skipped == []
+    ids = np.random.default_rng(0).integers(4, 24, (20, 12))
+    logits, layers = family.load(Budget(1)).run(ids, np.ones_like(ids), np.zeros_like(ids), None)
+    expected = Classifier.load(built, variant="fp32").run(ids, speed=0.0).logits
+    assert np.abs(logits - expected).max() < 0.02
+    assert set(layers) == {3}
+    families, skipped = prepare_baselines(["tensorrt"], Sources(built, None, "cpu", tmp_path))
+    assert families == []
+    assert "it runs on tensorrt, not on cpu" in skipped[0].reason
+
+
+def test_the_environment_of_a_gpu_bench_has_the_cost_of_a_look(cuda):
+    assert set(describe_environment("tensorrt")["device"]["synchronisation"]) == {"copy_and_wait_us", "wait_us"}
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_the_report_is_made(tmp_path, bundle_copy):
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
@@ -106,4 +129,4 @@ def test_on_a_gpu_the_report_is_made(tmp_path, bundle_copy):
     build(bundle_copy, BuildOptions(batches=(1,), sequences=(48,)))
     report = measure(bundle_copy, runs=20)
     assert report["gpu"]["gpu"]
-    assert report["synchronisation"]["copy_and_wait_us"] > 1
+    assert report["gpu"]["synchronisation"]["copy_and_wait_us"] > 1

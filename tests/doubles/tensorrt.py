@@ -3,6 +3,7 @@
 Every class is held to the real TensorRT 11 class of its name (`doubles.contract`); enums are the real ones.
 """
 
+import importlib.machinery
 import json
 import pickle
 import types
@@ -30,6 +31,7 @@ class FakeTensorRT(types.ModuleType):
         self.fail: set[str] = set()
         self.precision: str | None = None
         self.__version__ = version or real.__version__
+        self.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)  # it counts as installed
         for simulated in _classes(self):
             setattr(self, simulated.__name__, simulated)
 
@@ -195,6 +197,15 @@ def _classes(module):
         def get_tensor_dtype(self, name):
             kinds = {np.float16: real.DataType.HALF, np.float32: real.DataType.FLOAT, np.int64: real.DataType.INT64}
             return kinds[self._types[name]]
+
+        num_io_tensors = property(lambda self: len(self._types))
+
+        def get_tensor_name(self, index):
+            return list(self._types)[index]
+
+        def get_tensor_mode(self, name):
+            outputs = {value.name for value in self._session.get_outputs()}
+            return real.TensorIOMode.OUTPUT if name in outputs else real.TensorIOMode.INPUT
 
         def get_tensor_profile_shape(self, name, profile_index):
             return list(self._profiles[profile_index][name])
