@@ -231,7 +231,7 @@ def _chain_targets() -> list[Target]:
 TARGETS = (
     *_chain_targets(),
     Target("load-12x768", 1.0, "s, chain / whole model", partial(_ratio, "load_seconds", 12, 768, 3)),
-    Target("memory-12x768", 1.15, "resident, chain / whole model", partial(_ratio, "resident_bytes", 12, 768, 1)),
+    Target("memory-12x768", 1.15, "resident, chain / whole model", partial(_ratio, "resident_bytes", 12, 768, 3)),
     Target("memory-1000000-lines", 1.05, "resident at the end / after 50,000", partial(_file_memory, 1_000_000)),
     Target("import-runtime", 0.5, "s", import_seconds),
 )

@@ -1,7 +1,9 @@
 """Stages as ONNX Runtime sessions on the CPU."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +221,9 @@ def load(
     _share_arena(ort)
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.enable_mem_pattern = False  # shapes vary; a pattern would be kept for each
-    embeddings, *stages = (_session(ort, bundle / name, options, thread_pool) for name in variant.files)
+    make = partial(_session, ort, options=options, thread_pool=thread_pool)
+    with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
+        embeddings, *stages = pool.map(make, [bundle / name for name in variant.files])
     return OnnxRuntimeEngine(embeddings, stages)
 
 
@@ -246,7 +250,7 @@ def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separa
     return options
 
 
-def _session(ort: Any, path: Path, options: Any, thread_pool: str) -> Any:
+def _session(ort: Any, path: Path, *, options: Any, thread_pool: str) -> Any:
     try:
         session = ort.InferenceSession(
             str(path),
