@@ -1,5 +1,7 @@
 """Stages as ONNX Runtime sessions on the CPU."""
 
+import ctypes
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -224,6 +226,7 @@ def load(
     make = partial(_session, ort, options=options, thread_pool=thread_pool)
     with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
         embeddings, *stages = pool.map(make, [bundle / name for name in variant.files])
+    _give_back_freed_memory()
     return OnnxRuntimeEngine(embeddings, stages)
 
 
@@ -288,6 +291,13 @@ def _share_arena(ort: Any) -> None:
                 if "already" not in str(error):  # the host program shares one; that serves as well
                     raise
             _arena_shared = True
+
+
+def _give_back_freed_memory() -> None:
+    """Let the C library return what loading used and freed: 0.18 GB at 12 x 768, which it would otherwise keep."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc has it
+    if trim is not None:
+        trim(0)
 
 
 def _size_global_pool(ort: Any, threads: int) -> None:
