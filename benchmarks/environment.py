@@ -48,11 +48,19 @@ def describe_environment(device: str = "cpu") -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(
-            ["fastbert" if Path(sys.argv[0]).name in ("fastbert", "cli.py") else sys.argv[0], *sys.argv[1:]]
-        ),
+        "command": _command(),
         "device": BLOCKS[device]() if device in BLOCKS else {},
     }
+
+
+def _command() -> str:
+    """Return the command that runs, as a user would type it."""
+    program = Path(sys.argv[0])
+    if program.name in ("fastbert", "cli.py"):
+        return shlex.join(["fastbert", *sys.argv[1:]])
+    if program.parent == Path(__file__).parent:
+        return shlex.join(["python", "-m", f"fastbert.benchmarks.{program.stem}", *sys.argv[1:]])
+    return shlex.join(sys.argv)
 
 
 def _cpu_info() -> dict[str, str]:

@@ -16,12 +16,12 @@ _OFFLINE_SPEED = 0.3
 
 
 def report_targets(path: Path) -> list[Target]:
-    """Return the promises that a report can judge; each has the report's data in its name.
+    """Return the promises that a report can judge; each has the name of the report's folder before its own.
 
     :param path: a ``report.json``, schema ``fastbert-bench/2``.
     """
     report = json.loads(path.read_bytes())
-    data = report["model"]["bundle"].rstrip("/").rpartition("/")[2]
+    data = path.resolve().parent.name
     found = []
     if report["single_stream"]:
         systems = {(one["family"], one["speed"]): one for one in report["single_stream"]["systems"]}

@@ -24,14 +24,15 @@ def report(tmp_path):
         {"family": "onnxruntime", "speed": None, "rows_per_s": 100.0, "mean_layers": 6.0},
     ]
     document = {
-        "model": {"bundle": "models/demo", "layers": 6},
+        "model": {"layers": 6},
         "single_stream": {"systems": singles},
         "offline": {"systems": offline},
     }
 
     def write(change=lambda document: None):
         change(document)
-        path = tmp_path / "report.json"
+        path = tmp_path / "demo" / "report.json"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(document))
         return {target.name: measure(target) for target in report_targets(path)}
 
