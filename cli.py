@@ -164,7 +164,7 @@ def export(
         Path | None, typer.Option(help="Rows to verify on. [default: those in the checkpoint]")
     ] = None,
     tolerance: Tolerance = 1e-4,
-    max_label_flips: MaxLabelFlips = 0.03,
+    max_label_flips: MaxLabelFlips = 0.05,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -207,7 +207,7 @@ def build(
         str | None, typer.Option(help="Comma-separated lengths that texts are padded to. [default: 32,64,128, longest]")
     ] = None,
     level: Annotated[int, typer.Option(min=0, max=5, help="TensorRT's builder optimization level.")] = 3,
-    max_label_flips: MaxLabelFlips = 0.03,
+    max_label_flips: MaxLabelFlips = 0.05,
     overwrite: Annotated[bool, typer.Option(help="Build engines again that are there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -251,7 +251,7 @@ def verify(
     variant: Annotated[str | None, typer.Option(help="Check only this variant.")] = None,
     device: Device = "cpu",
     tolerance: Tolerance = 1e-4,
-    max_label_flips: MaxLabelFlips = 0.03,
+    max_label_flips: MaxLabelFlips = 0.05,
     as_json: Json = False,
 ) -> None:
     """Check a bundle's files and run its engines on rows whose answers PyTorch gave.
