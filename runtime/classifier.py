@@ -161,9 +161,12 @@ class Classifier:
             if value is not None and value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 1.")
         rule = self._rule(speed)
+        read = 0
 
         def plan(window_texts: list[TextInput]) -> list[Callable[[], list[tuple[int, Prediction]]]]:
-            items = self._encoder.tokenize(window_texts)
+            nonlocal read
+            items = self._encoder.tokenize(window_texts, first=read)
+            read += len(window_texts)
             batches = micro_batches([len(item.ids) for item in items], batch_size=batch_size)
             return [partial(self._predict_batch, rule, items, rows) for rows in batches]
 
