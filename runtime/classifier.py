@@ -132,8 +132,8 @@ class Classifier:
         Texts of like length run together, and a batch shrinks as its texts leave.
 
         :param speed: in [0, 1]; 0: every text runs the whole model; None: the bundle's ``default_speed``.
-        :param batch_size: most texts run together; None: as many as are fastest. In float32 it changes no answer; in
-            int8, whose rounding depends on the whole batch, a text near a boundary may answer otherwise.
+        :param batch_size: most texts run together; None: as many as are fastest. It changes an answer by no more than
+            rounding: what lies beside a text does not matter to it, in int8 neither.
         :param workers: batches run at once, each with the ``threads`` of `load`. For many texts, workers with one
             thread each are faster than one worker with many threads.
         :returns: one prediction a text, in the order of the texts.
