@@ -516,7 +516,8 @@ def _lines(file: Path | None) -> Iterator[str]:
         raise DataError(f"The data file {file} does not exist.") from error
     for number, raw in enumerate(stream, start=1):
         try:
-            yield raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")  # without a byte order mark
+            yield text.removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise DataError(f"{name}, line {number}: byte {error.start + 1} is not UTF-8. Convert it.") from error
 
@@ -528,22 +529,25 @@ def _data_rows(file: Path) -> Iterator[Any]:
 
 
 def _with_progress(items: Iterator[Any], file: Path | None) -> Iterator[Any]:
-    """Show rows done and rows a second on stderr, for a file and where a person looks."""
-    if file is None or not sys.stderr.isatty():
+    """Show rows done and rows a second on stderr, for a file, where a person looks and sees no answers pass by."""
+    if file is None or not sys.stderr.isatty() or sys.stdout.isatty():
         yield from items
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    with file.open("rb") as lines:
-        total = sum(1 for _ in lines)
-    rate = TextColumn("{task.speed:.0f} rows/s") if total else TextColumn("")
-    columns = (BarColumn(), MofNCompleteColumn(), rate, TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total)
+    total = None  # not known: a pipe can be read once, and Parquet has no lines
+    if file.is_file() and file.suffix.lower() != ".parquet":
+        with file.open("rb") as lines:
+            total = sum(1 for _ in lines)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+    # left to itself it would print what goes to stdout on its own console, stderr
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
+        task = progress.add_task("", total=total, rate="")
         for item in items:
             yield item
-            progress.advance(task)
+            speed = progress.tasks[0].speed  # None until a second row is there
+            progress.update(task, advance=1, rate="" if speed is None else f"{speed:.0f} rows/s")
 
 
 def _quiet_transformers() -> None:

@@ -83,6 +83,8 @@ def read_golden(path: Path) -> Golden:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Golden(**{name: file[name] for name in Golden.__dataclass_fields__})
+            known = {name: file[name] for name in Golden.__dataclass_fields__ if name != "labels" or name in file}
+            # bundles made before golden rows kept their labels: none is known
+            return Golden(**{"labels": np.full(len(known["input_ids"]), -1, dtype=np.int64), **known})
     except Exception as error:  # zipfile, zlib, numpy and the system each have their own
         raise BundleError(f"{path} is missing or damaged: {error}. Export the bundle again.") from error

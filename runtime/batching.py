@@ -69,9 +69,7 @@ def run_in_order(
             while running:
                 yield from _collect(*running.popleft())
         finally:  # an error, or a caller that wants no more
-            for _, futures in running:
-                for future in futures:
-                    future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)  # those of a window that was not all submitted too
     if failure is not None:
         raise failure
 

@@ -132,8 +132,8 @@ class Classifier:
         Texts of like length run together, and a batch shrinks as its texts leave.
 
         :param speed: in [0, 1]; 0: every text runs the whole model; None: the bundle's ``default_speed``.
-        :param batch_size: most texts run together; None: as many as are fastest. In float32 it changes no answer; in
-            int8, whose rounding depends on the whole batch, a text near a boundary may answer otherwise.
+        :param batch_size: most texts run together; None: as many as are fastest. It changes an answer by no more than
+            rounding: what lies beside a text does not matter to it, in int8 neither.
         :param workers: batches run at once, each with the ``threads`` of `load`. For many texts, workers with one
             thread each are faster than one worker with many threads.
         :returns: one prediction a text, in the order of the texts.
@@ -161,9 +161,12 @@ class Classifier:
             if value is not None and value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 1.")
         rule = self._rule(speed)
+        read = 0
 
         def plan(window_texts: list[TextInput]) -> list[Callable[[], list[tuple[int, Prediction]]]]:
-            items = self._encoder.tokenize(window_texts)
+            nonlocal read
+            items = self._encoder.tokenize(window_texts, first=read)
+            read += len(window_texts)
             batches = micro_batches([len(item.ids) for item in items], batch_size=batch_size)
             return [partial(self._predict_batch, rule, items, rows) for rows in batches]
 

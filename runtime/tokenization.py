@@ -58,19 +58,20 @@ class TextEncoder:
         """Tokenize and pad to the longest: at least one text or pair of texts. Errors as in `tokenize`."""
         return self.pad(self.tokenize(texts))
 
-    def tokenize(self, texts: Sequence[TextInput]) -> list[Any]:
+    def tokenize(self, texts: Sequence[TextInput], *, first: int = 0) -> list[Any]:
         """Tokenize: texts or pairs of texts -> a `tokenizers.Encoding` each, not padded.
 
+        :param first: place of ``texts[0]`` among all that the caller gave, for errors.
         :raises UsageError: an element is neither a string nor a pair of strings, or holds half a character.
         """
-        for index, text in enumerate(texts):
+        for index, text in enumerate(texts, start=first):
             pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
             if not (isinstance(text, str) or pair):
                 raise UsageError(f"texts[{index}] is {text!r}; each must be a string or a tuple of two strings.")
         try:
             return self._tokenizer.encode_batch(list(texts))
         except TypeError as error:  # it takes no string that UTF-8 cannot hold
-            raise UsageError(_half_character(texts)) from error
+            raise UsageError(_half_character(texts, first)) from error
 
     def pad(self, items: Sequence[Any]) -> Encoded:
         """Pad what `tokenize` gave, at least one, to the longest."""
@@ -86,8 +87,8 @@ class TextEncoder:
         return Encoded(input_ids, attention_mask, token_type_ids, truncated)
 
 
-def _half_character(texts: Sequence[TextInput]) -> str:
-    for index, text in enumerate(texts):
+def _half_character(texts: Sequence[TextInput], first: int) -> str:
+    for index, text in enumerate(texts, start=first):
         try:
             "".join(text).encode()
         except UnicodeEncodeError as error:

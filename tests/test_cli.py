@@ -1,11 +1,15 @@
 import io
 import json
+import os
+import re
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from conftest import make_rows, write_tsv
+from datasets import Dataset
 
 from fastbert import cli
 
@@ -138,6 +142,28 @@ def test_bad_utf_8_on_stdin_is_named_by_line(run_cli, bundle, monkeypatch):
     code, _, err = run_cli("predict", bundle)
     assert code == 1
     assert "stdin, line 2: byte 2" in err
+
+
+@pytest.mark.parametrize("name", ["rows.txt", "rows.parquet"])
+def test_a_bar_on_a_terminal_leaves_the_answers_to_stdout(run_cli, bundle, tmp_path, monkeypatch, name):
+    Dataset.from_dict({"text": ["good film", "bad"]}).to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "rows.txt").write_bytes(b"\xef\xbb\xbfgood film\nbad\n")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich take stderr for a terminal
+    code, out, err = run_cli("predict", bundle, "--file", tmp_path / name)
+    assert code == 0, err
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["good film", "bad"]
+    assert ("2/2" if name == "rows.txt" else "2/?") in re.sub("\x1b[^m]*m", "", err)
+
+
+def test_a_pipe_named_as_a_file_is_read_once_under_a_bar(run_cli, bundle, tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("good film\nbad\n",), daemon=True)
+    writer.start()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, out, err = run_cli("predict", bundle, "--file", pipe)
+    assert (code, len(out.splitlines())) == (0, 2), err
 
 
 def test_a_closed_stdin_is_named(run_cli, bundle, monkeypatch):

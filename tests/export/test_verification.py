@@ -65,6 +65,14 @@ def test_another_tokenization_is_found(bundle, golden):
     assert verify_bundle(bundle, dataclasses.replace(golden, texts=texts)).token_mismatches >= 1
 
 
+def test_golden_rows_from_before_labels_were_kept_are_of_no_known_label(golden, bundle, tmp_path):
+    with np.load(bundle / "golden.npz") as file:
+        np.savez(tmp_path / "old.npz", **{name: file[name] for name in file if name != "labels"})
+    old = read_golden(tmp_path / "old.npz")
+    assert old.labels.tolist() == [-1] * len(golden.texts)
+    assert verify_bundle(bundle, old).accuracy is None
+
+
 def test_data_without_a_checkpoint_is_refused(bundle, tmp_path):
     with pytest.raises(UsageError, match="--against"):
         verify(bundle, data=tmp_path / "x.tsv")

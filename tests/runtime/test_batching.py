@@ -1,5 +1,7 @@
 import itertools
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -75,3 +77,22 @@ def test_a_failing_job_is_the_callers_error_and_stops_the_rest(workers):
         list(run_in_order(range(1000), plan, window=100, workers=workers))
     assert len(ran) < 1000
     assert threading.active_count() == before
+
+
+def test_a_stop_while_jobs_are_handed_over_leaves_none_waiting(monkeypatch):
+    ran = []
+    handed = itertools.count()
+    submit = ThreadPoolExecutor.submit
+
+    def stopped(pool, job):
+        if next(handed) == 50:
+            raise KeyboardInterrupt
+        return submit(pool, job)
+
+    def plan(items):
+        return [lambda item=item: (time.sleep(0.02), ran.append(item), [(item, item)])[-1] for item in items]
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_in_order(range(100), plan, window=100, workers=2))
+    assert len(ran) < 50

@@ -179,6 +179,13 @@ def test_bad_texts_are_refused(classifier):
         classifier.predict(["good"], batch_size=0)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("bad", [None, "half \ud800"])
+def test_a_bad_text_is_named_by_its_place_among_all(classifier, workers, bad):
+    with pytest.raises(UsageError, match=r"texts\[7\]"):
+        list(classifier.predict_iter(["good"] * 7 + [bad], workers=workers, window=3))
+
+
 @pytest.fixture
 def copy(bundle, tmp_path):
     return shutil.copytree(bundle, tmp_path / "copy")
