@@ -80,7 +80,7 @@ def _layer(
     random = np.random.default_rng(0)
     shape = ("batch", "sequence", hidden)
     value = graph.input("hidden_states", "float32", shape)
-    mask = graph.input("mask", "float32", ("batch", 1, "queries", "sequence"))
+    mask = graph.input("mask", "float32", ("batch", 1, "sequence" if fused_attention else 1, "sequence"))
     graph.scope("layer_00")
 
     def weight(inputs: int, outputs: int) -> Any:
