@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from onnx import ModelProto
 
 from fastbert.export.float16 import Float16Graph
 from fastbert.export.golden import Golden
+from fastbert.export.graph import Graph
 from fastbert.export.int8 import int8_graphs
 from fastbert.export.int8_qdq import qdq_graphs
 from fastbert.export.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
@@ -40,20 +42,12 @@ class Precision:
     compaction: Callable[[FastBertForSequenceClassification], ModelProto] | None = None
 
 
-def _float32(
-    model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
+def _in_floats(
+    graph_type: type[Graph], model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
 ) -> Iterator[ModelProto]:
-    yield embeddings_graph(model)
+    yield embeddings_graph(model, graph_type)
     for stage in plan:
-        yield stage_graph(model, stage)
-
-
-def _float16(
-    model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
-) -> Iterator[ModelProto]:
-    yield embeddings_graph(model, Float16Graph)
-    for stage in plan:
-        yield stage_graph(model, stage, Float16Graph)
+        yield stage_graph(model, stage, graph_type)
 
 
 def _compaction(model: FastBertForSequenceClassification) -> ModelProto:
@@ -62,9 +56,9 @@ def _compaction(model: FastBertForSequenceClassification) -> ModelProto:
 
 # name of the variant, and of its folder in the bundle -> row
 PRECISIONS = {
-    "fp32": Precision("float32", ("cpu",), "onnxruntime", True, _float32),
+    "fp32": Precision("float32", ("cpu",), "onnxruntime", True, partial(_in_floats, Graph)),
     "int8": Precision("int8", ("cpu",), "onnxruntime", False, int8_graphs),
-    "fp16": Precision("float16", ("cuda",), "onnxruntime_cuda", False, _float16, _compaction),
+    "fp16": Precision("float16", ("cuda",), "onnxruntime_cuda", False, partial(_in_floats, Float16Graph), _compaction),
     # for `fastbert build` only: ONNX Runtime on a GPU would compute it in float16, and lose time on the rounding
     "int8-qdq": Precision("int8", (), "onnxruntime_cuda", False, qdq_graphs, _compaction),
 }

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -61,13 +61,13 @@ def run_in_order(
                     taken = next(windows, [])
                     if not taken:
                         break
-                    running.append((len(taken), _submit(pool, plan(taken))))
+                    running.append((len(taken), [pool.submit(job) for job in plan(taken)]))
                 except Exception as error:  # what was read before it is answered first, as with one worker
                     failure = error
                 if len(running) > 2:  # one is run, the next waits for its end, and one has its results taken
-                    yield from _collect(*running.popleft())
+                    yield from _results(*running.popleft())
             while running:
-                yield from _collect(*running.popleft())
+                yield from _results(*running.popleft())
         finally:  # an error, or a caller that wants no more
             pool.shutdown(wait=False, cancel_futures=True)  # those of a window that was not all submitted too
     if failure is not None:
@@ -91,16 +91,8 @@ def _windows(items: Iterable[T], window: int) -> Iterator[list[T]]:
         yield taken
 
 
-def _submit(pool: Executor, jobs: list[Callable[[], Any]]) -> list[Future[Any]]:
-    return [pool.submit(job) for job in jobs]
-
-
-def _collect(count: int, futures: list[Future[list[tuple[int, R]]]]) -> list[R]:
-    try:
-        return _ordered(count, (future.result() for future in futures))
-    finally:
-        for future in futures:
-            future.cancel()
+def _results(count: int, futures: list[Future[list[tuple[int, R]]]]) -> list[R]:
+    return _ordered(count, (future.result() for future in futures))
 
 
 def _ordered(count: int, results: Iterable[list[tuple[int, R]]]) -> list[R]:

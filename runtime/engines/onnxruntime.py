@@ -20,8 +20,9 @@ __all__ = ["DISABLED_OPTIMIZERS", "THREAD_POOLS", "OnnxRuntimeEngine", "load", "
 
 THREAD_POOLS = ("separate", "shared", "host")
 _PROVIDER = "CPUExecutionProvider"
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # The fused kernel takes 3 to 4 times as long on a CPU as the Add and LayerNormalization that it replaces (130 us
-# against 35 us at 64 x 384, onnxruntime 1.32).
+# against 35 us at 64 x 384, onnxruntime 1.32). Whole layers: benchmarks/reports/layer_forms.json.
 DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
 # A pool's idle threads spin for some 45 ms after each run unless told not to, and so engine k's threads would take
 # the processor from engine k + 1 (onnxruntime#17011). 40 us bridge the gaps between the operators of one engine and
@@ -33,9 +34,6 @@ _SHAPES_KEPT = 512  # whose bindings one thread keeps; then it starts anew
 _lock = threading.Lock()
 _global_pool_threads: int | None = None  # it belongs to the process and is sized once
 _arena_shared = False
-
-
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class _Workspace:
