@@ -240,6 +240,9 @@ def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separa
         raise UsageError(f"threads is {threads}; it must be at least 1.")
     threads = threads or usable_cores()
     options = ort.SessionOptions()
+    # Without VNNI, x86's products of uint8 and int8 saturate in 16 bits. ONNX Runtime then makes the weights uint8 too,
+    # which cannot; where the processor does not saturate, it ignores this.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if thread_pool != "separate":
         if thread_pool == "shared":
             _size_global_pool(ort, threads)
