@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbert.benchmarks.gpu_environment import describe_device
+from fastbert.runtime.processor import processor_info
 from fastbert.runtime.threads import usable_cores
 
 __all__ = ["BLOCKS", "describe_environment"]
@@ -33,7 +34,7 @@ BLOCKS: dict[str, Callable[[], dict[str, Any]]] = {"cuda": describe_device, "ten
 
 def describe_environment(device: str = "cpu") -> dict[str, Any]:
     """Return processor, cores, versions, time and the command, for a report."""
-    info = _cpu_info()
+    info = processor_info()
     flags = set(info.get("flags", "").split())
     return {
         "cpu": info.get("model name", platform.processor() or platform.machine()),
@@ -61,16 +62,6 @@ def _command() -> str:
     if program.parent == Path(__file__).parent:
         return shlex.join(["python", "-m", f"fastbert.benchmarks.{program.stem}", *sys.argv[1:]])
     return shlex.join(sys.argv)
-
-
-def _cpu_info() -> dict[str, str]:
-    """Return the first processor's block of /proc/cpuinfo; elsewhere nothing."""
-    try:
-        block = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in block.split("\n"))
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _threads_per_core(info: dict[str, str]) -> int | None:

@@ -3,6 +3,7 @@
 import ctypes
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant
+from fastbert.runtime.processor import int8_products_saturate
 from fastbert.runtime.threads import usable_cores
 
-__all__ = ["DISABLED_OPTIMIZERS", "THREAD_POOLS", "OnnxRuntimeEngine", "load", "session_options"]
+__all__ = ["DISABLED_OPTIMIZERS", "THREAD_POOLS", "OnnxRuntimeEngine", "load", "load_files", "session_options"]
 
 THREAD_POOLS = ("separate", "shared", "host")
 _PROVIDER = "CPUExecutionProvider"
@@ -199,8 +201,16 @@ def _bound(session: Any, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDA
 def load(
     bundle: Path, variant: Variant, *, threads: int | None = None, thread_pool: str = "separate"
 ) -> OnnxRuntimeEngine:
+    """Make the sessions of a bundle's variant; parameters and errors as in `load_files`."""
+    return load_files([bundle / name for name in variant.files], threads=threads, thread_pool=thread_pool)
+
+
+def load_files(
+    files: Sequence[Path], *, threads: int | None = None, thread_pool: str = "separate"
+) -> OnnxRuntimeEngine:
     """Make the sessions.
 
+    :param files: the embeddings' graph, then the stages'.
     :param threads: processor threads for one run; None: the cores that this process may use.
     :param thread_pool: one of `THREAD_POOLS`. ``"separate"``: each engine has its own threads, asleep while other
         engines run. ``"shared"``: all engines use ONNX Runtime's global pool, made with ``threads`` if this process has
@@ -223,7 +233,7 @@ def load(
     options.enable_mem_pattern = False  # shapes vary; a pattern would be kept for each
     make = partial(_session, ort, options=options, thread_pool=thread_pool)
     with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
-        embeddings, *stages = pool.map(make, [bundle / name for name in variant.files])
+        embeddings, *stages = pool.map(make, files)
     _give_back_freed_memory()
     return OnnxRuntimeEngine(embeddings, stages)
 
@@ -240,9 +250,10 @@ def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separa
         raise UsageError(f"threads is {threads}; it must be at least 1.")
     threads = threads or usable_cores()
     options = ort.SessionOptions()
-    # Without VNNI, x86's products of uint8 and int8 saturate in 16 bits. ONNX Runtime then makes the weights uint8 too,
-    # which cannot; where the processor does not saturate, it ignores this.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if int8_products_saturate():
+        # Weights become uint8 too, whose products do not saturate. Only there: on a processor with AMX, ONNX Runtime
+        # 1.32 does not ignore this entry, and int8 takes 2.7 times as long.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if thread_pool != "separate":
         if thread_pool == "shared":
             _size_global_pool(ort, threads)
