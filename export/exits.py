@@ -7,13 +7,16 @@ x_t the narrowed token t, q the first token's query, and per attention head W_k,
     context = sum_t a_t (W_v x_t + b_v) = W_v (sum_t a_t x_t) + b_v                              since sum_t a_t = 1
 
 so keys and values are never computed per token. Where no activation stands after the narrowing layer,
-x_t = N h_t + n is itself linear, and no token is narrowed either:
+x_t = N h_t + n is itself linear, and no token is narrowed either; q = W_q x_0 + b_q, and what follows W_v up to the
+dense layer's activation, D, is linear too:
 
-    score_t = (N^T W_k^T q) . h_t + const                  context = W_v N (sum_t a_t h_t) + W_v n + b_v
+    score_t = (N^T (W_k^T W_q) x_0 + N^T W_k^T b_q) . h_t + const          D context = (D W_v) N (sum_t a_t h_t) + const
 
-N stands on the left of each of its three products, where ONNX Runtime takes the weight as it is. As a right operand it
-would be packed, and folded with its neighbour it would be another matrix: three copies of it to read instead of one.
-At batch 1 an engine waits for its weights: 1.2 MB a head at 12 x 768 against 0.6 MB is 2 % of the chain's time.
+W_k^T W_q and D W_v are one matrix each per attention head, of as many numbers as the two they replace. N stands on the
+left of each of its three products, where ONNX Runtime takes the weight as it is. As a right operand it would be packed,
+and folded with its neighbour it would be another matrix: three copies of it to read instead of one. At batch 1 an
+engine waits for its weights, and a kernel that has left the caches for its code. Vectors are columns, which ONNX
+Runtime multiplies without packing. What a head costs: benchmarks/reports/chain_profile.json.
 """
 
 import math
@@ -51,8 +54,8 @@ def add_uncertainty(graph: Graph, logits: str, classes: int) -> str:
         return graph.op("ReduceSum", graph.op("Mul", logits, graph.floats(0.0)), graph.ints([-1]), keepdims=0)
     log_p = graph.op("LogSoftmax", logits, axis=-1)
     total = graph.op("ReduceSum", graph.op("Mul", graph.op("Exp", log_p), log_p), graph.ints([-1]), keepdims=0)
-    normalized = graph.op("Mul", total, graph.floats(-1.0 / math.log(classes)))
-    return graph.op("Clip", normalized, graph.floats(0.0), graph.floats(1.0), name="uncertainty")
+    # min(max(alpha total + 0, 0), 1): rounding may not lead out of [0, 1]
+    return graph.op("HardSigmoid", total, alpha=-1.0 / math.log(classes), beta=0.0, name="uncertainty")
 
 
 def _add_mlp(graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str) -> str:
@@ -63,76 +66,86 @@ def _add_mlp(graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadCon
 def _add_attention(
     graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str
 ) -> str:
-    pool = _pool_hidden_states if config.narrow_activation is None else _pool_narrowed
-    context, value_bias = pool(graph, weights, config, hidden, mask)
-    dense, bias = weights["dense.weight"].T, weights["dense.bias"]
-    if config.output_projection:
-        output, output_bias = weights["attention_output.weight"].T, weights["attention_output.bias"]
-        value_bias = value_bias @ output + output_bias
-        if config.narrow_activation is None:
-            dense, bias = output @ dense, value_bias @ dense + bias
-            return _add_classifier(graph, config, context, dense, bias, weights)
-        # The authors' heads: sums of thousands cancel to about 1 before the tanh, where the rounding of a folded
-        # matrix shows (1e-4 against 2e-5 on a checkpoint of theirs). Unfolded, the weights are PyTorch's.
-        context, value_bias = graph.linear(context, "output", _f32(output), _f32(value_bias)), np.zeros(config.size)
-    return _add_classifier(graph, config, context, dense, value_bias @ dense + bias, weights)
+    add = _add_linear_attention if config.narrow_activation is None else _add_narrowed_attention
+    return add(graph, weights, config, hidden, mask)
 
 
-def _pool_hidden_states(
+def _add_linear_attention(
     graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str
-) -> tuple[str, NDArray[Any]]:
+) -> str:
     """Attend over hidden_states: no activation after the narrowing layer.
 
-    :returns: name of the context without its bias, float [batch, size]; and that bias, [size].
+    What follows the query's narrowing and what follows the context's are each one matrix per attention head.
     """
     width = weights["narrow.weight"].shape[1]
     size, heads = config.size, config.heads
     d = size // heads
-    key = weights["key.weight"].reshape(heads, d, size).transpose(0, 2, 1) / math.sqrt(d)  # [heads, size, d]
-    value = weights["value.weight"].reshape(heads, d, size)
-    query_bias = weights["query.weight"] @ weights["narrow.bias"] + weights["query.bias"]
+    query, key, value = (weights[f"{name}.weight"].reshape(heads, d, size) for name in ("query", "key", "value"))
+    narrow_bias = weights["narrow.bias"]
+    query_bias = (weights["query.weight"] @ narrow_bias + weights["query.bias"]).reshape(heads, d, 1)
+    transposed_key = key.transpose(0, 2, 1) / math.sqrt(d)  # [heads, size, d]
+    dense, bias = weights["dense.weight"].T, weights["dense.bias"]
+    value_bias = weights["value.weight"] @ narrow_bias + weights["value.bias"]
+    if config.output_projection:
+        output = weights["attention_output.weight"].T
+        value_bias = value_bias @ output + weights["attention_output.bias"]
+        dense, bias = output @ dense, value_bias @ dense + bias
+    else:
+        bias = value_bias @ dense + bias
+    dense = value.transpose(0, 2, 1) @ dense.reshape(heads, d, -1)  # [heads, size, size]
     narrow = graph.weight("narrow", _f32(weights["narrow.weight"]))  # [size, width]
     # vectors are columns: [..., n, 1]
     first = graph.op("Gather", hidden, graph.ints(0), axis=1, name="first_token")
-    first = graph.op("MatMul", narrow, graph.op("Reshape", first, graph.ints([0, width, 1])), name="narrow")
-    q = graph.op("MatMul", graph.weight("query", _f32(weights["query.weight"])), first, name="query")
-    q = graph.op("Add", q, graph.weight("query.bias", _f32(query_bias[:, None])))
-    q = graph.op("Reshape", q, graph.ints([0, heads, d, 1]))
-    q = graph.op("MatMul", graph.weight("key", _f32(key)), q, name="key")  # [batch, heads, size, 1]
-    q = graph.transposed_matmul(narrow, q, name="widen")  # [batch, heads, width, 1]
-    context = _attend(graph, graph.op("Reshape", q, graph.ints([0, heads, width])), hidden, mask)
-    context = graph.op("Reshape", context, graph.ints([0, heads, width, 1]))
+    first = graph.op("MatMul", narrow, graph.op("Reshape", first, graph.ints([0, 1, width, 1])), name="narrow")
+    q = graph.op("MatMul", graph.weight("query_key", _f32(transposed_key @ query)), first, name="query_key")
+    q = graph.op("Add", q, graph.weight("query_key.bias", _f32(transposed_key @ query_bias)))  # [batch, heads, size, 1]
+    q = graph.transposed_matmul(narrow, q, rank=2, name="widen")  # [batch, heads, width, 1]
+    context = _attend(graph, q, hidden, mask, (heads, width))
     context = graph.op("MatMul", narrow, context, name="narrow_context")  # [batch, heads, size, 1]
-    context = graph.op("MatMul", graph.weight("value", _f32(value)), context, name="value")  # [batch, heads, d, 1]
-    bias = weights["value.weight"] @ weights["narrow.bias"] + weights["value.bias"]
-    return graph.op("Reshape", context, graph.ints([0, size])), bias
+    context = graph.op("Reshape", context, graph.ints([0, heads * size]))
+    return _add_classifier(graph, config, context, dense.reshape(heads * size, -1), bias, weights)
 
 
-def _pool_narrowed(
+def _add_narrowed_attention(
     graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str
-) -> tuple[str, NDArray[Any]]:
-    """Attend over narrowed tokens, as an activation stands after the narrowing layer; returns as the other."""
+) -> str:
+    """Attend over narrowed tokens, as an activation stands after the narrowing layer."""
     size, heads = config.size, config.heads
     d = size // heads
-    key = weights["key.weight"].reshape(heads, d, size) / math.sqrt(d)  # [heads, d, size]
-    value = weights["value.weight"].reshape(heads, d, size).transpose(0, 2, 1)  # [heads, size, d]
+    key = weights["key.weight"].reshape(heads, d, size).transpose(0, 2, 1) / math.sqrt(d)  # [heads, size, d]
+    value = weights["value.weight"].reshape(heads, d, size)
     tokens = graph.linear(hidden, "narrow", _f32(weights["narrow.weight"].T), _f32(weights["narrow.bias"]))
     tokens = add_activation(graph, tokens, config.narrow_activation)
-    first = graph.op("Gather", tokens, graph.ints([0]), axis=1, name="first_token")  # [batch, 1, size]
+    first = graph.op("Gather", tokens, graph.ints(0), axis=1, name="first_token")  # [batch, size]
     q = graph.linear(first, "query", _f32(weights["query.weight"].T), _f32(weights["query.bias"]))
-    q = graph.op("Reshape", q, graph.ints([0, heads, 1, d]))
-    q = graph.op("MatMul", q, graph.weight("key", _f32(key)), name="key")  # [batch, heads, 1, size]
-    context = _attend(graph, graph.op("Reshape", q, graph.ints([0, heads, size])), tokens, mask)
-    context = graph.op("Reshape", context, graph.ints([0, heads, 1, size]))
-    context = graph.op("MatMul", context, graph.weight("value", _f32(value)), name="value")  # [batch, heads, 1, d]
-    return graph.op("Reshape", context, graph.ints([0, size])), weights["value.bias"]
+    q = graph.op("Reshape", q, graph.ints([0, heads, d, 1]))
+    q = graph.op("MatMul", graph.weight("key", _f32(key)), q, name="key")  # [batch, heads, size, 1]
+    context = _attend(graph, q, tokens, mask, (heads, size))
+    context = graph.op("MatMul", graph.weight("value", _f32(value)), context, name="value")  # [batch, heads, d, 1]
+    context = graph.op("Reshape", context, graph.ints([0, size]))
+    dense, bias, value_bias = weights["dense.weight"].T, weights["dense.bias"], weights["value.bias"]
+    if config.output_projection:
+        # The authors' heads: sums of thousands cancel to about 1 before the tanh, where the rounding of a folded
+        # matrix shows (1e-4 against 2e-5 on a checkpoint of theirs). Unfolded, the weights are PyTorch's.
+        output = weights["attention_output.weight"].T
+        output_bias = value_bias @ output + weights["attention_output.bias"]
+        context = graph.linear(context, "output", _f32(output), _f32(output_bias))
+    else:
+        bias = value_bias @ dense + bias
+    return _add_classifier(graph, config, context, dense, bias, weights)
 
 
-def _attend(graph: Graph, query: str, tokens: str, mask: str) -> str:
-    """Average tokens by their scores: query [batch, heads, n], tokens [batch, sequence, n] -> [batch, heads, n]."""
-    scores = graph.op("MatMul", query, graph.op("Transpose", tokens, perm=[0, 2, 1]), name="scores")
-    scores = graph.op("Add", scores, graph.op("Squeeze", mask, graph.ints([1])))  # [batch, heads, sequence]
-    return graph.op("MatMul", graph.op("Softmax", scores, axis=-1), tokens, name="context")
+def _attend(graph: Graph, query: str, tokens: str, mask: str, shape: tuple[int, int]) -> str:
+    """Average tokens by their scores: query [batch, heads, n, 1], tokens [batch, sequence, n] -> as the query.
+
+    :param shape: (heads, n).
+    """
+    heads, width = shape
+    tokens = graph.op("Reshape", tokens, graph.ints([0, 1, -1, width]))
+    scores = graph.op("MatMul", tokens, query, name="scores")  # [batch, heads, sequence, 1]
+    scores = graph.op("Add", graph.op("Reshape", scores, graph.ints([0, heads, 1, -1])), mask)
+    shares = graph.op("Reshape", graph.op("Softmax", scores, axis=-1), graph.ints([0, heads, -1, 1]))
+    return graph.transposed_matmul(tokens, shares, rank=4, name="context")
 
 
 def _add_classifier(

@@ -52,9 +52,10 @@ class Float16Graph(Graph):
         self._float = np.float32
         return value
 
-    def transposed_matmul(self, weight: str, value: str, *, name: str) -> str:
-        """``weight^T @ value`` in the standard's operators: TensorRT parses no others, and folds the transpose."""
-        return self.op("MatMul", self.op("Transpose", weight, perm=[1, 0]), value, name=name)
+    def transposed_matmul(self, left: str, right: str, *, rank: int, name: str) -> str:
+        """``left^T @ right`` in the standard's operators: TensorRT parses no others, and folds the transpose."""
+        perm = [*range(rank - 2), rank - 1, rank - 2]
+        return self.op("MatMul", self.op("Transpose", left, perm=perm), right, name=name)
 
     def unbiased_layer_norm(
         self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float

@@ -94,9 +94,12 @@ class Graph:
             result if bias is None else self.op("Add", result, self.weight(f"{name}.bias", bias), name=f"{name}.bias")
         )
 
-    def transposed_matmul(self, weight: str, value: str, *, name: str) -> str:
-        """``weight^T @ value``, the weight read as it is: ONNX Runtime's own operator, as the standard has none."""
-        return self.onnxruntime_op("FusedMatMul", weight, value, name=name, transA=1)
+    def transposed_matmul(self, left: str, right: str, *, rank: int, name: str) -> str:
+        """``left^T @ right``, left read as it is: ONNX Runtime's own operator, as the standard has none.
+
+        :param rank: number of dimensions of ``left``, of which the last two are transposed.
+        """
+        return self.onnxruntime_op("FusedMatMul", left, right, name=name, transA=1)
 
     def onnxruntime_op(self, op_type: str, *inputs: str, name: str, **attributes: Any) -> str:
         """Add a node that only ONNX Runtime knows."""
