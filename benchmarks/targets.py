@@ -24,7 +24,7 @@ from fastbert.benchmarks.environment import describe_environment
 from fastbert.benchmarks.report_targets import report_targets
 from fastbert.benchmarks.target import Target, TargetResult
 
-__all__ = ["TARGETS", "Target", "TargetResult", "in_child", "make_bundle", "measure"]
+__all__ = ["TARGETS", "Target", "TargetResult", "in_child", "make_bundle", "measure", "whole_session"]
 
 
 def in_child(function: str, *arguments: Any, module: str = "targets") -> str:
@@ -75,7 +75,7 @@ def chain_overhead(directory: str, tokens: int, threads: int, runs: int, precisi
     from fastbert.runtime import Classifier
 
     classifier = Classifier.load(Path(directory) / "bundle", variant=precision, threads=threads)
-    session = _whole_session(directory, threads) if precision == "fp32" else _quantized_session(directory, threads)
+    session = whole_session(directory, threads, precision)
     ids = np.random.default_rng(0).integers(3, classifier.manifest.vocab_size, (1, tokens))
     mask, types = np.ones_like(ids), np.zeros_like(ids)
     feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
@@ -103,7 +103,7 @@ def load_seconds(directory: str, system: str) -> float:
     if system == "chain":
         Classifier.load(Path(directory) / "bundle", variant="fp32", threads=1)
     else:
-        _whole_session(directory, 1)
+        whole_session(directory, 1)
     return time.perf_counter() - began
 
 
@@ -129,7 +129,7 @@ def resident_bytes(directory: str, system: str) -> int:
         kept: Any = Classifier.load(Path(directory) / "bundle", threads=1)
         kept.run(ids, speed=0.0)
     else:
-        kept = _whole_session(directory, 1)
+        kept = whole_session(directory, 1)
         feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         kept.run(None, feeds)
     return _resident()
@@ -150,8 +150,16 @@ def import_seconds() -> float:
     return min(times)
 
 
-def _whole_session(directory: str, threads: int) -> Any:
-    """Return the whole model in one session with ONNX Runtime's defaults, but without the fusion that slows it down."""
+def whole_session(directory: str, threads: int, precision: str = "fp32") -> Any:
+    """Return the whole model in one session.
+
+    :param precision: ``"fp32"``: ONNX Runtime's defaults, but without the fusion that slows it down. ``"int8"``: what
+        users would make, ``quantize_dynamic`` and the defaults.
+    """
+    return _float_session(directory, threads) if precision == "fp32" else _quantized_session(directory, threads)
+
+
+def _float_session(directory: str, threads: int) -> Any:
     import onnxruntime
 
     from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS
@@ -167,7 +175,6 @@ def _whole_session(directory: str, threads: int) -> Any:
 
 
 def _quantized_session(directory: str, threads: int) -> Any:
-    """Return the whole model after ``quantize_dynamic``, in one session with ONNX Runtime's defaults."""
     import onnxruntime
     from onnxruntime.quantization import quantize_dynamic
 

@@ -1,0 +1,252 @@
+"""Where the chain's time goes, and what the floor is: ``python -m fastbert.benchmarks.chain_profile [--json]``.
+
+For each shape, models of random weights take turns in one process at batch 1, every exit evaluated: the whole model in
+one session; the chain; the chain whose stages have no exit head (its logits are constants). What the chain takes beyond
+the whole model is then split:
+
+    heads  = chain - chain without heads
+    calls  = chain without heads - whole model                       one session per stage instead of one in all
+    floor of a head = its operators, run again and again with all they touch in the caches
+                      + its weights, read once at the speed of memory that a layer's weights have pushed out
+
+What a head takes beyond that floor is code and ONNX Runtime's own data, which have left the caches as well. An operator
+profile by ONNX Runtime itself goes with it; the profiler adds to every operator, so its times are shares, not sums.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.utils import Extractor
+
+from fastbert.benchmarks.environment import describe_environment
+from fastbert.benchmarks.targets import in_child, whole_session
+from fastbert.runtime.chain import run_chain
+from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, load_files, session_options
+from fastbert.runtime.exit_rule import ExitRule
+from fastbert.runtime.manifest import read_manifest
+
+__all__ = ["head_of", "profile_chain", "without_head"]
+
+_SHAPES = (
+    # layers, hidden size, tokens, threads, precision, runs
+    (6, 384, 64, 1, "fp32", 150),
+    (12, 768, 64, 1, "fp32", 40),
+    (12, 768, 64, 2, "fp32", 60),
+    (12, 768, 128, 2, "fp32", 40),
+    (12, 768, 64, 2, "int8", 100),
+)
+_STAGE_INPUTS = ["hidden_states", "extended_attention_mask"]
+
+
+def without_head(stage: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a stage whose logits and uncertainty are constants for a batch of one."""
+    model = Extractor(stage).extract_model(_STAGE_INPUTS, ["next_hidden_states"])
+    for output in stage.graph.output:
+        if output.name != "next_hidden_states":
+            sizes = [dim.dim_value or 1 for dim in output.type.tensor_type.shape.dim]
+            constant = numpy_helper.from_array(np.ones(sizes, np.float32), f"constant/{output.name}")
+            model.graph.initializer.append(constant)
+            model.graph.node.append(helper.make_node("Identity", [constant.name], [output.name]))
+            model.graph.output.append(output)
+    return model
+
+
+def head_of(stage: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a stage's exit head alone: from next_hidden_states and mask to logits and uncertainty."""
+    model = onnx.ModelProto()
+    model.CopyFrom(stage)
+    model.graph.input.extend(output for output in stage.graph.output if output.name == "next_hidden_states")
+    return Extractor(model).extract_model(["next_hidden_states", _STAGE_INPUTS[1]], ["logits", "uncertainty"])
+
+
+def profile_chain(directory: str, tokens: int, threads: int, precision: str, runs: int) -> str:
+    """Measure one shape; return JSON: name -> figure, times in microseconds.
+
+    :param directory: what `fastbert.benchmarks.targets.make_bundle` wrote.
+    """
+    bundle = Path(directory) / "bundle"
+    variant = read_manifest(bundle).variant_for("cpu", precision)
+    files = [bundle / name for name in variant.files]
+    stages = [onnx.load(path) for path in files[1:]]
+    bare = [Path(directory) / f"bare-{number}.onnx" for number in range(len(stages))]
+    for stage, path in zip(stages, bare, strict=True):
+        onnx.save(without_head(stage), path)
+
+    ids = np.random.default_rng(0).integers(3, 1000, (1, tokens))
+    ones, zeros = np.ones_like(ids), np.zeros_like(ids)
+
+    def chain(paths: list[Path]) -> Callable[[], Any]:
+        engine, exits = load_files(paths, threads=threads), tuple(range(len(stages)))
+        return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
+
+    session = whole_session(directory, threads, precision)
+    feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
+    systems = {
+        "whole_model": lambda: session.run(None, feeds),
+        "chain": chain(files),
+        "chain_without_heads": chain([files[0], *bare]),
+    }
+    times = {name: value * 1e6 for name, value in _alternating_medians(systems, runs, rest=threads > 1).items()}
+    head = head_of(stages[0])
+    size = sum(weight.ByteSize() for weight in head.graph.initializer)
+    operators = len(head.graph.node)
+    hot, read = _hot_head(head, tokens, threads), size / _cold_bytes_per_us()
+    count = len(stages)
+    return json.dumps(
+        {
+            "whole_model_us": times["whole_model"],
+            "chain_us": times["chain"],
+            "chain_without_heads_us": times["chain_without_heads"],
+            "chain_times_whole_model": times["chain"] / times["whole_model"],
+            "without_heads_times_whole_model": times["chain_without_heads"] / times["whole_model"],
+            "head_us": (times["chain"] - times["chain_without_heads"]) / count,
+            "head_operators": operators,
+            "head_weights_bytes": size,
+            "head_operators_in_cache_us": hot,
+            "head_weights_read_us": read,
+            "head_floor_us": hot + read,
+            # the whole model has the last of the heads
+            "floor_times_whole_model": 1 + (hot + read) * (count - 1) / times["whole_model"],
+            "operators": _operator_profile(files[1], stages[0], tokens, threads),
+        }
+    )
+
+
+def _alternating_medians(systems: dict[str, Callable[[], Any]], runs: int, *, rest: bool) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in systems}
+    for turn in range(runs + 3):
+        for name, system in systems.items():
+            if rest:
+                time.sleep(0.06)  # longer than a pool's idle threads spin
+            system()
+            began = time.perf_counter()
+            system()
+            if turn >= 3:
+                times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _stage_feeds(model: onnx.ModelProto, tokens: int) -> dict[str, Any]:
+    hidden = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    value = np.random.default_rng(0).standard_normal((1, tokens, hidden)).astype(np.float32)
+    mask = np.zeros((1, 1, 1, tokens), np.float32)
+    return {graph_input.name: (mask if "mask" in graph_input.name else value) for graph_input in model.graph.input}
+
+
+def _session(model: onnx.ModelProto, options: Any) -> Any:
+    import onnxruntime as ort
+
+    return ort.InferenceSession(
+        model.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=DISABLED_OPTIMIZERS,
+    )
+
+
+def _hot_head(head: onnx.ModelProto, tokens: int, threads: int) -> float:
+    """Return the microseconds of a head that runs again and again, without those of an empty call."""
+    import onnxruntime as ort
+
+    empty = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Relu", [head.graph.input[0].name], ["y"])],
+            "empty",
+            [helper.make_tensor_value_info(head.graph.input[0].name, onnx.TensorProto.FLOAT, [1, 1])],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1])],
+        ),
+        opset_imports=head.opset_import,
+        ir_version=head.ir_version,
+    )
+    found = []
+    for model, feeds in (
+        (head, _stage_feeds(head, tokens)),
+        (empty, {head.graph.input[0].name: np.zeros((1, 1), np.float32)}),
+    ):
+        session = _session(model, session_options(ort, threads=threads))
+        times = []
+        for _ in range(500):
+            began = time.perf_counter()
+            session.run(None, feeds)
+            times.append(time.perf_counter() - began)
+        found.append(statistics.median(times) * 1e6)
+    return found[0] - found[1]
+
+
+def _cold_bytes_per_us() -> float:
+    """Return how fast one thread reads pieces of 0.5 MB, each after 64 MB of others."""
+    pieces = np.ones((128, 1 << 17), np.float32)
+    times = []
+    for _ in range(5):
+        for piece in pieces:
+            began = time.perf_counter()
+            piece.max()
+            times.append(time.perf_counter() - began)
+    return float(pieces[0].nbytes / statistics.median(times) / 1e6)
+
+
+def _operator_profile(path: Path, stage: onnx.ModelProto, tokens: int, threads: int) -> list[dict[str, Any]]:
+    """Return ONNX Runtime's own profile of one stage, operator by operator, in the order of execution."""
+    import onnxruntime as ort
+
+    options = session_options(ort, threads=threads)
+    options.enable_profiling = True
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = _session(onnx.load(path), options)
+        feeds, others = _stage_feeds(stage, tokens), np.ones(1 << 22, np.float32)
+        for _ in range(50):
+            others.max()  # 16 MB: push the stage's weights out of the caches, as the next stages would
+            session.run(None, feeds)
+        events = json.loads(Path(session.end_profiling()).read_text())
+    times: dict[tuple[str, str], list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            key = (event["name"].removesuffix("_kernel_time"), event["args"]["op_name"])
+            times.setdefault(key, []).append(event["dur"])
+    return [
+        {"operator": kind, "name": name, "us": statistics.median(values[10:])} for (name, kind), values in times.items()
+    ]
+
+
+def main() -> None:
+    """Print the split for each shape."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fastbert.benchmarks.chain_profile", description=__doc__.split(":")[0]
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, with the operators")
+    arguments = parser.parse_args()
+    document: dict[str, Any] = {"environment": describe_environment(), "batch": 1, "shapes": {}}
+    with tempfile.TemporaryDirectory(prefix="fastbert-profile-") as folder:
+        for layers, hidden, tokens, threads, precision, runs in _SHAPES:
+            directory = Path(folder) / f"{layers}x{hidden}"
+            if not directory.exists():
+                directory.mkdir()
+                in_child("make_bundle", layers, hidden, str(directory), ("fp32", "int8"))
+            name = f"{layers}x{hidden}, {tokens} tokens, {threads} thread{'s' if threads > 1 else ''}, {precision}"
+            text = in_child("profile_chain", str(directory), tokens, threads, precision, runs, module="chain_profile")
+            found = document["shapes"][name] = json.loads(text)
+            if not arguments.json:
+                sys.stdout.write(
+                    f"{name}: chain {found['chain_times_whole_model']:.3f} x whole model, without heads "
+                    f"{found['without_heads_times_whole_model']:.3f}; a head {found['head_us']:.0f} us, its floor "
+                    f"{found['head_floor_us']:.0f} us ({found['head_operators']} operators in the caches "
+                    f"{found['head_operators_in_cache_us']:.0f}, {found['head_weights_bytes'] / 1e6:.2f} MB "
+                    f"read {found['head_weights_read_us']:.0f}): {found['floor_times_whole_model']:.3f} x\n"
+                )
+    if arguments.json:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
