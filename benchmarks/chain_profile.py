@@ -7,7 +7,7 @@ the whole model is then split:
     heads  = chain - chain without heads
     calls  = chain without heads - whole model                       one session per stage instead of one in all
     floor of a head = its operators, run again and again with all they touch in the caches
-                      + its weights, read once at the speed of memory that a layer's weights have pushed out
+                      + its weights, read once by one thread at the speed of what has left its caches
 
 What a head takes beyond that floor is code and ONNX Runtime's own data, which have left the caches as well. An operator
 profile by ONNX Runtime itself goes with it; the profiler adds to every operator, so its times are shares, not sums.
@@ -29,7 +29,7 @@ from onnx import helper, numpy_helper
 from onnx.utils import Extractor
 
 from fastbert.benchmarks.environment import describe_environment
-from fastbert.benchmarks.targets import in_child, whole_session
+from fastbert.benchmarks.targets import alternating_medians, in_child, whole_session
 from fastbert.runtime.chain import run_chain
 from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, load_files, session_options
 from fastbert.runtime.exit_rule import ExitRule
@@ -39,10 +39,12 @@ __all__ = ["head_of", "profile_chain", "without_head"]
 
 _SHAPES = (
     # layers, hidden size, tokens, threads, precision, runs
+    (6, 384, 25, 1, "fp32", 200),
     (6, 384, 64, 1, "fp32", 150),
     (12, 768, 64, 1, "fp32", 40),
     (12, 768, 64, 2, "fp32", 60),
     (12, 768, 128, 2, "fp32", 40),
+    (6, 384, 25, 1, "int8", 300),
     (12, 768, 64, 2, "int8", 100),
 )
 _STAGE_INPUTS = ["hidden_states", "extended_attention_mask"]
@@ -96,11 +98,12 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
         "chain": chain(files),
         "chain_without_heads": chain([files[0], *bare]),
     }
-    times = {name: value * 1e6 for name, value in _alternating_medians(systems, runs, rest=threads > 1).items()}
+    times = {name: value * 1e6 for name, value in alternating_medians(systems, runs, rest=threads > 1).items()}
     head = head_of(stages[0])
-    size = sum(weight.ByteSize() for weight in head.graph.initializer)
     operators = len(head.graph.node)
-    hot, read = _hot_head(head, tokens, threads), size / _cold_bytes_per_us()
+    speed = _cold_bytes_per_us()
+    layer_size, size = _weights_bytes(without_head(stages[0])), _weights_bytes(head)
+    hot, read = _hot_head(head, tokens, threads), size / speed
     count = len(stages)
     return json.dumps(
         {
@@ -109,6 +112,9 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
             "chain_without_heads_us": times["chain_without_heads"],
             "chain_times_whole_model": times["chain"] / times["whole_model"],
             "without_heads_times_whole_model": times["chain_without_heads"] / times["whole_model"],
+            "layer_us": times["chain_without_heads"] / count,  # with its share of the embeddings
+            "layer_weights_bytes": layer_size,
+            "layer_weights_read_us": layer_size / speed,
             "head_us": (times["chain"] - times["chain_without_heads"]) / count,
             "head_operators": operators,
             "head_weights_bytes": size,
@@ -122,18 +128,8 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     )
 
 
-def _alternating_medians(systems: dict[str, Callable[[], Any]], runs: int, *, rest: bool) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in systems}
-    for turn in range(runs + 3):
-        for name, system in systems.items():
-            if rest:
-                time.sleep(0.06)  # longer than a pool's idle threads spin
-            system()
-            began = time.perf_counter()
-            system()
-            if turn >= 3:
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
+def _weights_bytes(model: onnx.ModelProto) -> int:
+    return sum(weight.ByteSize() for weight in model.graph.initializer)
 
 
 def _stage_feeds(model: onnx.ModelProto, tokens: int) -> dict[str, Any]:
@@ -219,6 +215,19 @@ def _operator_profile(path: Path, stage: onnx.ModelProto, tokens: int, threads: 
     ]
 
 
+def _describe(name: str, found: dict[str, Any]) -> str:
+    return (
+        f"{name}\n"
+        f"  chain {found['chain_times_whole_model']:.3f} x whole model; without heads "
+        f"{found['without_heads_times_whole_model']:.3f}; floor {found['floor_times_whole_model']:.3f}\n"
+        f"  layer {found['layer_us']:.0f} us; one thread reads its {found['layer_weights_bytes'] / 1e6:.2f} MB in "
+        f"{found['layer_weights_read_us']:.0f} us\n"
+        f"  head {found['head_us']:.0f} us; floor {found['head_floor_us']:.0f} us: {found['head_operators']} operators "
+        f"in the caches {found['head_operators_in_cache_us']:.0f} us, {found['head_weights_bytes'] / 1e6:.2f} MB read "
+        f"in {found['head_weights_read_us']:.0f} us\n"
+    )
+
+
 def main() -> None:
     """Print the split for each shape."""
     parser = argparse.ArgumentParser(
@@ -237,13 +246,7 @@ def main() -> None:
             text = in_child("profile_chain", str(directory), tokens, threads, precision, runs, module="chain_profile")
             found = document["shapes"][name] = json.loads(text)
             if not arguments.json:
-                sys.stdout.write(
-                    f"{name}: chain {found['chain_times_whole_model']:.3f} x whole model, without heads "
-                    f"{found['without_heads_times_whole_model']:.3f}; a head {found['head_us']:.0f} us, its floor "
-                    f"{found['head_floor_us']:.0f} us ({found['head_operators']} operators in the caches "
-                    f"{found['head_operators_in_cache_us']:.0f}, {found['head_weights_bytes'] / 1e6:.2f} MB "
-                    f"read {found['head_weights_read_us']:.0f}): {found['floor_times_whole_model']:.3f} x\n"
-                )
+                sys.stdout.write(_describe(name, found))
     if arguments.json:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
