@@ -332,7 +332,12 @@ def predict(
         ExitRule(speed)
     inputs = iter(texts) if texts else _lines(file) if file is None or file.suffix in ("", ".txt") else _data_rows(file)
     threads = threads or usable_cores()
-    workers = min(workers or (threads if file is not None and device == "cpu" else 1), threads)
+    workers = workers or (threads if file is not None and device == "cpu" else 1)
+    if workers > threads:
+        raise UsageError(
+            f"--workers {workers} is more than the {threads} threads they would share (--threads; by default the cores "
+            "that this process may use). Name fewer workers, or more threads."
+        )
     classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads // workers)
     # a pipe's reader waits for its answers; a file's end is known to come
     window = {} if file is not None else {"window": _PIPE_WINDOW}

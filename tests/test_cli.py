@@ -97,6 +97,7 @@ def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
         (["predict", "{bundle}", "a", "--speed", "nan"], 2, "from 0"),
         (["predict", "{bundle}", "a", "--speed", "fast"], 2, "--speed"),
         (["predict", "{bundle}", "a", "--file", "x.txt"], 2, "not both"),
+        (["predict", "{bundle}", "a", "--workers", "3", "--threads", "2"], 2, "more than the 2 threads"),
         (["predict", "{bundle}", "--file", "nowhere.txt"], 1, "nowhere.txt does not exist"),
         (["predict", "nowhere", "a"], 1, "nowhere is no bundle"),
         (["evaluate", "{bundle}", "--data", "nowhere.tsv"], 1, "nowhere.tsv does not exist"),
