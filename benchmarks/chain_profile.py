@@ -41,14 +41,16 @@ from fastbert.runtime.manifest import read_manifest
 __all__ = ["head_of", "profile_chain", "without_head"]
 
 _SHAPES = (
-    # layers, hidden size, tokens, threads, precision, runs
-    (6, 384, 25, 1, "fp32", 200),
-    (6, 384, 64, 1, "fp32", 150),
-    (12, 768, 64, 1, "fp32", 40),
-    (12, 768, 64, 2, "fp32", 60),
-    (12, 768, 128, 2, "fp32", 40),
-    (6, 384, 25, 1, "int8", 300),
-    (12, 768, 64, 2, "int8", 100),
+    # layers, hidden size, exit size, tokens, threads, precision, runs
+    (6, 384, 128, 25, 1, "fp32", 200),
+    (6, 384, 64, 25, 1, "fp32", 200),
+    (6, 384, 128, 64, 1, "fp32", 150),
+    (6, 384, 64, 64, 1, "fp32", 150),
+    (12, 768, 128, 64, 1, "fp32", 40),
+    (12, 768, 128, 64, 2, "fp32", 60),
+    (12, 768, 128, 128, 2, "fp32", 40),
+    (6, 384, 128, 25, 1, "int8", 300),
+    (12, 768, 128, 64, 2, "int8", 100),
 )
 _STAGE_INPUTS = ["hidden_states", "extended_attention_mask"]
 
@@ -245,12 +247,12 @@ def main() -> None:
     arguments = parser.parse_args()
     document: dict[str, Any] = {"environment": describe_environment(), "batch": 1, "shapes": {}}
     with tempfile.TemporaryDirectory(prefix="fastbert-profile-") as folder:
-        for layers, hidden, tokens, threads, precision, runs in _SHAPES:
-            directory = Path(folder) / f"{layers}x{hidden}"
+        for layers, hidden, exit_size, tokens, threads, precision, runs in _SHAPES:
+            directory = Path(folder) / f"{layers}x{hidden}-{exit_size}"
             if not directory.exists():
                 directory.mkdir()
-                in_child("make_bundle", layers, hidden, str(directory), ("fp32", "int8"))
-            name = f"{layers}x{hidden}, {tokens} tokens, {threads} thread{'s' if threads > 1 else ''}, {precision}"
+                in_child("make_bundle", layers, hidden, str(directory), ("fp32", "int8"), exit_size)
+            name = f"{layers}x{hidden}, exits of {exit_size}, {tokens} tokens, {threads} thread{'s' if threads > 1 else ''}, {precision}"
             text = in_child("profile_chain", str(directory), tokens, threads, precision, runs, module="chain_profile")
             found = document["shapes"][name] = json.loads(text)
             if not arguments.json:

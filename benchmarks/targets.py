@@ -48,14 +48,16 @@ def in_child(function: str, *arguments: Any, module: str = "targets") -> str:
     return done.stdout.strip().split("\n")[-1]
 
 
-def make_bundle(layers: int, hidden: int, directory: str, precisions: Sequence[str] = ("fp32",)) -> int:
+def make_bundle(
+    layers: int, hidden: int, directory: str, precisions: Sequence[str] = ("fp32",), exit_size: int = 128
+) -> int:
     """Write a bundle of a BERT of random weights, and the whole model as one graph beside it; return its bytes."""
     from tokenizers import Tokenizer, models
     from transformers import BertConfig, PreTrainedTokenizerFast
 
     from fastbert.benchmarks.whole_model import join_stages
     from fastbert.checkpoint import Checkpoint
-    from fastbert.configuration import FastBertConfig
+    from fastbert.configuration import ExitHeadConfig, FastBertConfig
     from fastbert.export.bundle import export_checkpoint
     from fastbert.modeling import FastBertForSequenceClassification
     from fastbert.rows import Row
@@ -64,7 +66,10 @@ def make_bundle(layers: int, hidden: int, directory: str, precisions: Sequence[s
     backbone = BertConfig(
         hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=12, intermediate_size=4 * hidden
     )
-    config = FastBertConfig(backbone, distilled=True, id2label={0: "0", 1: "1"}, label2id={"0": 0, "1": 1})
+    head = ExitHeadConfig(size=exit_size)
+    config = FastBertConfig(
+        backbone, exit_head=head, distilled=True, id2label={0: "0", 1: "1"}, label2id={"0": 0, "1": 1}
+    )
     tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "a": 2}, unk_token="[UNK]"))
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
     checkpoint = Checkpoint(FastBertForSequenceClassification(config), fast)
@@ -211,25 +216,30 @@ class _Bundles:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fastbert-targets-")
-        self._made: dict[tuple[int, int], str] = {}
 
-    def get(self, layers: int, hidden: int) -> str:
-        if (layers, hidden) not in self._made:
-            directory = Path(self._folder.name) / f"{layers}x{hidden}"
+    def get(self, layers: int, hidden: int, exit_size: int = 128) -> str:
+        directory = Path(self._folder.name) / f"{layers}x{hidden}-{exit_size}"
+        if not directory.exists():
             directory.mkdir()
-            in_child("make_bundle", layers, hidden, str(directory), ("fp32", "int8"))
-            self._made[layers, hidden] = str(directory)
-        return self._made[layers, hidden]
+            in_child("make_bundle", layers, hidden, str(directory), ("fp32", "int8"), exit_size)
+        return str(directory)
 
 
 _bundles = _Bundles()
 
 
 def _overhead(
-    layers: int, hidden: int, tokens: int, threads: int, precision: str, thread_pool: str = "separate"
+    layers: int,
+    hidden: int,
+    tokens: int,
+    threads: int,
+    precision: str,
+    thread_pool: str = "separate",
+    exit_size: int = 128,
 ) -> float:
     """Return the median of three processes: where the weights lie in memory moves one by up to 0.02."""
-    arguments = (_bundles.get(layers, hidden), tokens, threads, 40 if hidden > 384 else 120, precision, thread_pool)
+    directory, runs = _bundles.get(layers, hidden, exit_size), 40 if hidden > 384 else 120
+    arguments = (directory, tokens, threads, runs, precision, thread_pool)
     return statistics.median(float(in_child("chain_overhead", *arguments)) for _ in range(3))
 
 
@@ -253,6 +263,9 @@ def _chain_targets() -> list[Target]:
         shape = f"{layers}x{hidden}-{tokens}-tokens-{threads}-thread{'s' if threads > 1 else ''}"
         measure = partial(_overhead, layers, hidden, tokens, threads)
         found.append(Target(f"fp32-{shape}", bar, "chain / whole model", partial(measure, "fp32")))
+        if layers == 6:
+            unit = "chain / whole model, --exit-size 64"
+            found.append(Target(f"fp32-{shape}-exit-size-64", bar, unit, partial(measure, "fp32", exit_size=64)))
         if layers == 12:
             unit = "chain / whole model, quantize_dynamic"
             found.append(Target(f"int8-{shape}", 1.0, unit, partial(measure, "int8")))
