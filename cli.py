@@ -73,9 +73,7 @@ def train(
     max_length: Annotated[int, typer.Option(help="Longest text in tokens; longer ones are cut.")] = 128,
     max_train_rows: Annotated[int | None, typer.Option(min=2, help="Draw this many training rows at random.")] = None,
     exit_head: Annotated[str, typer.Option(help="attention (the paper's), authors, seed or mlp.")] = "attention",
-    exit_size: Annotated[
-        int | None, typer.Option(min=1, help="Width of an exit head. [default: a sixth of the hidden size]")
-    ] = None,
+    exit_size: Annotated[int, typer.Option(help="Width of an exit head.")] = 128,
     precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16 (mixed precision).")] = "fp32",
     seed: Annotated[int, typer.Option()] = 42,
     overwrite: Overwrite = False,
@@ -105,7 +103,7 @@ def train(
         batch_size=batch_size,
         finetune=StageOptions(epochs, learning_rate),
         distill=StageOptions(distill_epochs, distill_learning_rate),
-        exit_head=exit_head_named(exit_head, exit_size or 0),
+        exit_head=exit_head_named(exit_head, exit_size),
         precision=precision,
         seed=seed,
     )

@@ -5,12 +5,9 @@ one session; the chain; the chain whose stages have no exit head (its logits are
 the whole model is then split:
 
     heads  = chain - chain without heads
-    calls  = chain without heads - whole model                       one session a stage instead of one in all
+    calls  = chain without heads - whole model                       one session per stage instead of one in all
     floor of a head = its operators, run again and again with all they touch in the caches
                       + its weights, read once by one thread at the speed of what has left its caches
-
-On several threads, all sessions use one thread pool. With a pool each (the default of `Classifier.load`), a stage also
-waits for its threads to wake, which the head before it partly hides, and the split would mean nothing.
 
 What a head takes beyond that floor is code and ONNX Runtime's own data, which have left the caches as well. An operator
 profile by ONNX Runtime itself goes with it; the profiler adds to every operator, so its times are shares, not sums.
@@ -93,11 +90,10 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)
 
     def chain(paths: list[Path]) -> Callable[[], Any]:
-        engine = load_files(paths, threads=threads, thread_pool=_pool(threads))
-        exits = tuple(range(len(stages)))
+        engine, exits = load_files(paths, threads=threads), tuple(range(len(stages)))
         return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
 
-    session = whole_session(directory, threads, precision, shared=threads > 1)
+    session = whole_session(directory, threads, precision)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
     systems = {
         "whole_model": lambda: session.run(None, feeds),
@@ -132,10 +128,6 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
             "operators": _operator_profile(files[1], stages[0], tokens, threads),
         }
     )
-
-
-def _pool(threads: int) -> str:
-    return "separate" if threads == 1 else "shared"
 
 
 def _weights_bytes(model: onnx.ModelProto) -> int:
@@ -179,7 +171,7 @@ def _hot_head(head: onnx.ModelProto, tokens: int, threads: int) -> float:
         (head, _stage_feeds(head, tokens)),
         (empty, {head.graph.input[0].name: np.zeros((1, 1), np.float32)}),
     ):
-        session = _session(model, session_options(ort, threads=threads, thread_pool=_pool(threads)))
+        session = _session(model, session_options(ort, threads=threads))
         times = []
         for _ in range(500):
             began = time.perf_counter()
@@ -205,7 +197,7 @@ def _operator_profile(path: Path, stage: onnx.ModelProto, tokens: int, threads: 
     """Return ONNX Runtime's own profile of one stage, operator by operator, in the order of execution."""
     import onnxruntime as ort
 
-    options = session_options(ort, threads=threads, thread_pool=_pool(threads))
+    options = session_options(ort, threads=threads)
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")

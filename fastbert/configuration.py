@@ -1,7 +1,7 @@
 """The checkpoint's configuration: a backbone, the heads at its exits, and how text becomes ids."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ class ExitHeadConfig:
 
     ``kind="mlp"``: first token, dense, activation, classes: the classifier of most Hugging Face models.
 
-    :param size: width of the head; 0: a sixth of the backbone's hidden size, which `FastBertConfig` fills in.
+    :param size: width of the head.
     :param heads: attention heads (``attention`` only).
     :param narrow_activation: after the narrowing layer (``attention`` only); None: none.
     :param output_projection: whether the self-attention has one (``attention`` only).
@@ -33,7 +33,7 @@ class ExitHeadConfig:
     """
 
     kind: str = "attention"
-    size: int = 0
+    size: int = 128
     heads: int = 2
     narrow_activation: str | None = None
     output_projection: bool = True
@@ -43,7 +43,7 @@ class ExitHeadConfig:
     def __post_init__(self) -> None:
         if self.kind not in HEAD_KINDS:
             raise CheckpointError(f"Exit head kind {self.kind!r} is unknown; known are {', '.join(HEAD_KINDS)}.")
-        if self.size < 0:
+        if self.size < 1:
             raise CheckpointError(f"An exit head cannot have the size {self.size}.")
         if self.kind == "attention" and (self.heads < 1 or self.size % self.heads):
             raise CheckpointError(
@@ -51,20 +51,19 @@ class ExitHeadConfig:
             )
 
     @classmethod
-    def seed(cls, *, size: int = 0, heads: int = 8) -> "ExitHeadConfig":
+    def seed(cls, *, size: int = 128, heads: int = 8) -> "ExitHeadConfig":
         """Return the head of the PyTorch code BitVoyage/FastBERT: no output projection, no activation."""
         return cls(size=size, heads=heads, output_projection=False, dense_activation=None)
 
     @classmethod
-    def authors(cls, *, size: int = 0) -> "ExitHeadConfig":
+    def authors(cls, *, size: int = 128) -> "ExitHeadConfig":
         """Return the head of the paper authors' code: two attention heads, tanh after both dense layers."""
         return cls(size=size, heads=2, narrow_activation="tanh")
 
 
-def exit_head_named(name: str, size: int = 0) -> ExitHeadConfig:
+def exit_head_named(name: str, size: int) -> ExitHeadConfig:
     """Return the head of a name: ``attention`` (the default), ``authors``, ``seed`` or ``mlp``.
 
-    :param size: as in `ExitHeadConfig`.
     :raises UsageError: unknown name, or a size that such a head cannot have.
     """
     presets: dict[str, Callable[..., ExitHeadConfig]] = {
@@ -112,11 +111,9 @@ class FastBertConfig(PretrainedConfig):
         if isinstance(backbone_config, dict):
             values = dict(backbone_config)
             backbone_config = AutoConfig.for_model(values.pop("model_type", ""), **values)
-        backbone: Any = backbone_config if backbone_config is not None else AutoConfig.for_model("bert")
-        self.backbone_config = backbone
-        hidden_size = int(backbone.hidden_size)
-        self.exit_head = _as_dict(exit_head, hidden_size)
-        self.teacher_head = _as_dict(teacher_head, hidden_size) if teacher_head is not None else self.exit_head
+        self.backbone_config: Any = backbone_config if backbone_config is not None else AutoConfig.for_model("bert")
+        self.exit_head = _as_dict(exit_head)
+        self.teacher_head = _as_dict(teacher_head) if teacher_head is not None else self.exit_head
         self.max_sequence_length = max_sequence_length
         self.distilled = distilled
         if layer_norm not in LAYER_NORMS:
@@ -140,11 +137,7 @@ class FastBertConfig(PretrainedConfig):
         return [self.id2label[index] for index in range(self.num_labels)]
 
 
-def _as_dict(head: ExitHeadConfig | dict[str, Any] | None, hidden_size: int) -> dict[str, Any]:
-    config = ExitHeadConfig(**head) if isinstance(head, dict) else head or ExitHeadConfig()
-    return asdict(config if config.size else replace(config, size=_sixth(hidden_size)))
-
-
-def _sixth(hidden_size: int) -> int:
-    """Return the multiple of 32 that is nearest to a sixth of the hidden size: 128 of 768, as in the paper."""
-    return 32 * max(1, round(hidden_size / 6 / 32))
+def _as_dict(head: ExitHeadConfig | dict[str, Any] | None) -> dict[str, Any]:
+    if isinstance(head, dict):
+        return asdict(ExitHeadConfig(**head))
+    return asdict(head or ExitHeadConfig())
