@@ -244,7 +244,8 @@ def main() -> None:
             if not directory.exists():
                 directory.mkdir()
                 in_child("make_bundle", layers, hidden, str(directory), ("fp32", "int8"), exit_size)
-            name = f"{layers}x{hidden}, exits of {exit_size}, {tokens} tokens, {threads} thread{'s' if threads > 1 else ''}, {precision}"
+            plural = "s" if threads > 1 else ""
+            name = f"{layers}x{hidden}, exits of {exit_size}, {tokens} tokens, {threads} thread{plural}, {precision}"
             text = in_child("profile_chain", str(directory), tokens, threads, precision, runs, module="chain_profile")
             found = document["shapes"][name] = json.loads(text)
             if not arguments.json:

@@ -12,7 +12,7 @@ from fastbert.benchmarks.chain_profile import head_of, without_head
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     path = tmp_path_factory.mktemp("profile")
-    targets.make_bundle(2, 48, str(path), ("fp32", "int8"))
+    targets.make_bundle(2, 48, str(path), ("fp32", "int8"), 32)
     return path
 
 
@@ -42,8 +42,8 @@ def test_the_chains_time_is_split(directory, precision):
     found = json.loads(text)
     assert found["head_floor_us"] == pytest.approx(found["head_operators_in_cache_us"] + found["head_weights_read_us"])
     assert found["head_us"] * 2 == pytest.approx(found["chain_us"] - found["chain_without_heads_us"])
-    size = 48 * 128 + 2 * 2 * 128 * 128  # narrow, and two matrices for each of two attention heads
-    assert found["head_weights_bytes"] == pytest.approx(4 * size, rel=0.05)
+    size = 48 * 32 + 2 * 2 * 32 * 32  # narrow, and two matrices for each of two attention heads
+    assert found["head_weights_bytes"] == pytest.approx(4 * size, rel=0.2)  # and names, biases, shapes
     names = [operator["name"] for operator in found["operators"]]
     assert any("layer_00" in name for name in names)
     assert any("exit_00" in name for name in names)
