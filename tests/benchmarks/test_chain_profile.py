@@ -36,9 +36,9 @@ def test_a_stage_is_its_layer_and_its_head(directory):
     assert len(without_head(stage).graph.node) - 2 + len(head_of(stage).graph.node) == len(stage.graph.node)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_the_chains_time_is_split(directory, precision):
-    text = targets.in_child("profile_chain", str(directory), 5, 1, precision, 3, module="chain_profile")
+@pytest.mark.parametrize(("precision", "threads"), [("fp32", 1), ("fp32", 2), ("int8", 1)])
+def test_the_chains_time_is_split(directory, precision, threads):
+    text = targets.in_child("profile_chain", str(directory), 5, threads, precision, 3, module="chain_profile")
     found = json.loads(text)
     assert found["head_floor_us"] == pytest.approx(found["head_operators_in_cache_us"] + found["head_weights_read_us"])
     assert found["head_us"] * 2 == pytest.approx(found["chain_us"] - found["chain_without_heads_us"])
