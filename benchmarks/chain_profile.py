@@ -31,8 +31,10 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.utils import Extractor
 
+from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
-from fastbert.benchmarks.targets import alternating_medians, in_child, whole_session
+from fastbert.benchmarks.targets import Bundles, in_child, whole_session
+from fastbert.export.graph import Graph
 from fastbert.runtime.chain import run_chain
 from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, load_files, session_options
 from fastbert.runtime.exit_rule import ExitRule
@@ -85,9 +87,10 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     variant = read_manifest(bundle).variant_for("cpu", precision)
     files = [bundle / name for name in variant.files]
     stages = [onnx.load(path) for path in files[1:]]
-    bare = [Path(directory) / f"bare-{number}.onnx" for number in range(len(stages))]
-    for stage, path in zip(stages, bare, strict=True):
-        onnx.save(without_head(stage), path)
+    layers = [without_head(stage) for stage in stages]
+    bare = [Path(directory) / f"bare-{number}.onnx" for number in range(len(layers))]
+    for layer, path in zip(layers, bare, strict=True):
+        onnx.save(layer, path)
 
     ids = np.random.default_rng(0).integers(3, 1000, (1, tokens))
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)
@@ -101,11 +104,11 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     session = whole_session(directory, threads, precision, shared=threads > 1)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
     systems["whole_model"] = lambda: session.run(None, feeds)
-    times = {name: value * 1e6 for name, value in alternating_medians(systems, runs, rest=threads > 1).items()}
+    times = {name: 1e3 * value for name, value in alternating_medians(systems, runs, rest=threads > 1).items()}
     head = head_of(stages[0])
     operators = len(head.graph.node)
     speed = _cold_bytes_per_us()
-    layer_size, size = _weights_bytes(without_head(stages[0])), _weights_bytes(head)
+    layer_size, size = _weights_bytes(layers[0]), _weights_bytes(head)
     hot, read = _hot_head(head, tokens, threads), size / speed
     count = len(stages)
     return json.dumps(
@@ -126,7 +129,7 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
             "head_floor_us": hot + read,
             # the whole model has the last of the heads
             "floor_times_whole_model": 1 + (hot + read) * (count - 1) / times["whole_model"],
-            "operators": _operator_profile(files[1], stages[0], tokens, threads),
+            "operators": _operator_profile(stages[0], tokens, threads),
         }
     )
 
@@ -146,44 +149,33 @@ def _stage_feeds(model: onnx.ModelProto, tokens: int) -> dict[str, Any]:
     return {graph_input.name: (mask if "mask" in graph_input.name else value) for graph_input in model.graph.input}
 
 
-def _session(model: onnx.ModelProto, options: Any) -> Any:
+def _session(model: onnx.ModelProto, threads: int, *, profile: Path | None = None) -> Any:
+    """Make a session with the chain's options; ``profile``: where ONNX Runtime's own profile begins its name."""
     import onnxruntime as ort
 
+    options = session_options(ort, threads=threads, thread_pool=_pool(threads))
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return ort.InferenceSession(
-        model.SerializeToString(),
-        options,
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=DISABLED_OPTIMIZERS,
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS
     )
 
 
 def _hot_head(head: onnx.ModelProto, tokens: int, threads: int) -> float:
     """Return the microseconds of a head that runs again and again, without those of an empty call."""
-    import onnxruntime as ort
+    empty = Graph("empty")
+    empty.output(empty.op("Relu", empty.input("x", "float32", (1,))), "y", "float32", (1,))
+    call = _hot_us(_session(empty.model(), threads), {"x": np.zeros(1, np.float32)})
+    return _hot_us(_session(head, threads), _stage_feeds(head, tokens)) - call
 
-    empty = helper.make_model(
-        helper.make_graph(
-            [helper.make_node("Relu", [head.graph.input[0].name], ["y"])],
-            "empty",
-            [helper.make_tensor_value_info(head.graph.input[0].name, onnx.TensorProto.FLOAT, [1, 1])],
-            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1])],
-        ),
-        opset_imports=head.opset_import,
-        ir_version=head.ir_version,
-    )
-    found = []
-    for model, feeds in (
-        (head, _stage_feeds(head, tokens)),
-        (empty, {head.graph.input[0].name: np.zeros((1, 1), np.float32)}),
-    ):
-        session = _session(model, session_options(ort, threads=threads, thread_pool=_pool(threads)))
-        times = []
-        for _ in range(500):
-            began = time.perf_counter()
-            session.run(None, feeds)
-            times.append(time.perf_counter() - began)
-        found.append(statistics.median(times) * 1e6)
-    return found[0] - found[1]
+
+def _hot_us(session: Any, feeds: dict[str, Any]) -> float:
+    times = []
+    for _ in range(500):
+        began = time.perf_counter()
+        session.run(None, feeds)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1e6
 
 
 def _cold_bytes_per_us() -> float:
@@ -198,15 +190,10 @@ def _cold_bytes_per_us() -> float:
     return float(pieces[0].nbytes / statistics.median(times) / 1e6)
 
 
-def _operator_profile(path: Path, stage: onnx.ModelProto, tokens: int, threads: int) -> list[dict[str, Any]]:
+def _operator_profile(stage: onnx.ModelProto, tokens: int, threads: int) -> list[dict[str, Any]]:
     """Return ONNX Runtime's own profile of one stage, operator by operator, in the order of execution."""
-    import onnxruntime as ort
-
-    options = session_options(ort, threads=threads, thread_pool=_pool(threads))
-    options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = _session(onnx.load(path), options)
+        session = _session(stage, threads, profile=Path(folder) / "profile")
         feeds, others = _stage_feeds(stage, tokens), np.ones(1 << 22, np.float32)
         for _ in range(50):
             others.max()  # 16 MB: push the stage's weights out of the caches, as the next stages would
@@ -249,19 +236,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, with the operators")
     arguments = parser.parse_args()
     document: dict[str, Any] = {"environment": describe_environment(), "batch": 1, "shapes": {}}
-    with tempfile.TemporaryDirectory(prefix="fastbert-profile-") as folder:
-        for layers, hidden, exit_size, tokens, threads, precision, runs in _SHAPES:
-            directory = Path(folder) / f"{layers}x{hidden}-{exit_size}"
-            if not directory.exists():
-                directory.mkdir()
-                in_child("make_bundle", layers, hidden, str(directory), ("fp32", "int8"), exit_size)
-            plural = "s" if threads > 1 else ""
-            name = f"{layers}x{hidden}, exits of {exit_size}, {tokens} tokens, {threads} thread{plural}, {precision}"
-            shape = (str(directory), tokens, threads, precision, runs)
-            texts = [in_child("profile_chain", *shape, module="chain_profile") for _ in range(3)]
-            found = document["shapes"][name] = _medians([json.loads(text) for text in texts])
-            if not arguments.json:
-                sys.stdout.write(_describe(name, found))
+    bundles = Bundles()
+    for layers, hidden, exit_size, tokens, threads, precision, runs in _SHAPES:
+        plural = "s" if threads > 1 else ""
+        name = f"{layers}x{hidden}, exits of {exit_size}, {tokens} tokens, {threads} thread{plural}, {precision}"
+        shape = (bundles.get(layers, hidden, exit_size), tokens, threads, precision, runs)
+        texts = [in_child("profile_chain", *shape, module="chain_profile") for _ in range(3)]
+        found = document["shapes"][name] = _medians([json.loads(text) for text in texts])
+        if not arguments.json:
+            sys.stdout.write(_describe(name, found))
     if arguments.json:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
 

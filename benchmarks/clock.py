@@ -1,11 +1,12 @@
 """Timing systems against each other in one process."""
 
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BLOCK", "Turn", "alternate", "warm_up"]
+__all__ = ["BLOCK", "Turn", "alternate", "alternating_medians", "warm_up"]
 
 BLOCK = 25
 _REST_S = 0.06  # longer than an idle thread pool spins: no system pays for the threads of the one before
@@ -60,3 +61,17 @@ def alternate(
                 times[name].append((time.perf_counter_ns() - began) / 1e6)
                 results[name].append(result)
         yield Turn(chosen, times, results)
+
+
+def alternating_medians(systems: Mapping[str, Callable[[], Any]], runs: int, *, rest: bool) -> dict[str, float]:
+    """Return each system's median milliseconds over ``runs`` turns of one call, after three that do not count.
+
+    :param rest: as in `alternate`.
+    """
+
+    def repeated(system: Callable[[], Any]) -> Callable[[int], Any]:
+        return lambda _: system()
+
+    repeating = {name: repeated(system) for name, system in systems.items()}
+    turns = list(alternate(repeating, range(3 + runs), block=1, rest=rest))[3:]
+    return {name: statistics.median(turn.times_ms[name][0] for turn in turns) for name in systems}

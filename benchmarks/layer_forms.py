@@ -7,9 +7,7 @@ batch 1.
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
 from fastbert.export.graph import Graph
 from fastbert.export.int8 import Int8Graph, Range
@@ -56,14 +55,7 @@ def compare_forms(hidden: int, tokens: int, precision: str, *, runs: int) -> dic
         wide = tokens if form.get("fused_attention") else 1  # that operator takes no mask of one row
         mask = np.zeros((1, 1, wide, tokens), np.float32)
         systems[name] = partial(session.run, None, {"hidden_states": value, "mask": mask})
-    times: dict[str, list[float]] = {name: [] for name in systems}
-    for _ in range(runs):
-        for name, run in systems.items():
-            run()
-            began = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - began)
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    medians = alternating_medians(systems, runs, rest=False)
     return {name: median / medians["as exported"] for name, median in medians.items()}
 
 

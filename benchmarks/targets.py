@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,20 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
 from fastbert.benchmarks.report_targets import report_targets
 from fastbert.benchmarks.target import Target, TargetResult
 
-__all__ = [
-    "TARGETS",
-    "Target",
-    "TargetResult",
-    "alternating_medians",
-    "in_child",
-    "make_bundle",
-    "measure",
-    "whole_session",
-]
+__all__ = ["TARGETS", "Bundles", "Target", "TargetResult", "in_child", "make_bundle", "measure", "whole_session"]
 
 
 def in_child(function: str, *arguments: Any, module: str = "targets") -> str:
@@ -99,11 +91,13 @@ def chain_overhead(
     """
     from fastbert.runtime import Classifier
 
-    early = whole_session(directory, threads, precision) if whole_first else None
-    classifier = Classifier.load(
-        Path(directory) / "bundle", variant=precision, threads=threads, thread_pool=thread_pool
-    )
-    session = early or whole_session(directory, threads, precision, shared=thread_pool == "shared")
+    bundle, shared = Path(directory) / "bundle", thread_pool == "shared"
+    loaders: dict[str, Callable[[], Any]] = {
+        "chain": lambda: Classifier.load(bundle, variant=precision, threads=threads, thread_pool=thread_pool),
+        "whole": lambda: whole_session(directory, threads, precision, shared=shared),
+    }
+    loaded = {name: loaders[name]() for name in sorted(loaders, reverse=whole_first)}
+    classifier, session = loaded["chain"], loaded["whole"]
     ids = np.random.default_rng(0).integers(3, classifier.manifest.vocab_size, (1, tokens))
     mask, types = np.ones_like(ids), np.zeros_like(ids)
     feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
@@ -113,24 +107,6 @@ def chain_overhead(
         rest=threads > 1,
     )
     return medians["chain"] / medians["whole"]
-
-
-def alternating_medians(systems: Mapping[str, Callable[[], Any]], runs: int, *, rest: bool) -> dict[str, float]:
-    """Return each system's median seconds, over runs in turns, each after an untimed one.
-
-    :param rest: sleep before each; needed where systems have thread pools of their own.
-    """
-    times: dict[str, list[float]] = {name: [] for name in systems}
-    for turn in range(runs + 3):
-        for name, system in systems.items():
-            if rest:
-                time.sleep(0.06)  # longer than a pool's idle threads spin
-            system()
-            began = time.perf_counter()
-            system()
-            if turn >= 3:
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def load_seconds(directory: str, system: str) -> float:
@@ -219,13 +195,14 @@ def whole_session(directory: str, threads: int, precision: str = "fp32", *, shar
     )
 
 
-class _Bundles:
-    """Bundles of random weights, made when first asked for."""
+class Bundles:
+    """Bundles of random weights, fp32 and int8, made when first asked for and gone with this object."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fastbert-targets-")
 
     def get(self, layers: int, hidden: int, exit_size: int = 128) -> str:
+        """Return the directory that `make_bundle` wrote into."""
         directory = Path(self._folder.name) / f"{layers}x{hidden}-{exit_size}"
         if not directory.exists():
             directory.mkdir()
@@ -233,7 +210,7 @@ class _Bundles:
         return str(directory)
 
 
-_bundles = _Bundles()
+_bundles = Bundles()
 
 
 def _overhead(

@@ -85,13 +85,9 @@ def _add_linear_attention(
     query_bias = (weights["query.weight"] @ narrow_bias + weights["query.bias"]).reshape(heads, d, 1)
     transposed_key = key.transpose(0, 2, 1) / math.sqrt(d)  # [heads, size, d]
     dense, bias = weights["dense.weight"].T, weights["dense.bias"]
-    value_bias = weights["value.weight"] @ narrow_bias + weights["value.bias"]
     if config.output_projection:
-        output = weights["attention_output.weight"].T
-        value_bias = value_bias @ output + weights["attention_output.bias"]
-        dense, bias = output @ dense, value_bias @ dense + bias
-    else:
-        bias = value_bias @ dense + bias
+        dense, bias = weights["attention_output.weight"].T @ dense, weights["attention_output.bias"] @ dense + bias
+    bias = (weights["value.weight"] @ narrow_bias + weights["value.bias"]) @ dense + bias
     dense = value.transpose(0, 2, 1) @ dense.reshape(heads, d, -1)  # [heads, size, size]
     narrow = graph.weight("narrow", _f32(weights["narrow.weight"]))  # [size, width]
     # vectors are columns: [..., n, 1]

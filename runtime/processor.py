@@ -1,6 +1,7 @@
 """What the processor says about itself."""
 
 import platform
+from itertools import takewhile
 from pathlib import Path
 
 __all__ = ["int8_products_saturate", "processor_info"]
@@ -12,10 +13,10 @@ _EXACT = {"avx_vnni", "avx512_vnni", "amx_int8"}  # any of them adds products of
 def processor_info() -> dict[str, str]:
     """Return the first processor's block of /proc/cpuinfo; elsewhere nothing."""
     try:
-        block = _CPUINFO.read_text().split("\n\n", 1)[0]
+        with _CPUINFO.open() as lines:  # many cores make a long file, and every load of a bundle reads it
+            pairs = [line.partition(":") for line in takewhile(str.strip, lines)]
     except OSError:
         return {}
-    pairs = (line.partition(":") for line in block.split("\n"))
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 

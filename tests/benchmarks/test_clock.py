@@ -1,6 +1,6 @@
 import time
 
-from fastbert.benchmarks.clock import alternate
+from fastbert.benchmarks.clock import alternate, alternating_medians
 
 
 def test_every_system_runs_every_item_in_turns_and_is_timed_alone():
@@ -35,3 +35,19 @@ def test_a_caller_may_stop_between_turns_with_the_same_items_from_all():
     turn = next(alternate({name: system(name) for name in "ab"}, range(100), block=4, rest=False))
     assert {name: len(times) for name, times in turn.times_ms.items()} == {"a": 4, "b": 4}
     assert counts == {"a": 5, "b": 5}
+
+
+def test_medians_are_of_calls_in_turns_each_after_an_untimed_one():
+    order = []
+
+    def system(name, seconds):
+        def run():
+            order.append(name)
+            time.sleep(seconds)
+
+        return run
+
+    medians = alternating_medians({"a": system("a", 0.0), "b": system("b", 0.002)}, 4, rest=False)
+    assert medians["a"] < 2.0 <= medians["b"]
+    assert order[:8] == ["a", "a", "b", "b", "b", "b", "a", "a"]
+    assert len(order) == 2 * 2 * (3 + 4)
