@@ -11,10 +11,13 @@ from fastbert.runtime.manifest import Variant
 
 __all__ = ["join_stages"]
 
+_EXIT_OUTPUTS = ("logits", "uncertainty")
 
-def join_stages(bundle: Path, variant: Variant) -> ModelProto:
+
+def join_stages(bundle: Path, variant: Variant, *, every_exit: bool = False) -> ModelProto:
     """Join a variant's engines into one graph, keep the last exit, and drop the heads of the others.
 
+    :param every_exit: keep all heads, and answer what they answer: logits and uncertainty of each exit, in layer order.
     :returns: a model with the inputs of the embeddings and the output ``logits``: float32 [batch, classes].
     """
     joined = onnx.load(bundle / variant.embeddings)
@@ -31,6 +34,8 @@ def join_stages(bundle: Path, variant: Variant) -> ModelProto:
         known = {opset.domain for opset in joined.opset_import}
         joined.opset_import.extend(opset for opset in model.opset_import if opset.domain not in known)
         hidden_states = f"stage_{number:02d}/next_hidden_states"
-    logits = f"stage_{len(variant.stages) - 1:02d}/logits"
-    joined.graph.output.extend(value for value in joined.graph.value_info if value.name == logits)
-    return Extractor(joined).extract_model([value.name for value in joined.graph.input], [logits])
+    kept = [f"stage_{len(variant.stages) - 1:02d}/logits"]
+    if every_exit:
+        kept = [f"stage_{number:02d}/{name}" for number in range(len(variant.stages)) for name in _EXIT_OUTPUTS]
+    joined.graph.output.extend(value for value in joined.graph.value_info if value.name in kept)
+    return Extractor(joined).extract_model([value.name for value in joined.graph.input], kept)

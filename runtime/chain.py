@@ -133,10 +133,10 @@ def _run_one(engine: Engine, exits: tuple[int, ...], rule: ExitRule, state: Any)
 
     It matters: Python's own code has left the caches each time that an engine has streamed its weights through them.
     """
-    speed = rule.speed32
+    speed = float(rule.speed32)
     for stage, layer in enumerate(exits):  # noqa: B007 (the last one is used after the loop)
         state, uncertainty = engine.run_stage(stage, state)
-        if uncertainty[0] < speed:
+        if uncertainty.item(0) < speed:
             break
     return ChainOutput(engine.logits(state), np.array([layer]), uncertainty.copy())
 

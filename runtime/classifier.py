@@ -268,7 +268,7 @@ class Classifier:
         _check_range("input_ids", ids, manifest.vocab_size)
         _check_range("attention_mask", mask, 2)
         _check_range("token_type_ids", types, manifest.type_vocab_size)
-        if not mask[:, 0].all():
+        if not np.logical_and.reduce(mask[:, 0]):
             row = int(np.flatnonzero(mask[:, 0] == 0)[0])
             raise UsageError(
                 f"attention_mask row {row} hides the first token, from which exits classify; pad on the right."
@@ -286,6 +286,7 @@ def _integers(name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray[np
 
 
 def _check_range(name: str, values: NDArray[np.int64], end: int) -> None:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= end:
+    # A negative number, seen as uint64, is beyond every end: one pass, as at batch 1 checks take a part of the time.
+    if np.maximum.reduce(values.view(np.uint64), axis=None) >= end:
+        low, high = int(values.min()), int(values.max())
         raise UsageError(f"{name} holds {low if low < 0 else high}; the model knows 0 to {end - 1}.")

@@ -3,7 +3,7 @@
 import ctypes
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -39,82 +39,92 @@ _arena_shared = False
 
 
 class _Workspace:
-    """One thread's buffers: hidden_states go back and forth between two, and each binding is made once.
+    """One thread's buffers: hidden_states go back and forth between two, and each engine is bound to them once a shape.
 
     Reused from call to call, so that a call allocates nothing of their size, and the processor's caches see the same
     few megabytes at every layer.
     """
 
-    def __init__(self, hidden_size: int, classes: int) -> None:
+    def __init__(self, hidden_size: int, classes: int, stages: int) -> None:
         self._hidden_size = hidden_size
         self._classes = classes
+        self._stages = stages
         self._reserve(0, 0)
 
-    def reserve(self, samples: int, sequence: int) -> None:
-        """Make room for a batch; what was made for smaller ones stays unless there is too little room."""
-        if samples > len(self.uncertainty) or samples * sequence > self._tokens or len(self.bindings) > _SHAPES_KEPT:
-            self._reserve(max(samples, len(self.uncertainty)), max(samples * sequence, self._tokens))
+    def start(self, samples: int, sequence: int) -> "_State":
+        """Return the place of a new batch, with more room than before if it needs it."""
+        if samples > len(self._uncertainty) or samples * sequence > self._tokens or len(self._states) > _SHAPES_KEPT:
+            self._reserve(max(samples, len(self._uncertainty)), max(samples * sequence, self._tokens))
+        return self.state(samples, sequence, 0)
+
+    def state(self, samples: int, sequence: int, current: int) -> "_State":
+        """Return the place of a batch no larger than the one that was started."""
+        state = self._states.get((samples, sequence))
+        if state is None:
+            tokens = samples * sequence
+            shape = (samples, sequence, self._hidden_size)
+            first, second = (buffer[: tokens * self._hidden_size].reshape(shape) for buffer in self._hidden_states)
+            state = self._states[samples, sequence] = _State(
+                workspace=self,
+                inputs=tuple(buffer[:tokens].reshape(samples, sequence) for buffer in self._inputs),
+                hidden_states=(first, second),
+                mask=self._mask[:tokens].reshape(samples, 1, 1, sequence),
+                logits=self._logits[:samples],
+                uncertainty=self._uncertainty[:samples],
+                stages=([None] * self._stages, [None] * self._stages),
+            )
+        state.current = current
+        return state
 
     def _reserve(self, samples: int, tokens: int) -> None:
         self._tokens = tokens
         self._hidden_states = [np.zeros(tokens * self._hidden_size, np.float32) for _ in range(2)]
         self._mask = np.zeros(tokens, np.float32)
         self._inputs = [np.zeros(tokens, np.int64) for _ in _INPUTS]
-        self.logits = np.zeros((samples, self._classes), np.float32)
-        self.uncertainty = np.zeros(samples, np.float32)
-        self.bindings: dict[tuple[int, int], _Bindings] = {}  # of a batch of (samples, sequence)
-
-    def inputs(self, samples: int, sequence: int) -> list[NDArray[np.int64]]:
-        """Three arrays [samples, sequence], in the order of `_INPUTS`."""
-        return [buffer[: samples * sequence].reshape(samples, sequence) for buffer in self._inputs]
-
-    def hidden_states(self, which: int, samples: int, sequence: int) -> NDArray[np.float32]:
-        """One of the two buffers as [samples, sequence, hidden]."""
-        shape = (samples, sequence, self._hidden_size)
-        return self._hidden_states[which][: samples * sequence * self._hidden_size].reshape(shape)
-
-    def mask(self, samples: int, sequence: int) -> NDArray[np.float32]:
-        """The mask's buffer as [samples, 1, 1, sequence]."""
-        return self._mask[: samples * sequence].reshape(samples, 1, 1, sequence)
-
-
-@dataclass
-class _Bindings:
-    """Sessions bound to a workspace for one shape, each made when it is first run.
-
-    :param stages: for each of the two buffers that may hold hidden_states: a binding a stage, or None.
-    """
-
-    embeddings: Any
-    stages: tuple[list[Any], list[Any]]
+        self._logits = np.zeros((samples, self._classes), np.float32)
+        self._uncertainty = np.zeros(samples, np.float32)
+        self._states: dict[tuple[int, int], _State] = {}  # of a batch of (samples, sequence)
 
 
 @dataclass
 class _State:
-    """What is kept between two stages; valid until its thread calls `OnnxRuntimeEngine.start` again.
+    """A batch of one shape: its arrays in a workspace, and the engines bound to them.
 
-    :param current: which of the workspace's two buffers holds hidden_states.
-    :param uncertainty: float32 [samples], where every stage of this shape writes it.
+    It is the batch's until its thread calls `OnnxRuntimeEngine.start` again.
+
+    :param inputs: int64 [samples, sequence] each, in the order of `_INPUTS`.
+    :param hidden_states: float32 [samples, sequence, hidden], two; ``current`` is the one that the next stage reads.
+    :param mask: float32 [samples, 1, 1, sequence].
+    :param logits: float32 [samples, classes], and ``uncertainty``, float32 [samples]: where every stage writes them.
+    :param stages: for each value of ``current``: what runs a stage, or None until it is first run.
     """
 
     workspace: _Workspace
-    bindings: _Bindings
-    samples: int
-    sequence: int
+    inputs: tuple[NDArray[np.int64], ...]
+    hidden_states: tuple[NDArray[np.float32], NDArray[np.float32]]
+    mask: NDArray[np.float32]
+    logits: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
+    stages: tuple[list[Callable[[], None] | None], list[Callable[[], None] | None]]
+    embeddings: Callable[[], None] | None = None
     current: int = 0
 
 
 class OnnxRuntimeEngine:
-    """The stages of one variant, each a session; sessions may be run by several threads at once."""
+    """The stages of one variant, each a session; sessions may be run by several threads at once.
+
+    At batch 1, Python's code has left the caches each time that a stage has streamed its weights through them, and
+    takes some ten times what it takes in a loop of its own: what is here and in `run_chain` is short for that reason.
+    """
 
     max_batch = None
 
-    def __init__(self, embeddings: Any, stages: list[Any]) -> None:
+    def __init__(self, embeddings: Any, stages: list[Any], run_options: Any) -> None:
         self._embeddings = embeddings
         self._stages = stages
+        self._run_options = run_options
         outputs = {output.name: output.shape for output in stages[0].get_outputs()}
-        self._sizes = (outputs["next_hidden_states"][-1], outputs["logits"][-1])
+        self._sizes = (outputs["next_hidden_states"][-1], outputs["logits"][-1], len(stages))
         self._threads = threading.local()
 
     @property
@@ -126,76 +136,68 @@ class OnnxRuntimeEngine:
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> _State:
         """Run the embeddings."""
-        if not hasattr(self._threads, "workspace"):
-            self._threads.workspace = _Workspace(*self._sizes)
-        samples, sequence = input_ids.shape
-        self._threads.workspace.reserve(samples, sequence)
-        state = self._state(self._threads.workspace, samples, sequence, 0)
-        inputs = state.workspace.inputs(samples, sequence)
-        for buffer, given in zip(inputs, (input_ids, attention_mask, token_type_ids), strict=True):
-            buffer[:] = given
-        if state.bindings.embeddings is None:
-            outputs = {"hidden_states": _hidden_states(state, 0), "extended_attention_mask": _mask(state)}
-            state.bindings.embeddings = _bound(self._embeddings, dict(zip(_INPUTS, inputs, strict=True)), outputs)
-        self._embeddings.run_with_iobinding(state.bindings.embeddings)
+        workspace = getattr(self._threads, "workspace", None)
+        if workspace is None:
+            workspace = self._threads.workspace = _Workspace(*self._sizes)
+        state: _State = workspace.start(*input_ids.shape)
+        ids, mask, types = state.inputs
+        ids[:] = input_ids
+        mask[:] = attention_mask
+        types[:] = token_type_ids
+        if state.embeddings is None:
+            outputs = {"hidden_states": state.hidden_states[0], "extended_attention_mask": state.mask}
+            state.embeddings = self._bound(self._embeddings, dict(zip(_INPUTS, state.inputs, strict=True)), outputs)
+        state.embeddings()
         return state
 
     def run_stage(self, stage: int, state: _State) -> tuple[_State, NDArray[np.float32]]:
         """Run one stage."""
-        # At batch 1 this is run between two engines that fill the caches with their weights: every step here is slow.
-        session, bindings = self._stages[stage], state.bindings.stages[state.current]
-        if bindings[stage] is None:
-            bindings[stage] = self._bind_stage(session, state)
-        session.run_with_iobinding(bindings[stage])
+        run = state.stages[state.current][stage]
+        if run is None:
+            run = state.stages[state.current][stage] = self._bound_stage(stage, state)
+        run()
         state.current = 1 - state.current
         return state, state.uncertainty
 
     def logits(self, state: _State) -> NDArray[np.float32]:
         """Return the logits of the last exit that was run."""
-        return state.workspace.logits[: state.samples].copy()
+        return state.logits.copy()
 
     def keep(self, state: _State, rows: NDArray[np.int64], sequence: int) -> _State:
         """Drop the samples that left, and what is padding in all others."""
-        hidden_states, mask = _hidden_states(state, state.current), _mask(state)
-        kept = self._state(state.workspace, len(rows), sequence, 1 - state.current)
-        _hidden_states(kept, kept.current)[:] = hidden_states[rows, :sequence]
-        _mask(kept)[:] = mask[rows, :, :, :sequence]  # indexing copies before anything is written
+        hidden_states = state.hidden_states[state.current]
+        kept = state.workspace.state(len(rows), sequence, 1 - state.current)
+        kept.hidden_states[kept.current][:] = hidden_states[rows, :sequence]
+        kept.mask[:] = state.mask[rows, :, :, :sequence]  # indexing copies before anything is written
         return kept
 
-    def _state(self, workspace: _Workspace, samples: int, sequence: int, current: int) -> _State:
-        bindings = workspace.bindings.get((samples, sequence))
-        if bindings is None:
-            bindings = _Bindings(None, ([None] * len(self._stages), [None] * len(self._stages)))
-            workspace.bindings[samples, sequence] = bindings
-        return _State(workspace, bindings, samples, sequence, workspace.uncertainty[:samples], current)
-
-    def _bind_stage(self, session: Any, state: _State) -> Any:
-        return _bound(
-            session,
-            {"hidden_states": _hidden_states(state, state.current), "extended_attention_mask": _mask(state)},
+    def _bound_stage(self, stage: int, state: _State) -> Callable[[], None]:
+        return self._bound(
+            self._stages[stage],
+            {"hidden_states": state.hidden_states[state.current], "extended_attention_mask": state.mask},
             {
-                "next_hidden_states": _hidden_states(state, 1 - state.current),
-                "logits": state.workspace.logits[: state.samples],
+                "next_hidden_states": state.hidden_states[1 - state.current],
+                "logits": state.logits,
                 "uncertainty": state.uncertainty,
             },
         )
 
+    def _bound(
+        self, session: Any, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]
+    ) -> Callable[[], None]:
+        """Return what runs a session on these arrays, without copies; the caller keeps the arrays alive.
 
-def _hidden_states(state: _State, which: int) -> NDArray[np.float32]:
-    return state.workspace.hidden_states(which, state.samples, state.sequence)
-
-
-def _mask(state: _State) -> NDArray[np.float32]:
-    return state.workspace.mask(state.samples, state.sequence)
-
-
-def _bound(session: Any, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]) -> Any:
-    """Bind a session to memory without copies; the caller keeps the arrays alive for as long as the binding runs."""
-    binding = session.io_binding()
-    for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
-        for name, array in arrays.items():
-            bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-    return binding
+        `InferenceSession.run_with_iobinding` first asks for WebGPU's settings: 10 us of a stage's time in MiniLM. What
+        it then calls is called here, where this ONNX Runtime has it under the same name.
+        """
+        binding = session.io_binding()
+        for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+            for name, array in arrays.items():
+                bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        try:
+            return partial(session._sess.run_with_iobinding, binding._iobinding, self._run_options)
+        except AttributeError:
+            return partial(session.run_with_iobinding, binding, self._run_options)
 
 
 def load(
@@ -235,7 +237,7 @@ def load_files(
     with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
         embeddings, *stages = pool.map(make, files)
     _give_back_freed_memory()
-    return OnnxRuntimeEngine(embeddings, stages)
+    return OnnxRuntimeEngine(embeddings, stages, ort.RunOptions())
 
 
 def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separate") -> Any:
