@@ -66,6 +66,18 @@ def break_even_layers(layers: NDArray[np.float64], ratios: NDArray[np.float64]) 
     return float((1 - constant) / slope) if slope > 0 else None
 
 
+def attainable_speedup(whole_ms: NDArray[np.float64], layers: NDArray[np.int64], count: int) -> float:
+    """Return the speed-up of a chain whose exits and calls cost nothing: each row takes its share of the whole model.
+
+    It is below layer_speedup where the rows that take long, the long ones, leave late.
+
+    :param whole_ms: float64 [samples], the whole model's latency of each row.
+    :param layers: int64 [samples], layers run.
+    :param count: layers of the model.
+    """
+    return float(whole_ms.sum() / (whole_ms * layers / count).sum())
+
+
 def family_result(
     family: Family,
     families: Sequence[Family],
@@ -147,6 +159,9 @@ def single_stream_systems(
                 else {},
                 flops_speedup=None if flops is None else float(full.mean() / flops.mean()),
                 layer_speedup=manifest.layers / mean_layers,
+                attainable_speedup=attainable_speedup(record.by_row(reference.name), layers, manifest.layers)
+                if reference
+                else None,
                 measured_speedup=measured,
                 efficiency=None if measured is None else measured / (manifest.layers / mean_layers),
                 times_faster={base: float(times[base].mean() / times[name].mean()) for base in whole if base != name},

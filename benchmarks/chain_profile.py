@@ -2,7 +2,8 @@
 
 For each shape, models of random weights take turns at batch 1, every exit evaluated, in three processes whose medians
 are given: the whole model in one session; the chain; the chain whose stages have no exit head (its logits are
-constants). What the chain takes beyond the whole model is then split:
+constants); and the model with all its exit heads in one session, which no chain can beat but by a better head. What
+the chain takes beyond the whole model is then split:
 
     heads  = chain - chain without heads
     calls  = chain without heads - whole model                       one session a stage instead of one in all
@@ -34,6 +35,7 @@ from onnx.utils import Extractor
 from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
 from fastbert.benchmarks.targets import Bundles, in_child, whole_session
+from fastbert.benchmarks.whole_model import join_stages
 from fastbert.export.graph import Graph
 from fastbert.runtime.chain import run_chain
 from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, load_files, session_options
@@ -101,6 +103,7 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
         return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
 
     systems = {"chain": chain(files), "chain_without_heads": chain([files[0], *bare])}  # first: they make the pool
+    systems["one_session"] = _one_session(join_stages(bundle, variant, every_exit=True), threads, (ids, ones, zeros))
     session = whole_session(directory, threads, precision, shared=threads > 1)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
     systems["whole_model"] = lambda: session.run(None, feeds)
@@ -116,8 +119,10 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
             "whole_model_us": times["whole_model"],
             "chain_us": times["chain"],
             "chain_without_heads_us": times["chain_without_heads"],
+            "one_session_us": times["one_session"],
             "chain_times_whole_model": times["chain"] / times["whole_model"],
             "without_heads_times_whole_model": times["chain_without_heads"] / times["whole_model"],
+            "one_session_times_whole_model": times["one_session"] / times["whole_model"],
             "layer_us": times["chain_without_heads"] / count,  # with its share of the embeddings
             "layer_weights_bytes": layer_size,
             "layer_weights_read_us": layer_size / speed,
@@ -132,6 +137,17 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
             "operators": _operator_profile(stages[0], tokens, threads),
         }
     )
+
+
+def _one_session(model: onnx.ModelProto, threads: int, arrays: tuple[Any, ...]) -> Callable[[], Any]:
+    """Return what runs the joined graph, bound to its inputs as a chain's engines are."""
+    session = _session(model, threads)
+    binding = session.io_binding()
+    for graph_input, array in zip(session.get_inputs(), arrays, strict=True):
+        binding.bind_cpu_input(graph_input.name, array)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, "cpu")
+    return lambda: session.run_with_iobinding(binding)
 
 
 def _pool(threads: int) -> str:
@@ -219,7 +235,8 @@ def _describe(name: str, found: dict[str, Any]) -> str:
     return (
         f"{name}\n"
         f"  chain {found['chain_times_whole_model']:.3f} x whole model; without heads "
-        f"{found['without_heads_times_whole_model']:.3f}; floor {found['floor_times_whole_model']:.3f}\n"
+        f"{found['without_heads_times_whole_model']:.3f}; with heads, in one session "
+        f"{found['one_session_times_whole_model']:.3f}; floor {found['floor_times_whole_model']:.3f}\n"
         f"  layer {found['layer_us']:.0f} us; one thread reads its {found['layer_weights_bytes'] / 1e6:.2f} MB in "
         f"{found['layer_weights_read_us']:.0f} us\n"
         f"  head {found['head_us']:.0f} us; floor {found['head_floor_us']:.0f} us: {found['head_operators']} operators "

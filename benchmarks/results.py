@@ -108,6 +108,8 @@ class SystemResult:
     :param exit_mean_ms: 0-based layer -> mean latency of the rows that left there.
     :param flops_speedup: FLOPs of the whole model / of this, on these rows; see `fastbert.flops`.
     :param layer_speedup: layers of the model / mean_layers.
+    :param attainable_speedup: measured_speedup of a chain whose exits and calls cost nothing; below layer_speedup where
+        long rows leave late.
     :param measured_speedup: mean latency of the family's reference / this one's.
     :param efficiency: measured_speedup / layer_speedup.
     :param times_faster: baseline -> its mean latency / this one's; ``times_faster_p50`` likewise of medians.
@@ -125,6 +127,7 @@ class SystemResult:
     exit_mean_ms: Mapping[str, float]
     flops_speedup: float | None
     layer_speedup: float
+    attainable_speedup: float | None
     measured_speedup: float | None
     efficiency: float | None
     times_faster: Mapping[str, float]

@@ -58,6 +58,8 @@ def test_figures_follow_from_each_other(report):
     assert one.times_faster["onnxruntime"] == pytest.approx(base.latency.mean_ms / one.latency.mean_ms)
     assert one.measured_speedup == one.times_faster["onnxruntime"]
     assert one.efficiency == pytest.approx(one.measured_speedup / one.layer_speedup)
+    assert one.attainable_speedup == pytest.approx(3.0)  # every row leaves after the first of three layers
+    assert found["fp32 speed 0"].attainable_speedup == pytest.approx(1.0)
     assert "onnxruntime" not in base.times_faster
     for system in found.values():
         assert system.latency_with_tokenization.mean_ms > system.latency.mean_ms

@@ -42,6 +42,7 @@ def test_the_chains_time_is_split(directory, precision, threads):
     found = json.loads(text)
     assert found["head_floor_us"] == pytest.approx(found["head_operators_in_cache_us"] + found["head_weights_read_us"])
     assert found["head_us"] * 2 == pytest.approx(found["chain_us"] - found["chain_without_heads_us"])
+    assert found["one_session_times_whole_model"] == pytest.approx(found["one_session_us"] / found["whole_model_us"])
     size = 48 * 32 + 2 * 2 * 32 * 32  # narrow, and two matrices for each of two attention heads
     assert found["head_weights_bytes"] == pytest.approx(4 * size, rel=0.2)  # and names, biases, shapes
     names = [operator["name"] for operator in found["operators"]]

@@ -18,3 +18,16 @@ def test_the_whole_model_has_one_head_and_gives_the_last_exits_logits(bundle, cl
     inputs = dict(zip([value.name for value in session.get_inputs()], arrays, strict=True))
     expected = classifier.run(*arrays, speed=0.0).logits
     assert np.allclose(session.run(None, inputs)[0], expected, atol=1e-5)
+
+
+def test_with_every_exit_it_gives_what_the_chain_gives(bundle, classifier):
+    model = join_stages(bundle, classifier.manifest.variant_for("cpu"), every_exit=True)
+    onnx.checker.check_model(model, full_check=True)
+    encoded = classifier.encode(["good film", "bad " * 9])
+    arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = dict(zip([value.name for value in session.get_inputs()], arrays, strict=True))
+    logits, uncertainty = classifier.run_all_exits(*arrays)
+    found = session.run(None, inputs)
+    assert np.allclose(np.stack(found[::2], axis=1), logits, atol=1e-5)
+    assert np.allclose(np.stack(found[1::2], axis=1), uncertainty, atol=1e-5)
