@@ -193,7 +193,7 @@ def _report(bench: _Bench, load: MachineLoad, interrupted_by: str | None) -> Ben
             "exits": list(bench.manifest.exits),
             "labels": list(bench.manifest.labels),
             "max_length": bench.manifest.max_length,
-            "bundle": "/".join(options.bundle.resolve().parts[-2:]),
+            "bundle": "/".join(options.bundle.absolute().parts[-2:]),
             "bundle_sha256": file_record(options.bundle / MANIFEST)["sha256"],
         },
         method={

@@ -253,16 +253,19 @@ def _chain_targets() -> list[Target]:
     for layers, hidden, tokens, threads, bar in [*shapes, (6, 384, 64, 1, 1.05)]:
         shape = f"{layers}x{hidden}-{tokens}-tokens-{threads}-thread{'s' if threads > 1 else ''}"
         measure = partial(_overhead, layers, hidden, tokens, threads)
-        found.append(Target(f"fp32-{shape}", bar, "chain / whole model", partial(measure, "fp32")))
+        kinds = [("fp32", bar, "chain / whole model")]
+        if layers == 12:
+            kinds.append(("int8", 1.0, "chain / whole model, quantize_dynamic"))
+        for precision, limit, unit in kinds:
+            found.append(Target(f"{precision}-{shape}", limit, unit, partial(measure, precision)))
+            if threads > 1:
+                shared = partial(measure, precision, "shared")
+                found.append(
+                    Target(f"{precision}-{shape}-shared-pool", limit, f"{unit}, one thread pool for all", shared)
+                )
         if layers == 6:
             unit = "chain / whole model, --exit-size 64"
             found.append(Target(f"fp32-{shape}-exit-size-64", bar, unit, partial(measure, "fp32", exit_size=64)))
-        if layers == 12:
-            unit = "chain / whole model, quantize_dynamic"
-            found.append(Target(f"int8-{shape}", 1.0, unit, partial(measure, "int8")))
-            if threads > 1:
-                unit += ", one thread pool for all"
-                found.append(Target(f"int8-{shape}-shared-pool", 1.0, unit, partial(measure, "int8", "shared")))
     return found
 
 

@@ -113,8 +113,9 @@ class _State:
 class OnnxRuntimeEngine:
     """The stages of one variant, each a session; sessions may be run by several threads at once.
 
-    At batch 1, Python's code has left the caches each time that a stage has streamed its weights through them, and
-    takes some ten times what it takes in a loop of its own: what is here and in `run_chain` is short for that reason.
+    At batch 1, Python's code has left the caches when a request comes after other work or a stage has streamed its
+    weights through them, and takes several times what it takes in a loop of its own: so what a request and a stage
+    run here and in `run_chain` is short.
     """
 
     max_batch = None
@@ -187,8 +188,9 @@ class OnnxRuntimeEngine:
     ) -> Callable[[], None]:
         """Return what runs a session on these arrays, without copies; the caller keeps the arrays alive.
 
-        `InferenceSession.run_with_iobinding` first asks for WebGPU's settings: 10 us of a stage's time in MiniLM. What
-        it then calls is called here, where this ONNX Runtime has it under the same name.
+        `InferenceSession.run_with_iobinding` first asks for WebGPU's settings and makes run options: some 10 us a stage
+        for a request after other work, within noise for one after the other. What it then calls is called here, where
+        this ONNX Runtime has it under the same name.
         """
         binding = session.io_binding()
         for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):

@@ -147,7 +147,7 @@ class _PublicSession:
 
 def test_an_onnxruntime_of_other_inner_names_answers_the_same(bundle, classifier):
     engine = load(bundle, classifier.manifest.variant_for("cpu"), threads=1)
-    assert hasattr(engine._embeddings, "_sess"), "renamed: a stage at batch 1 is 10 us slower than it need be"
+    assert hasattr(engine._embeddings, "_sess"), "renamed: the short way to run a stage is gone"
     assert hasattr(engine._embeddings.io_binding(), "_iobinding"), "renamed as well"
     run_options = onnxruntime.RunOptions()
     public = OnnxRuntimeEngine(
