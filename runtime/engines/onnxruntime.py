@@ -65,7 +65,6 @@ class _Workspace:
             shape = (samples, sequence, self._hidden_size)
             first, second = (buffer[: tokens * self._hidden_size].reshape(shape) for buffer in self._hidden_states)
             state = self._states[samples, sequence] = _State(
-                workspace=self,
                 inputs=tuple(buffer[:tokens].reshape(samples, sequence) for buffer in self._inputs),
                 hidden_states=(first, second),
                 mask=self._mask[:tokens].reshape(samples, 1, 1, sequence),
@@ -99,7 +98,6 @@ class _State:
     :param stages: for each value of ``current``: what runs a stage, or None until it is first run.
     """
 
-    workspace: _Workspace
     inputs: tuple[NDArray[np.int64], ...]
     hidden_states: tuple[NDArray[np.float32], NDArray[np.float32]]
     mask: NDArray[np.float32]
@@ -167,7 +165,7 @@ class OnnxRuntimeEngine:
     def keep(self, state: _State, rows: NDArray[np.int64], sequence: int) -> _State:
         """Drop the samples that left, and what is padding in all others."""
         hidden_states = state.hidden_states[state.current]
-        kept = state.workspace.state(len(rows), sequence, 1 - state.current)
+        kept: _State = self._threads.workspace.state(len(rows), sequence, 1 - state.current)
         kept.hidden_states[kept.current][:] = hidden_states[rows, :sequence]
         kept.mask[:] = state.mask[rows, :, :, :sequence]  # indexing copies before anything is written
         return kept

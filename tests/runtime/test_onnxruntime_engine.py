@@ -1,8 +1,10 @@
 """Thread pools belong to a process, so each case of theirs runs in a fresh one."""
 
+import gc
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import numpy as np
 import onnxruntime
@@ -157,3 +159,15 @@ def test_an_onnxruntime_of_other_inner_names_answers_the_same(bundle, classifier
     arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
     for expected, found in zip(run_all_exits(engine, *arrays), run_all_exits(public, *arrays), strict=True):
         assert np.array_equal(expected, found)
+
+
+def test_an_engine_that_nobody_holds_is_gone_at_once(bundle, classifier):
+    engine = load(bundle, classifier.manifest.variant_for("cpu"), threads=1)
+    run_all_exits(engine, *(np.ones((1, 3), np.int64) for _ in range(3)))
+    buffers = weakref.ref(engine._threads.workspace)  # with what is bound to them, which holds the weights
+    gc.disable()
+    try:
+        del engine
+        assert buffers() is None
+    finally:
+        gc.enable()
