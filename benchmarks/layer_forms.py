@@ -18,7 +18,8 @@ import numpy as np
 from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
 from fastbert.export.graph import Graph
-from fastbert.export.int8 import Int8Graph, Range
+from fastbert.export.int8 import Int8Graph
+from fastbert.export.int8_rounding import Rounding
 from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, session_options
 
 __all__ = ["FORMS", "compare_forms"]
@@ -43,8 +44,8 @@ def compare_forms(hidden: int, tokens: int, precision: str, *, runs: int) -> dic
     """
     import onnxruntime as ort
 
-    ranges: dict[str, Range] = defaultdict(lambda: Range(0.05, 128))
-    graph_type: Callable[[str], Graph] = Graph if precision == "fp32" else partial(Int8Graph, ranges)
+    roundings: dict[str, Rounding] = defaultdict(lambda: Rounding(0.05, 128))
+    graph_type: Callable[[str], Graph] = Graph if precision == "fp32" else partial(Int8Graph, roundings)
     value = np.random.default_rng(0).standard_normal((1, tokens, hidden)).astype(np.float32)
     systems = {}
     for name, (form, disabled) in FORMS.items():

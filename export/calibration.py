@@ -29,13 +29,12 @@ class ProductNotes:
 
     def __init__(self) -> None:
         self.products: dict[str, str] = {}  # product -> the value that it reads
-        self.largest_weights: dict[str, NDArray[np.float32]] = {}  # of that value: [inputs], over all its products
+        self.weights: dict[str, list[NDArray[np.float32]]] = {}  # value -> those of all products that read it
 
     def note(self, product: str, value: str, weight: NDArray[Any]) -> None:
         """Note a product of ``value`` and ``weight`` [inputs, outputs]."""
         self.products[product] = value
-        largest = np.abs(weight).max(axis=1)
-        self.largest_weights[value] = np.maximum(largest, self.largest_weights.get(value, largest))
+        self.weights.setdefault(value, []).append(weight)
 
 
 def calibrated_graphs(
@@ -45,13 +44,14 @@ def calibrated_graphs(
     *,
     graph_type: Callable[..., Any],
     embeddings_type: type[Graph],
-    judge: Callable[[NDArray[np.float32], NDArray[np.float32]], M],
+    judge: Callable[[NDArray[np.float32], list[NDArray[np.float32]]], M],
 ) -> Iterator[ModelProto]:
     """Write the embeddings and every stage; each stage is calibrated on what the quantized ones before it give.
 
     :param golden: its first `CALIBRATION_ROWS` rows are calibrated on.
     :param graph_type: a graph that has `notes`, see `ProductNotes`.
-    :param judge: (an activation [tokens, inputs] without padding, largest weights [inputs]) -> what the graph needs.
+    :param judge: (an activation [tokens, inputs] without padding, the weights [inputs, outputs] of all products that
+        read it) -> what the graph needs.
     """
     embeddings = embeddings_graph(model, embeddings_type)
     yield embeddings
@@ -92,7 +92,7 @@ def _observe(
     stage: StagePlan,
     batches: Sequence[_Batch],
     graph_type: Callable[..., Any],
-    judge: Callable[[NDArray[np.float32], NDArray[np.float32]], M],
+    judge: Callable[[NDArray[np.float32], list[NDArray[np.float32]]], M],
 ) -> dict[str, M]:
     """Return product -> what is known of the activation that it reads, for one stage."""
     probes: list[Any] = []
@@ -112,9 +112,7 @@ def _observe(
         found = dict(zip(inner, session.run(inner, batch.feeds), strict=True))
         for name in seen:
             seen[name].append(found.get(name, batch.feeds["hidden_states"])[batch.visible])
-    known = {
-        name: judge(np.concatenate(seen[name]).astype(np.float32), noted.notes.largest_weights[name]) for name in seen
-    }
+    known = {name: judge(np.concatenate(seen[name]).astype(np.float32), noted.notes.weights[name]) for name in seen}
     return {product: known[value] for product, value in noted.notes.products.items()}
 
 

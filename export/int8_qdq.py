@@ -19,7 +19,7 @@ from onnx import ModelProto
 from fastbert.export.calibration import ProductNotes, calibrated_graphs
 from fastbert.export.float16 import Float16Graph
 from fastbert.export.golden import Golden
-from fastbert.export.int8 import quantize_weight
+from fastbert.export.int8_rounding import quantize_weight, smoothing
 from fastbert.export.stages import StagePlan
 from fastbert.modeling import FastBertForSequenceClassification
 
@@ -29,7 +29,6 @@ _SHARES = np.linspace(0.2, 1.0, 33)  # of the largest value: where a scale may c
 _SAMPLE = 200_000  # values looked at for one scale
 _SMALLEST_SCALE = 2.0**-14  # float16 loses digits below
 _FLOAT16 = ("output.dense",)  # it reads the activation function's output
-_SMOOTH_LIMITS = (1 / 64, 64.0)
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,8 @@ def best_scale(values: NDArray[Any]) -> float:
     return max(min((largest * float(share) / 127 for share in _SHARES), key=error), _SMALLEST_SCALE)
 
 
-def _rounding(values: NDArray[np.float32], largest_weights: NDArray[np.float32]) -> Rounding:
-    """Smooth, then find the scale: values [tokens, inputs], largest_weights [inputs]."""
-    ratio = np.sqrt(np.maximum(np.abs(values).max(axis=0), 1e-4) / np.maximum(largest_weights, 1e-4))
-    # around 1, so that neither side leaves float16's range; as it is in the graph
-    smooth = np.clip(ratio / np.exp(np.log(ratio).mean()), *_SMOOTH_LIMITS)
-    smooth = 1 / (1 / smooth).astype(np.float16).astype(np.float32)
+def _rounding(values: NDArray[np.float32], weights: Sequence[NDArray[np.float32]]) -> Rounding:
+    """Smooth, then find the scale: values [tokens, inputs], weights [inputs, outputs] each."""
+    smooth = smoothing(values, np.concatenate(weights, axis=1), 0.5)
+    smooth = np.reciprocal(np.reciprocal(smooth).astype(np.float16).astype(np.float32))  # as it is in the graph
     return Rounding(best_scale(values / smooth), smooth)

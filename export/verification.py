@@ -25,7 +25,7 @@ class Bounds:
 
     :param tolerance: largest logit difference, for a precision that must give PyTorch's answers.
     :param max_label_flips: for a lossy one: the largest share of rows whose answer may be another label, at any speed.
-        int8 flips 1 to 3 % on trained models, at about the same accuracy; a broken one flips far more.
+        int8 flips about 1 % on trained models, at about the same accuracy; a broken one flips far more.
     """
 
     tolerance: float = 1e-4
