@@ -6,12 +6,9 @@ constants); and the model with all its exit heads in one session, which no chain
 the chain takes beyond the whole model is then split:
 
     heads  = chain - chain without heads
-    calls  = chain without heads - whole model                       one session a stage instead of one in all
+    calls  = chain without heads - whole model                       one call a stage instead of one in all
     floor of a head = its operators, run again and again with all they touch in the caches
                       + its weights, read once by one thread at the speed of what has left its caches
-
-On several threads, all sessions use one thread pool. With a pool each (the default of `Classifier.load`), a stage also
-waits for its threads to wake, which the head before it partly hides, and the split would mean nothing.
 
 What a head takes beyond that floor is code and ONNX Runtime's own data, which have left the caches as well. An operator
 profile by ONNX Runtime itself goes with it; the profiler adds to every operator, so its times are shares, not sums.
@@ -36,6 +33,7 @@ from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
 from fastbert.benchmarks.targets import Bundles, in_child, whole_session
 from fastbert.benchmarks.whole_model import join_stages
+from fastbert.export.chain import chain_model
 from fastbert.export.graph import Graph
 from fastbert.runtime.chain import run_chain
 from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, load_files, session_options
@@ -87,24 +85,27 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     """
     bundle = Path(directory) / "bundle"
     variant = read_manifest(bundle).variant_for("cpu", precision)
-    files = [bundle / name for name in variant.files]
-    stages = [onnx.load(path) for path in files[1:]]
+    files = [bundle / name for name in variant.stages]
+    stages = [onnx.load(path) for path in files]
     layers = [without_head(stage) for stage in stages]
     bare = [Path(directory) / f"bare-{number}.onnx" for number in range(len(layers))]
     for layer, path in zip(layers, bare, strict=True):
         onnx.save(layer, path)
+    bare_chain = Path(directory) / "bare-chain.onnx"
+    onnx.save(chain_model(bare), bare_chain)
 
     ids = np.random.default_rng(0).integers(3, 1000, (1, tokens))
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)
 
-    def chain(paths: list[Path]) -> Callable[[], Any]:
-        engine = load_files(paths, threads=threads, thread_pool=_pool(threads))
+    def chain(paths: list[Path], joined: Path) -> Callable[[], Any]:
+        model = joined if threads > 1 else None  # as `load` chooses
+        engine = load_files(bundle / variant.embeddings, paths, chain=model, threads=threads)
         exits = tuple(range(len(stages)))
         return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
 
-    systems = {"chain": chain(files), "chain_without_heads": chain([files[0], *bare])}  # first: they make the pool
+    systems = {"chain": chain(files, bundle / str(variant.chain)), "chain_without_heads": chain(bare, bare_chain)}
     systems["one_session"] = _one_session(join_stages(bundle, variant, every_exit=True), threads, (ids, ones, zeros))
-    session = whole_session(directory, threads, precision, shared=threads > 1)
+    session = whole_session(directory, threads, precision)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
     systems["whole_model"] = lambda: session.run(None, feeds)
     times = {name: 1e3 * value for name, value in alternating_medians(systems, runs, rest=threads > 1).items()}
@@ -150,10 +151,6 @@ def _one_session(model: onnx.ModelProto, threads: int, arrays: tuple[Any, ...]) 
     return lambda: session.run_with_iobinding(binding)
 
 
-def _pool(threads: int) -> str:
-    return "separate" if threads == 1 else "shared"
-
-
 def _weights_bytes(model: onnx.ModelProto) -> int:
     return sum(weight.ByteSize() for weight in model.graph.initializer)
 
@@ -169,7 +166,7 @@ def _session(model: onnx.ModelProto, threads: int, *, profile: Path | None = Non
     """Make a session with the chain's options; ``profile``: where ONNX Runtime's own profile begins its name."""
     import onnxruntime as ort
 
-    options = session_options(ort, threads=threads, thread_pool=_pool(threads))
+    options = session_options(ort, threads=threads)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return ort.InferenceSession(

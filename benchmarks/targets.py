@@ -79,7 +79,6 @@ def chain_overhead(
     threads: int,
     runs: int,
     precision: str = "fp32",
-    thread_pool: str = "separate",
     whole_first: bool = False,
 ) -> float:
     """Return chain time / whole-model time at batch 1, every exit evaluated: medians over alternating runs.
@@ -88,15 +87,14 @@ def chain_overhead(
     float32 runs with the chain's own settings, which are faster than ONNX Runtime's; in int8 it is what users would
     make, ``quantize_dynamic`` with ONNX Runtime's defaults.
 
-    :param thread_pool: the chain's; with ``"shared"`` the whole model uses the same global pool, as it must.
     :param whole_first: load the whole model before the chain; what is loaded last is some 2 % faster.
     """
     from fastbert.runtime import Classifier
 
-    bundle, shared = Path(directory) / "bundle", thread_pool == "shared"
+    bundle = Path(directory) / "bundle"
     loaders: dict[str, Callable[[], Any]] = {
-        "chain": lambda: Classifier.load(bundle, variant=precision, threads=threads, thread_pool=thread_pool),
-        "whole": lambda: whole_session(directory, threads, precision, shared=shared),
+        "chain": lambda: Classifier.load(bundle, variant=precision, threads=threads),
+        "whole": lambda: whole_session(directory, threads, precision),
     }
     loaded = {name: loaders[name]() for name in sorted(loaders, reverse=whole_first)}
     classifier, session = loaded["chain"], loaded["whole"]
@@ -168,22 +166,18 @@ def import_seconds() -> float:
     return min(times)
 
 
-def whole_session(directory: str, threads: int, precision: str = "fp32", *, shared: bool = False) -> Any:
+def whole_session(directory: str, threads: int, precision: str = "fp32") -> Any:
     """Return the whole model in one session with ONNX Runtime's defaults.
 
     :param precision: ``"fp32"``: without the fusion that slows it down. ``"int8"``: what users would make,
         ``quantize_dynamic``.
-    :param shared: use the process's global pool instead of ``threads`` of its own.
     """
     import onnxruntime
 
     from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS
 
     options = onnxruntime.SessionOptions()
-    if shared:
-        options.use_per_session_threads = False
-    else:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads
     whole, quantized = Path(directory) / "whole.onnx", Path(directory) / "whole-int8.onnx"
     if precision == "int8" and not quantized.exists():
         from onnxruntime.quantization import quantize_dynamic
@@ -215,23 +209,11 @@ class Bundles:
 _bundles = Bundles()
 
 
-def _overhead(
-    layers: int,
-    hidden: int,
-    tokens: int,
-    threads: int,
-    precision: str,
-    thread_pool: str = "separate",
-    exit_size: int = 128,
-) -> float:
-    """Return the mean of two processes; in one the chain is loaded first, in the other the whole model.
-
-    With one pool for all the chain is always first, as it makes the pool.
-    """
+def _overhead(layers: int, hidden: int, tokens: int, threads: int, precision: str, exit_size: int = 128) -> float:
+    """Return the mean of two processes; in one the chain is loaded first, in the other the whole model."""
     directory, runs = _bundles.get(layers, hidden, exit_size), 40 if hidden > 384 else 120
-    arguments = (directory, tokens, threads, runs, precision, thread_pool)
-    orders = (False, thread_pool == "separate")
-    return statistics.mean(float(in_child("chain_overhead", *arguments, order)) for order in orders)
+    arguments = (directory, tokens, threads, runs, precision)
+    return statistics.mean(float(in_child("chain_overhead", *arguments, order)) for order in (False, True))
 
 
 def _file_memory(rows: int) -> float:
@@ -250,7 +232,7 @@ def _ratio(function: str, layers: int, hidden: int, runs: int) -> float:
 def _chain_targets() -> list[Target]:
     shapes = [(12, 768, tokens, threads, 1.03) for tokens in (64, 128) for threads in (1, 2)]
     found = []
-    for layers, hidden, tokens, threads, bar in [*shapes, (6, 384, 64, 1, 1.05)]:
+    for layers, hidden, tokens, threads, bar in [*shapes, (6, 384, 64, 1, 1.05), (6, 384, 64, 2, 1.05)]:
         shape = f"{layers}x{hidden}-{tokens}-tokens-{threads}-thread{'s' if threads > 1 else ''}"
         measure = partial(_overhead, layers, hidden, tokens, threads)
         kinds = [("fp32", bar, "chain / whole model")]
@@ -258,12 +240,7 @@ def _chain_targets() -> list[Target]:
             kinds.append(("int8", 1.0, "chain / whole model, quantize_dynamic"))
         for precision, limit, unit in kinds:
             found.append(Target(f"{precision}-{shape}", limit, unit, partial(measure, precision)))
-            if threads > 1:
-                shared = partial(measure, precision, "shared")
-                found.append(
-                    Target(f"{precision}-{shape}-shared-pool", limit, f"{unit}, one thread pool for all", shared)
-                )
-        if layers == 6:
+        if layers == 6 and threads == 1:
             unit = "chain / whole model, --exit-size 64"
             found.append(Target(f"fp32-{shape}-exit-size-64", bar, unit, partial(measure, "fp32", exit_size=64)))
     return found

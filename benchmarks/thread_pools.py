@@ -2,7 +2,8 @@
 
 The measurement behind the defaults of `fastbert.runtime.engines.onnxruntime`. Every setting runs the same stages at
 speed 0, batch 1; times are compared with the whole model in one session with ONNX Runtime's defaults. Settings take
-turns in one process, except the global pool: it belongs to a process, and has one with its own run of the whole model.
+turns in one process, except the global pool (``shared``, with a session a stage): it belongs to a process, and has one
+with its own run of the whole model.
 """
 
 import argparse
@@ -25,11 +26,13 @@ __all__ = ["compare_pools"]
 
 _TURNS = 10
 _RUNS = 12
-_SETTINGS: dict[str, dict[str, str]] = {
-    "separate, no spinning": {"session.intra_op.allow_spinning": "0"},
-    **{
-        f"separate, spin {us} us": {"session.intra_op.spin_duration_us": str(us)} for us in (20, 40, 60, 100, 200, 1000)
-    },
+_SPIN = "session.intra_op.spin_duration_us"
+# setting -> (whether all stages are one session, its entries)
+_SETTINGS: dict[str, tuple[bool, dict[str, str]]] = {
+    "a session a stage, no spinning": (False, {"session.intra_op.allow_spinning": "0"}),
+    **{f"a session a stage, spin {us} us": (False, {_SPIN: str(us)}) for us in (20, 40, 100, 1000)},
+    **{f"one session, spin {us} us": (True, {_SPIN: str(us)}) for us in (40, 200, 1000, 5000)},
+    "one session, ONNX Runtime's own spinning": (True, {}),
 }
 
 
@@ -40,33 +43,41 @@ def compare_pools(directory: str, threads: int, shared: bool) -> str:
     """
     import onnxruntime as ort
 
-    from fastbert.runtime.manifest import read_manifest
+    from fastbert.runtime.manifest import read_manifest, stage_digits
 
     bundle = Path(directory) / "bundle"
     variant = read_manifest(bundle).variant_for("cpu")
     ids = np.random.default_rng(0).integers(3, 1000, (1, 64))
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
 
-    def session(path: Path, entries: dict[str, str]) -> Any:
+    def session(path: Path, entries: dict[str, str], most_threads: int = threads) -> Any:
         options = ort.SessionOptions()
         if shared:
             options.use_per_session_threads = False
         else:
-            options.intra_op_num_threads = threads
+            options.intra_op_num_threads = most_threads
         for key, value in entries.items():
             options.add_session_config_entry(key, value)
         return ort.InferenceSession(path, options, disabled_optimizers=DISABLED_OPTIMIZERS)
 
-    def chain(entries: dict[str, str]) -> Callable[[], None]:
-        embeddings, *stages = (session(bundle / name, entries) for name in variant.files)
+    def chain(one: bool, entries: dict[str, str]) -> Callable[[], None]:
+        count, outputs = len(variant.stages), ["next_hidden_states", "logits", "uncertainty"]
+        embeddings = session(bundle / variant.embeddings, entries, 1)
+        if one:
+            stages = [session(bundle / str(variant.chain), entries)] * count
+            outputs = [f"chain/{name}" for name in outputs]
+        else:
+            stages = [session(bundle / name, entries) for name in variant.stages]
+        digits = [
+            {name: np.array(digit) for name, digit in stage_digits(number, count).items()} if one else {}
+            for number in range(count)
+        ]
 
         def run() -> None:
             hidden_states, mask = embeddings.run(None, feeds)
-            for stage in stages:
-                hidden_states = stage.run(
-                    ["next_hidden_states", "logits", "uncertainty"],
-                    {"hidden_states": hidden_states, "extended_attention_mask": mask},
-                )[0]
+            for stage, chosen in zip(stages, digits, strict=True):
+                given = {"hidden_states": hidden_states, "extended_attention_mask": mask, **chosen}
+                hidden_states = stage.run(outputs, given)[0]
 
         return run
 
@@ -74,7 +85,10 @@ def compare_pools(directory: str, threads: int, shared: bool) -> str:
         ort.set_global_thread_pool_sizes(threads, 1)
     whole = session(Path(directory) / "whole.onnx", {})
     systems: dict[str, Callable[[], Any]] = {"whole model": lambda: whole.run(None, feeds)}
-    systems.update({"shared": chain({})} if shared else {name: chain(entries) for name, entries in _SETTINGS.items()})
+    if shared:
+        systems["shared"] = chain(False, {})
+    else:
+        systems.update({name: chain(*setting) for name, setting in _SETTINGS.items()})
     times: dict[str, list[float]] = {name: [] for name in systems}
     idle: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(_TURNS):
@@ -121,7 +135,7 @@ def main() -> None:
         if not arguments.json:
             for name, figures in found.items():
                 sys.stdout.write(
-                    f"{layers}x{hidden}  {name:<24} {figures['times_whole_model']:.3f} x whole model, "
+                    f"{layers}x{hidden}  {name:<40} {figures['times_whole_model']:.3f} x whole model, "
                     f"{figures['idle_cpu_after_a_run_ms']:.2f} ms idle CPU after a run\n"
                 )
     if arguments.json:

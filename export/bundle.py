@@ -14,6 +14,7 @@ from onnx import ModelProto
 from fastbert.atomic import replace_directory, require_absent
 from fastbert.checkpoint import Checkpoint, load_checkpoint
 from fastbert.data import read_rows
+from fastbert.export.chain import chain_model
 from fastbert.export.golden import GOLDEN, Golden, write_golden
 from fastbert.export.precisions import PRECISIONS
 from fastbert.export.stages import plan_stages
@@ -29,7 +30,7 @@ from fastbert.runtime.tokenization import TOKENIZER
 
 __all__ = ["ExportReport", "export_bundle", "export_checkpoint"]
 
-_COMPACTION = "compaction.onnx"
+_COMPACTION, _CHAIN = "compaction.onnx", "chain.onnx"
 _log = logging.getLogger(__name__)
 
 
@@ -108,6 +109,9 @@ def export_checkpoint(
             _write_engines(partial / name, PRECISIONS[name].graphs(model, plan, golden))
             if (compaction := PRECISIONS[name].compaction) is not None:
                 (partial / name / _COMPACTION).write_bytes(compaction(model).SerializeToString())
+            if PRECISIONS[name].engine == "onnxruntime" and len(plan) > 1:
+                stages = sorted((partial / name).glob("stage_*.onnx"))
+                (partial / name / _CHAIN).write_bytes(chain_model(stages).SerializeToString())
         _write_tokenizer(checkpoint, partial / TOKENIZER)
         write_golden(partial / GOLDEN, golden, exits)
         manifest = _manifest(checkpoint, partial, exits, default_speed, precisions)
@@ -200,7 +204,8 @@ def _variant(bundle: Path, name: str) -> dict[str, Any]:
         "engine": precision.engine,
         "embeddings": f"{name}/embeddings.onnx",
         "stages": stages,
-        "compaction": None if precision.compaction is None else f"{name}/{_COMPACTION}",
+        "compaction": f"{name}/{_COMPACTION}" if (bundle / name / _COMPACTION).exists() else None,
+        "chain": f"{name}/{_CHAIN}" if (bundle / name / _CHAIN).exists() else None,
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastbert.runtime.errors import BundleError, UsageError
 
-__all__ = ["MANIFEST", "SCHEMA", "Manifest", "Variant", "check_files", "file_record", "read_manifest"]
+__all__ = ["MANIFEST", "SCHEMA", "Manifest", "Variant", "check_files", "file_record", "read_manifest", "stage_digits"]
 
 MANIFEST = "manifest.json"
 SCHEMA = "fastbert-bundle/1"
@@ -31,6 +31,8 @@ class Variant:
     :param embeddings: path of the embeddings engine inside the bundle.
     :param stages: paths of the stage engines, in order.
     :param compaction: path of the engine that drops samples on the device; None: they are dropped on the host.
+    :param chain: path of the model that runs the stage asked for (`stage_digits`) and reads its weights from the
+        stages' files; None: there is none.
     :param record: all that the manifest says of it.
     """
 
@@ -42,6 +44,7 @@ class Variant:
     embeddings: str
     stages: tuple[str, ...]
     compaction: str | None = None
+    chain: str | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -56,13 +59,14 @@ class Variant:
             record["embeddings"],
             tuple(record["stages"]),
             record.get("compaction"),
+            record.get("chain"),
             record,
         )
 
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of all its files inside the bundle."""
-        return (self.embeddings, *self.stages, *([self.compaction] if self.compaction else []))
+        return (self.embeddings, *self.stages, *(file for file in (self.compaction, self.chain) if file))
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,11 @@ def read_manifest(bundle: Path) -> Manifest:
                 f"{len(manifest.exits)} exits. Export the bundle again."
             )
     return manifest
+
+
+def stage_digits(stage: int, stages: int) -> dict[str, bool]:
+    """Return the inputs that choose a stage in the model of them all: its number's binary digits, the lowest first."""
+    return {f"digit_{place}": bool(stage >> place & 1) for place in range((stages - 1).bit_length())}
 
 
 def file_record(path: Path) -> dict[str, Any]:

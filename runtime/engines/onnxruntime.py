@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
-from fastbert.runtime.manifest import Variant
+from fastbert.runtime.manifest import Variant, stage_digits
 from fastbert.runtime.processor import int8_products_saturate
 from fastbert.runtime.threads import usable_cores
 
@@ -26,12 +26,12 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # The fused kernel takes 3 to 4 times as long on a CPU as the Add and LayerNormalization that it replaces (130 us
 # against 35 us at 64 x 384, onnxruntime 1.32). Whole layers: benchmarks/reports/layer_forms.json.
 DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
-# A pool's idle threads spin for some 45 ms after each run unless told not to, and so engine k's threads would take
-# the processor from engine k + 1 (onnxruntime#17011). 40 us bridge the gaps between the operators of one engine and
-# are over before the next engine needs the processor. One global pool for all engines would be as fast, but ONNX
-# Runtime 1.32 cannot be told from Python not to spin it, and once it exists no other session of the process, whoever
-# makes it, may have threads of its own. Measured: benchmarks/reports/thread_pools.json.
-_SPIN_US = 40
+# A pool's idle threads spin for some 45 ms after each run unless told not to. 1 ms bridges the gaps within a request.
+# Without a model of all stages each has a pool of its own, and a thread of one that spins takes the processor from the
+# next (onnxruntime#17011): 40 us bridge the gaps between operators. One global pool for all sessions would be as fast
+# as one session, but ONNX Runtime 1.32 cannot be told from Python not to spin it, and once it exists no other session
+# of the process, whoever makes it, may have threads of its own. Measured: benchmarks/reports/thread_pools.json.
+_SPIN_US, _SPIN_US_A_STAGE = 1000, 40
 _SHAPES_KEPT = 512  # whose bindings one thread keeps; then it starts anew
 _lock = threading.Lock()
 _global_pool_threads: int | None = None  # it belongs to the process and is sized once
@@ -108,8 +108,22 @@ class _State:
     current: int = 0
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """How to run a stage.
+
+    :param session: the stage's own, or that of all stages.
+    :param digits: inputs that choose the stage: bool scalars.
+    :param outputs: what precedes the names of its outputs.
+    """
+
+    session: Any
+    digits: dict[str, NDArray[np.bool_]]
+    outputs: str
+
+
 class OnnxRuntimeEngine:
-    """The stages of one variant, each a session; sessions may be run by several threads at once.
+    """The stages of one variant in one session, or in one each; may be run by several threads at once.
 
     At batch 1, Python's code has left the caches when a request comes after other work or a stage has streamed its
     weights through them, and takes several times what it takes in a loop of its own: so what a request and a stage
@@ -118,12 +132,13 @@ class OnnxRuntimeEngine:
 
     max_batch = None
 
-    def __init__(self, embeddings: Any, stages: list[Any], run_options: Any) -> None:
+    def __init__(self, embeddings: Any, stages: Sequence[_Stage], run_options: Any) -> None:
         self._embeddings = embeddings
         self._stages = stages
         self._run_options = run_options
-        outputs = {output.name: output.shape for output in stages[0].get_outputs()}
-        self._sizes = (outputs["next_hidden_states"][-1], outputs["logits"][-1], len(stages))
+        sizes = {output.name: output.shape[-1] for output in stages[0].session.get_outputs() if output.shape}
+        prefix = stages[0].outputs
+        self._sizes = (sizes[f"{prefix}next_hidden_states"], sizes[f"{prefix}logits"], len(stages))
         self._threads = threading.local()
 
     @property
@@ -170,15 +185,18 @@ class OnnxRuntimeEngine:
         kept.mask[:] = state.mask[rows, :, :, :sequence]  # indexing copies before anything is written
         return kept
 
-    def _bound_stage(self, stage: int, state: _State) -> Callable[[], None]:
+    def _bound_stage(self, number: int, state: _State) -> Callable[[], None]:
+        stage = self._stages[number]
+        hidden_states, mask = state.hidden_states[state.current], state.mask
+        outputs = {
+            "next_hidden_states": state.hidden_states[1 - state.current],
+            "logits": state.logits,
+            "uncertainty": state.uncertainty,
+        }
         return self._bound(
-            self._stages[stage],
-            {"hidden_states": state.hidden_states[state.current], "extended_attention_mask": state.mask},
-            {
-                "next_hidden_states": state.hidden_states[1 - state.current],
-                "logits": state.logits,
-                "uncertainty": state.uncertainty,
-            },
+            stage.session,
+            {"hidden_states": hidden_states, "extended_attention_mask": mask, **stage.digits},
+            {stage.outputs + name: array for name, array in outputs.items()},
         )
 
     def _bound(
@@ -203,20 +221,32 @@ class OnnxRuntimeEngine:
 def load(
     bundle: Path, variant: Variant, *, threads: int | None = None, thread_pool: str = "separate"
 ) -> OnnxRuntimeEngine:
-    """Make the sessions of a bundle's variant; parameters and errors as in `load_files`."""
-    return load_files([bundle / name for name in variant.files], threads=threads, thread_pool=thread_pool)
+    """Make the sessions of a bundle's variant; parameters and errors as in `load_files`.
+
+    Stages that would each have several threads of their own become one session, if the bundle has the model for it.
+    Otherwise each has a session: it takes some 20 us less to reach.
+    """
+    stages = [bundle / name for name in variant.stages]
+    joined = variant.chain is not None and thread_pool == "separate" and (threads or usable_cores()) > 1
+    chain = bundle / str(variant.chain) if joined else None
+    return load_files(bundle / variant.embeddings, stages, chain=chain, threads=threads, thread_pool=thread_pool)
 
 
 def load_files(
-    files: Sequence[Path], *, threads: int | None = None, thread_pool: str = "separate"
+    embeddings: Path,
+    stages: Sequence[Path],
+    *,
+    chain: Path | None = None,
+    threads: int | None = None,
+    thread_pool: str = "separate",
 ) -> OnnxRuntimeEngine:
     """Make the sessions.
 
-    :param files: the embeddings' graph, then the stages'.
+    :param chain: the model of all stages; None: there is none, each stage gets a session.
     :param threads: processor threads for one run; None: the cores that this process may use.
-    :param thread_pool: one of `THREAD_POOLS`. ``"separate"``: each engine has its own threads, asleep while other
-        engines run. ``"shared"``: all engines use ONNX Runtime's global pool, made with ``threads`` if this process has
-        none. ``"host"``: they use the global pool that the host program made; ``threads`` is not used.
+    :param thread_pool: one of `THREAD_POOLS`. ``"separate"``: the classifier has its own threads, asleep when idle.
+        ``"shared"``: ONNX Runtime's global pool, made with ``threads`` if this process has none. ``"host"``: the global
+        pool that the host program made; ``threads`` is not used.
     :raises EngineError: ONNX Runtime is missing, or the pool asked for cannot be had in this process.
     :raises BundleError: an engine file cannot be loaded.
     """
@@ -229,18 +259,35 @@ def load_files(
             f"{_PROVIDER} was asked for; this onnxruntime {ort.__version__} has "
             f"{', '.join(ort.get_available_providers())}. Install one that has it: pip install 'fastbert-deploy[cpu]'"
         )
-    options = session_options(ort, threads=threads, thread_pool=thread_pool)
+
+    def options(threads: int | None) -> Any:
+        spin_us = _SPIN_US if chain else _SPIN_US_A_STAGE
+        made = session_options(ort, threads=threads, thread_pool=thread_pool, spin_us=spin_us)
+        made.add_session_config_entry("session.use_env_allocators", "1")
+        made.enable_mem_pattern = False  # shapes vary; a pattern would be kept for each
+        return made
+
+    for_stages = options(threads)
+    # embeddings are too little work to share, and their threads would spin when the stages begin
+    for_embeddings = options(1) if thread_pool == "separate" else for_stages
     _share_arena(ort)
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    options.enable_mem_pattern = False  # shapes vary; a pattern would be kept for each
-    make = partial(_session, ort, options=options, thread_pool=thread_pool)
+    files = [(embeddings, for_embeddings), *((file, for_stages) for file in ([chain] if chain else stages))]
     with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
-        embeddings, *stages = pool.map(make, files)
+        first, *others = pool.map(lambda one: _session(ort, *one, thread_pool=thread_pool), files)
     _give_back_freed_memory()
-    return OnnxRuntimeEngine(embeddings, stages, ort.RunOptions())
+    return OnnxRuntimeEngine(first, _stages(others, len(stages)), ort.RunOptions())
 
 
-def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separate") -> Any:
+def _stages(sessions: Sequence[Any], count: int) -> list[_Stage]:
+    """Return how to run each stage, in one session each or in one of all."""
+    if len(sessions) == count:
+        return [_Stage(session, {}, "") for session in sessions]
+    [session] = sessions
+    digits = [stage_digits(stage, count) for stage in range(count)]
+    return [_Stage(session, {name: np.array(digit) for name, digit in one.items()}, "chain/") for one in digits]
+
+
+def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separate", spin_us: int = _SPIN_US) -> Any:
     """Return session options for one engine of a chain, or for a whole model that is compared with it.
 
     :raises UsageError: ``threads`` or ``thread_pool`` is not valid.
@@ -263,11 +310,11 @@ def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separa
         return options
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
     return options
 
 
-def _session(ort: Any, path: Path, *, options: Any, thread_pool: str) -> Any:
+def _session(ort: Any, path: Path, options: Any, *, thread_pool: str) -> Any:
     try:
         session = ort.InferenceSession(
             str(path),

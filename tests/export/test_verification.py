@@ -94,6 +94,7 @@ def test_every_weight_of_a_stage_matters_to_the_check(bundle, golden, tmp_path):
     import json
     import shutil
 
+    from fastbert.export.chain import chain_model
     from fastbert.runtime.manifest import file_record
 
     name = "fp32/stage_01.onnx"
@@ -108,7 +109,9 @@ def test_every_weight_of_a_stage_matters_to_the_check(bundle, golden, tmp_path):
         target = tmp_path / f"b{index}"
         shutil.copytree(bundle, target)
         onnx.save(model, target / name)
+        chain = chain_model(sorted((target / "fp32").glob("stage_*.onnx")))
+        onnx.save(chain, target / "fp32" / "chain.onnx")
         manifest = json.loads((target / "manifest.json").read_text())
-        manifest["files"][name] = file_record(target / name)
+        manifest["files"] |= {file: file_record(target / file) for file in (name, "fp32/chain.onnx")}
         (target / "manifest.json").write_text(json.dumps(manifest))
         assert verify_bundle(target, golden).problems, tensor.name

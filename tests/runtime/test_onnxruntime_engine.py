@@ -5,9 +5,11 @@ import subprocess
 import sys
 import textwrap
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
+import pytest
 
 from fastbert.runtime.chain import run_all_exits
 from fastbert.runtime.engines.onnxruntime import OnnxRuntimeEngine, load
@@ -54,17 +56,18 @@ def test_other_sessions_of_the_process_are_left_alone(bundle):
     assert run(script, bundle) == "1"
 
 
-def test_one_shared_pool_has_one_set_of_threads(bundle):
+@pytest.mark.parametrize("thread_pool", ["separate", "shared"])
+def test_a_chain_has_one_set_of_threads(bundle, thread_pool):
     script = """
         import os, sys, time
         from fastbert.runtime import Classifier
         before = len(os.listdir("/proc/self/task"))
-        classifier = Classifier.load(sys.argv[1], threads=4, thread_pool="shared")
+        classifier = Classifier.load(sys.argv[1], threads=4, thread_pool=sys.argv[2])
         classifier.run([[1, 2]])
         time.sleep(0.5)  # a thread that loaded an engine is listed for a moment after it was joined
         print(len(os.listdir("/proc/self/task")) - before)
     """
-    assert int(run(script, bundle)) <= 4  # one pool; four engines with pools of their own would add 12
+    assert int(run(script, bundle, thread_pool)) <= 4  # one pool; a pool for each session would add 3 each
 
 
 def test_a_pool_that_the_host_made_is_used(bundle):
@@ -152,13 +155,28 @@ def test_an_onnxruntime_of_other_inner_names_answers_the_same(bundle, classifier
     assert hasattr(engine._embeddings, "_sess"), "renamed: the short way to run a stage is gone"
     assert hasattr(engine._embeddings.io_binding(), "_iobinding"), "renamed as well"
     run_options = onnxruntime.RunOptions()
-    public = OnnxRuntimeEngine(
-        _PublicSession(engine._embeddings), [_PublicSession(stage) for stage in engine._stages], run_options
-    )
+    stages = [replace(stage, session=_PublicSession(stage.session)) for stage in engine._stages]
+    public = OnnxRuntimeEngine(_PublicSession(engine._embeddings), stages, run_options)
     encoded = classifier.encode(["good film", "bad " * 9])
     arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
     for expected, found in zip(run_all_exits(engine, *arrays), run_all_exits(public, *arrays), strict=True):
         assert np.array_equal(expected, found)
+
+
+def test_several_threads_run_all_stages_in_one_session_and_answer_the_same(bundle, classifier):
+    """One thread, and a bundle written before there was such a model, have a session a stage."""
+    variant = classifier.manifest.variant_for("cpu")
+    assert variant.chain == "fp32/chain.onnx"
+    one = load(bundle, variant, threads=2)
+    assert len({id(stage.session) for stage in one._stages}) == 1
+    others = load(bundle, variant, threads=1), load(bundle, replace(variant, chain=None), threads=2)
+    for many in others:
+        assert len({id(stage.session) for stage in many._stages}) == one.stages == many.stages == 3
+    encoded = classifier.encode(["good film", "bad " * 9])
+    arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+    for many in others:
+        for expected, found in zip(run_all_exits(many, *arrays), run_all_exits(one, *arrays), strict=True):
+            assert np.array_equal(expected, found)
 
 
 def test_an_engine_that_nobody_holds_is_gone_at_once(bundle, classifier):

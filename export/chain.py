@@ -1,0 +1,76 @@
+"""All stages of a variant in one model, which runs the stage asked for.
+
+A session a stage means a thread pool a stage, and each pool's threads sleep while the others work: on two threads a
+chain of MiniLM then takes as long as on one. One session has one pool (`benchmarks/reports/thread_pools.json`). The
+model is a tree of ``If`` nodes over the binary digits of the stage's number; its leaves are the stages' graphs. Weights
+stay in the stages' files, which this model names as its external data: it is small itself, and its parts can still be
+built or run one by one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+
+from fastbert.runtime.manifest import stage_digits
+
+__all__ = ["chain_model"]
+
+_EXTERNAL_BYTES = 1 << 15  # smaller ones are copied, so that a stage finds them side by side
+
+
+def chain_model(files: Sequence[Path]) -> ModelProto:
+    """Join the graphs of all stages; the model belongs into their folder.
+
+    :param files: the stages', in order, at least two.
+    :returns: a model with the inputs of a stage and ``digit_0``, ``digit_1`` ..., bool scalars: the binary digits of
+        the stage to run (`fastbert.runtime.manifest.stage_digits`). Its outputs are a stage's, under ``chain/NAME``.
+    """
+    stages = [onnx.load(file) for file in files]
+    graphs = [stage.graph for stage in stages]
+    inputs, outputs = list(graphs[0].input), list(graphs[0].output)
+    for file, graph in zip(files, graphs, strict=True):
+        _refer_to(file, graph)
+        del graph.input[:]  # a branch reads them from the graph around it
+    branch = _branch(graphs, outputs, "chain")
+    digits = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in stage_digits(0, len(files))]
+    graph = helper.make_graph(branch.node, "chain", [*inputs, *digits], branch.output)
+    opsets = {opset.domain: opset for stage in stages for opset in stage.opset_import}
+    return helper.make_model(
+        graph, opset_imports=list(opsets.values()), ir_version=stages[0].ir_version, producer_name="fastbert"
+    )
+
+
+def _branch(graphs: Sequence[GraphProto], outputs: Sequence[ValueInfoProto], name: str) -> GraphProto:
+    """Return what runs one of these stages."""
+    if len(graphs) == 1:
+        return graphs[0]
+    digit = (len(graphs) - 1).bit_length() - 1
+    half = 1 << digit
+    answers = [ValueInfoProto.FromString(output.SerializeToString()) for output in outputs]
+    for answer in answers:
+        answer.name = f"{name}/{answer.name}"  # a name may not be used again inside a branch
+    choice = helper.make_node(
+        "If",
+        [f"digit_{digit}"],
+        [answer.name for answer in answers],
+        name=name,
+        then_branch=_branch(graphs[half:], outputs, f"{name}.1"),
+        else_branch=_branch(graphs[:half], outputs, f"{name}.0"),
+    )
+    return helper.make_graph([choice], name, [], answers)
+
+
+def _refer_to(file: Path, graph: GraphProto) -> None:
+    """Name the file as the place of the graph's weights."""
+    content = file.read_bytes()
+    for weight in graph.initializer:
+        if len(weight.raw_data) >= _EXTERNAL_BYTES:
+            message, length = weight.SerializeToString(), len(weight.raw_data)  # its last field
+            end = content.index(message) + len(message)  # found by its name: two weights may be alike
+            place = {"location": file.name, "offset": end - length, "length": length}
+            weight.ClearField("raw_data")
+            weight.data_location = TensorProto.EXTERNAL
+            for key, value in place.items():
+                weight.external_data.add(key=key, value=str(value))
