@@ -166,18 +166,22 @@ def import_seconds() -> float:
     return min(times)
 
 
-def whole_session(directory: str, threads: int, precision: str = "fp32") -> Any:
+def whole_session(directory: str, threads: int, precision: str = "fp32", *, shared: bool = False) -> Any:
     """Return the whole model in one session with ONNX Runtime's defaults.
 
     :param precision: ``"fp32"``: without the fusion that slows it down. ``"int8"``: what users would make,
         ``quantize_dynamic``.
+    :param shared: use the process's global pool instead of ``threads`` of its own.
     """
     import onnxruntime
 
     from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    if shared:
+        options.use_per_session_threads = False
+    else:
+        options.intra_op_num_threads = threads
     whole, quantized = Path(directory) / "whole.onnx", Path(directory) / "whole-int8.onnx"
     if precision == "int8" and not quantized.exists():
         from onnxruntime.quantization import quantize_dynamic

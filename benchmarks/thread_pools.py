@@ -1,16 +1,16 @@
 """How the chain's threads are pooled and how long they spin: ``python -m fastbert.benchmarks.thread_pools [--json]``.
 
 The measurement behind the defaults of `fastbert.runtime.engines.onnxruntime`. Every setting runs the same stages at
-speed 0, batch 1; times are compared with the whole model in one session with ONNX Runtime's defaults. Settings take
-turns in one process, except the global pool (``shared``, with a session a stage): it belongs to a process, and has one
-with its own run of the whole model.
+speed 0, batch 1, 64 tokens; its time is compared with that of the whole model in one session with ONNX Runtime's
+defaults, as `fastbert.benchmarks.targets` does: they take turns after a pause, one run untimed and one timed. The
+global pool belongs to a process, so it has one with its own run of the whole model. Medians over processes: where the
+system puts a thread that it wakes differs from one to the next.
 """
 
 import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,100 +18,68 @@ from typing import Any
 
 import numpy as np
 
+from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
-from fastbert.benchmarks.targets import in_child
-from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS
+from fastbert.benchmarks.targets import Bundles, in_child, whole_session
+from fastbert.runtime.chain import run_chain
+from fastbert.runtime.engines.onnxruntime import load_files
+from fastbert.runtime.exit_rule import ExitRule
+from fastbert.runtime.manifest import read_manifest
 
-__all__ = ["compare_pools"]
+__all__ = ["SETTINGS", "compare_pools"]
 
-_TURNS = 10
-_RUNS = 12
-_SPIN = "session.intra_op.spin_duration_us"
-# setting -> (whether all stages are one session, its entries)
-_SETTINGS: dict[str, tuple[bool, dict[str, str]]] = {
-    "a session a stage, no spinning": (False, {"session.intra_op.allow_spinning": "0"}),
-    **{f"a session a stage, spin {us} us": (False, {_SPIN: str(us)}) for us in (20, 40, 100, 1000)},
-    **{f"one session, spin {us} us": (True, {_SPIN: str(us)}) for us in (40, 200, 1000, 5000)},
-    "one session, ONNX Runtime's own spinning": (True, {}),
+_PROCESSES = 3
+_TOKENS = 64
+# setting -> (whether all stages are one session, microseconds that idle threads spin)
+SETTINGS = {
+    **{f"a session a stage, spin {us} us": (False, us) for us in (10, 40, 100, 1000)},
+    **{f"one session, spin {us} us": (True, us) for us in (40, 200, 1000, 5000)},
 }
+SHARED = "a session a stage, ONNX Runtime's global pool"
 
 
-def compare_pools(directory: str, threads: int, shared: bool) -> str:
+def compare_pools(directory: str, precision: str, threads: int, runs: int, shared: bool) -> str:
     """Measure all settings, or with ``shared`` the global pool; return JSON: setting -> figures.
 
     :param directory: what `fastbert.benchmarks.targets.make_bundle` wrote.
     """
-    import onnxruntime as ort
-
-    from fastbert.runtime.manifest import read_manifest, stage_digits
-
     bundle = Path(directory) / "bundle"
-    variant = read_manifest(bundle).variant_for("cpu")
-    ids = np.random.default_rng(0).integers(3, 1000, (1, 64))
-    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    manifest = read_manifest(bundle)
+    variant = manifest.variant_for("cpu", precision)
+    ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (1, _TOKENS))
+    ones, zeros = np.ones_like(ids), np.zeros_like(ids)
 
-    def session(path: Path, entries: dict[str, str], most_threads: int = threads) -> Any:
-        options = ort.SessionOptions()
-        if shared:
-            options.use_per_session_threads = False
-        else:
-            options.intra_op_num_threads = most_threads
-        for key, value in entries.items():
-            options.add_session_config_entry(key, value)
-        return ort.InferenceSession(path, options, disabled_optimizers=DISABLED_OPTIMIZERS)
-
-    def chain(one: bool, entries: dict[str, str]) -> Callable[[], None]:
-        count, outputs = len(variant.stages), ["next_hidden_states", "logits", "uncertainty"]
-        embeddings = session(bundle / variant.embeddings, entries, 1)
-        if one:
-            stages = [session(bundle / str(variant.chain), entries)] * count
-            outputs = [f"chain/{name}" for name in outputs]
-        else:
-            stages = [session(bundle / name, entries) for name in variant.stages]
-        digits = [
-            {name: np.array(digit) for name, digit in stage_digits(number, count).items()} if one else {}
-            for number in range(count)
-        ]
-
-        def run() -> None:
-            hidden_states, mask = embeddings.run(None, feeds)
-            for stage, chosen in zip(stages, digits, strict=True):
-                given = {"hidden_states": hidden_states, "extended_attention_mask": mask, **chosen}
-                hidden_states = stage.run(outputs, given)[0]
-
-        return run
+    def chain(*, one: bool = False, **options: Any) -> Callable[[], Any]:
+        joined = bundle / str(variant.chain) if one else None
+        stages = [bundle / stage for stage in variant.stages]
+        engine = load_files(bundle / variant.embeddings, stages, chain=joined, threads=threads, **options)
+        return lambda: run_chain(engine, manifest.exits, ExitRule(0.0), ids, ones, zeros)
 
     if shared:
-        ort.set_global_thread_pool_sizes(threads, 1)
-    whole = session(Path(directory) / "whole.onnx", {})
-    systems: dict[str, Callable[[], Any]] = {"whole model": lambda: whole.run(None, feeds)}
-    if shared:
-        systems["shared"] = chain(False, {})
+        systems = {SHARED: chain(thread_pool="shared")}
     else:
-        systems.update({name: chain(*setting) for name, setting in _SETTINGS.items()})
-    times: dict[str, list[float]] = {name: [] for name in systems}
-    idle: dict[str, list[float]] = {name: [] for name in systems}
-    for _ in range(_TURNS):
-        for name, system in systems.items():
-            time.sleep(0.1)
-            system()
-            for _ in range(_RUNS):
-                began = time.perf_counter()
-                system()
-                times[name].append(time.perf_counter() - began)
-            spent = time.process_time()
-            time.sleep(0.1)
-            idle[name].append(time.process_time() - spent)
-    base = statistics.median(times["whole model"])
+        systems = {name: chain(one=one, spin_us=spin_us) for name, (one, spin_us) in SETTINGS.items()}
+    session = whole_session(directory, threads, precision, shared=shared)
+    feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
+    systems["whole model"] = lambda: session.run(None, feeds)
+    times = alternating_medians(systems, runs, rest=True)
     return json.dumps(
         {
-            name: {
-                "times_whole_model": statistics.median(times[name]) / base,
-                "idle_cpu_after_a_run_ms": statistics.median(idle[name]) * 1e3,
-            }
-            for name in systems
+            name: {"times_whole_model": times[name] / times["whole model"], "idle_cpu_after_a_run_ms": _idle_ms(system)}
+            for name, system in systems.items()
         }
     )
+
+
+def _idle_ms(system: Callable[[], Any]) -> float:
+    """Return the processor time that the process takes in the 100 ms after a run: the median of 5."""
+    spent = []
+    for _ in range(5):
+        system()
+        began = time.process_time()
+        time.sleep(0.1)
+        spent.append(time.process_time() - began)
+    return statistics.median(spent) * 1e3
 
 
 def main() -> None:
@@ -122,20 +90,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    document: dict[str, Any] = {"environment": describe_environment(), "threads": arguments.threads, "tokens": 64}
-    for layers, hidden in ((6, 384), (12, 768)):
-        with tempfile.TemporaryDirectory(prefix="fastbert-pools-") as directory:
-            in_child("make_bundle", layers, hidden, directory)
-            module = "thread_pools"
-            found = json.loads(in_child("compare_pools", directory, arguments.threads, False, module=module))
-            found["shared"] = json.loads(in_child("compare_pools", directory, arguments.threads, True, module=module))[
-                "shared"
-            ]
-        document[f"{layers}x{hidden}"] = found
+    document: dict[str, Any] = {"environment": describe_environment(), "threads": arguments.threads, "tokens": _TOKENS}
+    bundles = Bundles()
+    for layers, hidden, precision, runs in ((6, 384, "fp32", 40), (6, 384, "int8", 60), (12, 768, "fp32", 16)):
+        setting = (bundles.get(layers, hidden), precision, arguments.threads, runs)
+        texts = [
+            [in_child("compare_pools", *setting, shared, module="thread_pools") for shared in (False, True)]
+            for _ in range(_PROCESSES)
+        ]
+        found = [json.loads(shared) | json.loads(own) for own, shared in texts]
+        name = f"{layers}x{hidden}, {precision}"
+        document[name] = {
+            system: {key: statistics.median(one[system][key] for one in found) for key in figures}
+            for system, figures in found[0].items()
+        }
         if not arguments.json:
-            for name, figures in found.items():
+            for system, figures in document[name].items():
                 sys.stdout.write(
-                    f"{layers}x{hidden}  {name:<40} {figures['times_whole_model']:.3f} x whole model, "
+                    f"{name}  {system:<46} {figures['times_whole_model']:.3f} x whole model, "
                     f"{figures['idle_cpu_after_a_run_ms']:.2f} ms idle CPU after a run\n"
                 )
     if arguments.json:

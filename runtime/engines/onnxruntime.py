@@ -239,6 +239,7 @@ def load_files(
     chain: Path | None = None,
     threads: int | None = None,
     thread_pool: str = "separate",
+    spin_us: int | None = None,
 ) -> OnnxRuntimeEngine:
     """Make the sessions.
 
@@ -247,6 +248,7 @@ def load_files(
     :param thread_pool: one of `THREAD_POOLS`. ``"separate"``: the classifier has its own threads, asleep when idle.
         ``"shared"``: ONNX Runtime's global pool, made with ``threads`` if this process has none. ``"host"``: the global
         pool that the host program made; ``threads`` is not used.
+    :param spin_us: microseconds that idle threads of a pool of ours spin before they sleep; None: as measured best.
     :raises EngineError: ONNX Runtime is missing, or the pool asked for cannot be had in this process.
     :raises BundleError: an engine file cannot be loaded.
     """
@@ -260,8 +262,10 @@ def load_files(
             f"{', '.join(ort.get_available_providers())}. Install one that has it: pip install 'fastbert-deploy[cpu]'"
         )
 
-    def options(threads: int | None) -> Any:
+    if spin_us is None:
         spin_us = _SPIN_US if chain else _SPIN_US_A_STAGE
+
+    def options(threads: int | None) -> Any:
         made = session_options(ort, threads=threads, thread_pool=thread_pool, spin_us=spin_us)
         made.add_session_config_entry("session.use_env_allocators", "1")
         made.enable_mem_pattern = False  # shapes vary; a pattern would be kept for each
