@@ -223,13 +223,22 @@ def load(
 ) -> OnnxRuntimeEngine:
     """Make the sessions of a bundle's variant; parameters and errors as in `load_files`.
 
-    Stages that would each have several threads of their own become one session, if the bundle has the model for it.
-    Otherwise each has a session: it takes some 20 us less to reach.
+    Stages that would each have several threads of their own become one session, if the bundle has the model for it and
+    its files are no links. Otherwise each has a session: it takes some 20 us less to reach.
     """
     stages = [bundle / name for name in variant.stages]
-    joined = variant.chain is not None and thread_pool == "separate" and (threads or usable_cores()) > 1
+    several = thread_pool == "separate" and (threads or usable_cores()) > 1
+    joined = several and variant.chain is not None and not any(map(_is_link, stages))
     chain = bundle / str(variant.chain) if joined else None
     return load_files(bundle / variant.embeddings, stages, chain=chain, threads=threads, thread_pool=thread_pool)
+
+
+def _is_link(path: Path) -> bool:
+    """Return whether ONNX Runtime 1.32 refuses the file as external data of a branch: a symbolic or a hard link.
+
+    A Hugging Face cache is made of such.
+    """
+    return path.is_symlink() or path.stat().st_nlink > 1
 
 
 def load_files(

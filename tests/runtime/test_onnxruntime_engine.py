@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from fastbert.runtime import Classifier
 from fastbert.runtime.chain import run_all_exits
 from fastbert.runtime.engines.onnxruntime import OnnxRuntimeEngine, load
 
@@ -177,6 +178,24 @@ def test_several_threads_run_all_stages_in_one_session_and_answer_the_same(bundl
     for many in others:
         for expected, found in zip(run_all_exits(many, *arrays), run_all_exits(one, *arrays), strict=True):
             assert np.array_equal(expected, found)
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_bundle_of_links_answers_the_same(bundle, classifier, tmp_path, link):
+    """As in a cache of the Hugging Face hub."""
+    for path in sorted(bundle.rglob("*")):
+        copy = tmp_path / "kept" / path.relative_to(bundle)
+        linked = tmp_path / "bundle" / path.relative_to(bundle)
+        if path.is_dir():
+            copy.mkdir(parents=True)
+            linked.mkdir(parents=True)
+        else:
+            copy.parent.mkdir(exist_ok=True)
+            linked.parent.mkdir(exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+            getattr(linked, link)(copy)
+    found = Classifier.load(tmp_path / "bundle", threads=2).predict(["good film"], speed=0.0)
+    assert found[0].probabilities == pytest.approx(classifier.predict(["good film"], speed=0.0)[0].probabilities)
 
 
 def test_an_engine_that_nobody_holds_is_gone_at_once(bundle, classifier):
