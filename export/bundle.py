@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from onnx import ModelProto
 
 from fastbert.atomic import replace_directory, require_absent
@@ -23,7 +24,7 @@ from fastbert.families import position_limit
 from fastbert.flops import model_flops
 from fastbert.reference import compute_reference
 from fastbert.rows import Row
-from fastbert.runtime.errors import UsageError, VerificationError
+from fastbert.runtime.errors import CheckpointError, UsageError, VerificationError
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.manifest import MANIFEST, SCHEMA, file_record
 from fastbert.runtime.tokenization import TOKENIZER
@@ -103,6 +104,11 @@ def export_checkpoint(
     ExitRule(default_speed)
     _warn_undistilled(config, exits)
     reference = compute_reference(checkpoint, rows)
+    if not np.isfinite(reference.logits).all():
+        raise CheckpointError(
+            f"PyTorch itself answers with NaN or infinity on the {len(rows)} rows to verify on, so some of the "
+            "checkpoint's weights are no numbers: its training diverged. Train again with a lower --learning-rate."
+        )
     with replace_directory(output, overwrite=overwrite, kind=MANIFEST) as partial:
         golden = Golden.from_reference(rows, reference, exits, config.labels)
         for name in precisions:

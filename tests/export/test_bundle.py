@@ -1,13 +1,16 @@
+import copy
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from conftest import make_checkpoint, make_rows
 
 from fastbert.configuration import ExitHeadConfig
@@ -16,7 +19,7 @@ from fastbert.export.golden import read_golden
 from fastbert.export.verification import Bounds
 from fastbert.families import FAMILIES
 from fastbert.runtime import Classifier
-from fastbert.runtime.errors import OutputExistsError, UsageError, VerificationError
+from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
 
 HEADS = {
     "paper": ExitHeadConfig(size=16),
@@ -178,3 +181,12 @@ def test_too_many_flips_in_a_lossy_precision_leave_nothing(checkpoint, tmp_path,
     with pytest.raises(VerificationError, match=r"int8: .* answers flip at speed"):
         export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=["int8"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_nans_is_refused_before_anything_is_written(checkpoint, tmp_path):
+    broken = replace(checkpoint, model=copy.deepcopy(checkpoint.model))
+    with torch.no_grad():
+        broken.model.backbone.encoder.layer[0].intermediate.dense.weight[0, 0] = float("nan")
+    with pytest.raises(CheckpointError, match="training diverged"):
+        export_checkpoint(broken, tmp_path / "b", rows=checkpoint.sample_rows, precisions=["fp32", "int8"])
+    assert not (tmp_path / "b").exists()
