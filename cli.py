@@ -585,9 +585,13 @@ def _verify_engines(bundle: Path, data: Path | None, variant: str | None, *, as_
 
 def _print_verification(found: Any) -> None:
     _print(f"{'FAILED' if found.problems else 'verified'}: {found.variant} on {found.rows} rows")
+
+    def by_exit(figures: Iterable[Any], form: str) -> str:
+        return "  ".join(f"{layer}: {figure:{form}}" for layer, figure in zip(found.exits, figures, strict=True))
+
     rows = {
-        "largest logit difference by exit": "  ".join(f"{value:.1e}" for value in found.largest_logit_difference),
-        "label flips by exit": "  ".join(map(str, found.label_flips)),
+        "largest logit difference by exit": by_exit(found.largest_logit_difference, ".1e"),
+        "label flips by exit": by_exit(found.label_flips, "d"),
         "answer flips by speed": "  ".join(f"{speed}: {count}" for speed, count in found.answer_flips.items()),
         "exit flips by speed": "  ".join(f"{speed}: {count}" for speed, count in found.exit_flips.items()),
     }

@@ -40,6 +40,7 @@ class Verification:
     """What a comparison with PyTorch in float32 found.
 
     :param exact: whether the variant must give PyTorch's answers, or is lossy and bounded by its label flips.
+    :param exits: 0-based layer of each exit.
     :param largest_logit_difference: for each exit, in layer order.
     :param label_flips: rows whose most probable class differs, for each exit.
     :param answer_flips: speed -> rows whose answer, at the exit where each system leaves, is another label.
@@ -54,6 +55,7 @@ class Verification:
     exact: bool
     rows: int
     bounds: Bounds
+    exits: tuple[int, ...]
     largest_logit_difference: tuple[float, ...]
     label_flips: tuple[int, ...]
     answer_flips: dict[str, int]
@@ -76,11 +78,12 @@ class Verification:
         # not (<=): a NaN must fail
         if not self.largest_logit_difference[worst] <= self.bounds.tolerance:
             found.append(
-                f"logits at exit {worst} differ by up to {self.largest_logit_difference[worst]:.2e}, "
+                f"logits at exit {self.exits[worst]} differ by up to {self.largest_logit_difference[worst]:.2e}, "
                 f"allowed are {self.bounds.tolerance:.0e}"
             )
         if any(self.label_flips):
-            found.append(f"{sum(self.label_flips)} labels flip (by exit: {', '.join(map(str, self.label_flips))})")
+            counts = ", ".join(f"{exit}: {flips}" for exit, flips in zip(self.exits, self.label_flips, strict=True))
+            found.append(f"{sum(self.label_flips)} labels flip (by exit: {counts})")
         if any(self.exit_flips.values()):
             flips = ", ".join(f"{count} at speed {speed}" for speed, count in self.exit_flips.items() if count)
             found.append(f"rows leave at other exits: {flips}")
@@ -162,6 +165,7 @@ def verify_classifier(
         exact=variant.exact,
         rows=rows,
         bounds=bounds,
+        exits=classifier.manifest.exits,
         largest_logit_difference=tuple(np.abs(logits - golden.logits).max(axis=(0, 2)).tolist()),
         label_flips=tuple((logits.argmax(-1) != golden.logits.argmax(-1)).sum(axis=0).tolist()),
         answer_flips=answer_flips,

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from fastbert.export.bundle import export_checkpoint
 from fastbert.export.golden import read_golden
 from fastbert.export.verification import verify_bundle
 from fastbert.export.verify import verify
@@ -33,6 +34,16 @@ def test_other_logits_are_found_at_their_exit(bundle, golden):
     found = verify_bundle(bundle, dataclasses.replace(golden, logits=logits))
     assert found.largest_logit_difference[1] == pytest.approx(0.01, abs=1e-4)
     assert "exit 1" in found.problems[0]
+
+
+def test_an_exit_is_named_by_its_layer(checkpoint, tmp_path):
+    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, exits=[0, 2])
+    golden = read_golden(tmp_path / "b" / "golden.npz")
+    logits = golden.logits.copy()
+    logits[3, 1] += 0.01
+    found = verify_bundle(tmp_path / "b", dataclasses.replace(golden, logits=logits))
+    assert found.exits == (0, 2)
+    assert "exit 2" in found.problems[0]
 
 
 def test_a_nan_is_no_agreement(bundle, golden):
