@@ -93,8 +93,9 @@ def choose_rounding(values: NDArray[np.float32], weights: Sequence[NDArray[np.fl
 
     plain = _rounding(values)
     narrowing = len(weights) == 1 and weight.shape[0] > weight.shape[1]
-    best = min(_without_outliers(values, weight) if narrowing else _smoothed(values, weight), key=error)
-    return best if error(best) <= _WORTH * error(plain) else plain
+    remedies = _without_outliers(values, weight) if narrowing else _smoothed(values, weight)
+    least, best = min(((error(remedy), remedy) for remedy in remedies), key=lambda found: found[0])
+    return best if least <= _WORTH * error(plain) else plain
 
 
 def _smoothed(values: NDArray[np.float32], weight: NDArray[np.float32]) -> Iterator[Rounding]:

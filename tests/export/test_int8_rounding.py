@@ -24,7 +24,7 @@ def plain(values):
 
 @settings(deadline=None, max_examples=50)
 @given(hnp.arrays(np.float32, (8, 4), elements=st.floats(-50, 50, width=32)))
-def test_every_value_seen_is_kept_to_half_a_step_and_zero_exactly(values):
+def test_every_value_seen_is_kept_to_a_step_and_zero_exactly(values):
     rounding = choose_rounding(values, [np.eye(4, dtype=np.float32)])
     step = rounding.scale * (1.0 if rounding.smooth is None else rounding.smooth)
     # 127 x (1/127) is 1 to float32's last digit; the zero point rounds too
