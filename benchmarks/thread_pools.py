@@ -26,7 +26,7 @@ from fastbert.runtime.engines.onnxruntime import load_files
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.manifest import read_manifest
 
-__all__ = ["SETTINGS", "compare_pools"]
+__all__ = ["SETTINGS", "SHARED", "compare_pools"]
 
 _PROCESSES = 3
 _TOKENS = 64

@@ -23,7 +23,7 @@ _WORTH = 0.5
 _ALPHAS = (0.7, 0.8, 0.9, 1.0)
 _OUTLIERS = (1, 2, 4)
 _TOKENS = 512  # on which errors are compared; ranges are those of all
-_SMOOTH_LIMITS = (1 / 64, 64.0)
+_SMOOTH_LIMITS = (1 / 64, 64.0)  # neither side leaves the range of float16, in which TensorRT's graphs are written
 
 
 @dataclass(frozen=True)
