@@ -52,9 +52,9 @@ def add_embeddings(
     if hasattr(model.backbone, "embeddings_project"):
         project = weights_of(model.backbone.embeddings_project)
         hidden_states = graph.linear(hidden_states, "project", project["weight"].T, project["bias"])
-    visible = graph.op("Unsqueeze", graph.cast(mask, graph.dtype), graph.ints([1, 2]), name="mask")
-    hidden_mask = graph.op("Sub", graph.floats(1.0), visible)
-    return hidden_states, graph.op("Mul", hidden_mask, graph.floats(MASKED), name="extended_attention_mask")
+    values = graph.weight("mask", np.array([MASKED, 0.0], dtype=np.float32))
+    wide = graph.op("Unsqueeze", mask, graph.ints([1, 2]))
+    return hidden_states, graph.op("Gather", values, wide, name="extended_attention_mask")
 
 
 def _positions_after_padding(graph: Graph, ids: str, padding: int) -> str:

@@ -27,6 +27,8 @@ def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = T
     :returns: each batch's rows; together every row once.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
+    if len(sizes) == 1:  # one text: nothing to sort
+        return [np.zeros(1, dtype=np.int64)]
     order = np.argsort(-sizes, kind="stable")
     batches, start = [], 0
     while start < len(order):

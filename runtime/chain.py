@@ -5,6 +5,7 @@ It knows an `Engine` and an `ExitRule`; it knows no engine by name.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -138,7 +139,12 @@ def _run_one(engine: Engine, exits: tuple[int, ...], rule: ExitRule, state: Any)
         state, uncertainty = engine.run_stage(stage, state)
         if uncertainty.item(0) < speed:
             break
-    return ChainOutput(engine.logits(state), np.array([layer]), uncertainty.copy())
+    return ChainOutput(engine.logits(state), _one_layer(layer).copy(), uncertainty.copy())
+
+
+@cache
+def _one_layer(layer: int) -> NDArray[np.int64]:
+    return np.array([layer])
 
 
 def _lengths(attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:

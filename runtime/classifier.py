@@ -1,5 +1,6 @@
 """A loaded bundle: texts or ids in, predictions out."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,8 @@ from fastbert.runtime.batching import WINDOW, micro_batches, run_in_order
 from fastbert.runtime.chain import ChainOutput, Engine, exits_looked_at, run_all_exits, run_chain
 from fastbert.runtime.engines import load_engine
 from fastbert.runtime.errors import UsageError
-from fastbert.runtime.exit_rule import ExitRule
+from fastbert.runtime.exit_rule import ExitRule, exit_rule
+from fastbert.runtime.inputs import checked_inputs
 from fastbert.runtime.manifest import Manifest, check_files, read_manifest
 from fastbert.runtime.threads import usable_cores
 from fastbert.runtime.tokenization import TOKENIZER, TextEncoder, TextInput
@@ -197,7 +199,7 @@ class Classifier:
         :raises UsageError: shapes disagree, an id is unknown, a sequence is too long, or a row has no token.
         """
         rule = self._rule(speed)
-        ids, mask, types = self._checked(input_ids, attention_mask, token_type_ids)
+        ids, mask, types = checked_inputs(self._manifest, input_ids, attention_mask, token_type_ids)
         if not len(ids):
             empty = np.zeros(0, dtype=np.float32)
             return ChainOutput(np.zeros((0, len(self.labels)), np.float32), np.zeros(0, np.int64), empty)
@@ -213,7 +215,7 @@ class Classifier:
 
         :returns: logits float32 [batch, exits, classes] and uncertainty float32 [batch, exits].
         """
-        ids, mask, types = self._checked(input_ids, attention_mask, token_type_ids)
+        ids, mask, types = checked_inputs(self._manifest, input_ids, attention_mask, token_type_ids)
         exits = len(self._exits)
         if not len(ids):
             return np.zeros((0, exits, len(self.labels)), np.float32), np.zeros((0, exits), np.float32)
@@ -224,7 +226,7 @@ class Classifier:
         return self._encoder.encode(texts)
 
     def _rule(self, speed: float | None) -> ExitRule:
-        return ExitRule(self._manifest.default_speed if speed is None else speed)
+        return exit_rule(self._manifest.default_speed if speed is None else speed)
 
     def _run_chain(
         self, rule: ExitRule, ids: NDArray[np.int64], mask: NDArray[np.int64], types: NDArray[np.int64]
@@ -232,61 +234,21 @@ class Classifier:
         return run_chain(self._engine, self._exits, rule, ids, mask, types)
 
     def _predictions(self, output: ChainOutput, truncated: NDArray[np.bool_]) -> list[Prediction]:
-        shifted = np.exp(output.logits - output.logits.max(axis=1, keepdims=True))
-        probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+        columns = (output.logits, output.exit_layer, output.uncertainty, truncated)
         return [
             Prediction(
-                label=self.labels[int(row.argmax())],
-                probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
-                exit_layer=int(output.exit_layer[index]),
-                uncertainty=float(output.uncertainty[index]),
-                truncated=bool(truncated[index]),
+                label=self.labels[logits.index(max(logits))],
+                probabilities=dict(zip(self.labels, _softmax(logits), strict=True)),
+                exit_layer=exit_layer,
+                uncertainty=uncertainty,
+                truncated=cut,
             )
-            for index, row in enumerate(probabilities)
+            for logits, exit_layer, uncertainty, cut in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
-    def _checked(
-        self, input_ids: ArrayLike, attention_mask: ArrayLike | None, token_type_ids: ArrayLike | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        ids = np.asarray(input_ids)
-        if ids.size == 0 and ids.ndim <= 2 and len(ids) == 0:
-            empty = np.zeros((0, 1), dtype=np.int64)
-            return empty, empty, empty
-        ids = _integers("input_ids", ids, ids.shape)
-        if ids.ndim != 2 or ids.shape[1] == 0:
-            raise UsageError(f"input_ids has the shape {list(ids.shape)}; expected [batch, sequence].")
-        manifest = self._manifest
-        if ids.shape[1] > manifest.max_positions:
-            raise UsageError(
-                f"input_ids has sequences of {ids.shape[1]} tokens; the model has {manifest.max_positions} positions. "
-                "Cut them."
-            )
-        mask = np.ones_like(ids) if attention_mask is None else _integers("attention_mask", attention_mask, ids.shape)
-        if token_type_ids is None:
-            token_type_ids = np.full_like(ids, manifest.default_token_type)
-        types = _integers("token_type_ids", token_type_ids, ids.shape)
-        _check_range("input_ids", ids, manifest.vocab_size)
-        _check_range("attention_mask", mask, 2)
-        _check_range("token_type_ids", types, manifest.type_vocab_size)
-        if not np.logical_and.reduce(mask[:, 0]):
-            row = int(np.flatnonzero(mask[:, 0] == 0)[0])
-            raise UsageError(
-                f"attention_mask row {row} hides the first token, from which exits classify; pad on the right."
-            )
-        return ids, mask, types
 
-
-def _integers(name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    values = np.asarray(array)
-    if values.dtype.kind not in "iub":
-        raise UsageError(f"{name} holds {values.dtype}; expected integers.")
-    if values.shape != shape:
-        raise UsageError(f"{name} has the shape {list(values.shape)}; input_ids has {list(shape)}.")
-    return np.ascontiguousarray(values, dtype=np.int64)
-
-
-def _check_range(name: str, values: NDArray[np.int64], end: int) -> None:
-    # A negative number, seen as uint64, is beyond every end: one pass, as at batch 1 checks take a part of the time.
-    if np.maximum.reduce(values.view(np.uint64), axis=None) >= end:
-        low, high = int(values.min()), int(values.max())
-        raise UsageError(f"{name} holds {low if low < 0 else high}; the model knows 0 to {end - 1}.")
+def _softmax(logits: list[float]) -> list[float]:
+    top = max(logits)
+    scaled = [math.exp(value - top) for value in logits]
+    total = sum(scaled)
+    return [value / total for value in scaled]

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.runtime.errors import UsageError
 
-__all__ = ["ExitRule"]
+__all__ = ["ExitRule", "exit_rule"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ExitRule:
         if not is_number or math.isnan(self.speed) or not 0.0 <= self.speed <= 1.0:
             raise UsageError(f"speed is {self.speed!r}; it must be a number from 0 (never exit early) to 1.")
 
-    @property
+    @cached_property
     def speed32(self) -> np.float32:
         """``speed`` in float32, in which the uncertainty was computed and both are compared."""
         return np.float32(self.speed)
@@ -34,3 +35,16 @@ class ExitRule:
     def leaves(self, uncertainty: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which samples leave: float32 [samples] -> bool [samples]."""
         return uncertainty < self.speed32
+
+
+def exit_rule(speed: float) -> ExitRule:
+    """Return ``ExitRule(speed)``, kept from call to call: making one takes 20 us of a request. Errors likewise."""
+    try:
+        return _kept_rule(speed)
+    except TypeError:  # not hashable
+        return ExitRule(speed)
+
+
+@lru_cache(maxsize=64, typed=True)  # typed: True is no speed, 1.0 is
+def _kept_rule(speed: float) -> ExitRule:
+    return ExitRule(speed)

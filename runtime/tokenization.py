@@ -75,16 +75,17 @@ class TextEncoder:
 
     def pad(self, items: Sequence[Any]) -> Encoded:
         """Pad what `tokenize` gave, at least one, to the longest."""
-        shape = (len(items), max(len(item.ids) for item in items))
-        input_ids = np.full(shape, self._pad, dtype=np.int64)
-        attention_mask, token_type_ids = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        for row, item in enumerate(items):
-            input_ids[row, : len(item.ids)] = item.ids
-            attention_mask[row, : len(item.ids)] = 1
-            if self._type_ids:
-                token_type_ids[row, : len(item.ids)] = item.type_ids
+        width = max(map(len, items))
+        input_ids = _filled([item.ids for item in items], width, self._pad)
+        attention_mask = _filled([item.attention_mask for item in items], width, 0)
+        types = [item.type_ids for item in items] if self._type_ids else [[]] * len(items)
+        token_type_ids = _filled(types, width, 0)
         truncated = np.array([bool(item.overflowing) for item in items])
         return Encoded(input_ids, attention_mask, token_type_ids, truncated)
+
+
+def _filled(rows: Sequence[list[int]], width: int, value: int) -> NDArray[np.int64]:
+    return np.array([row + [value] * (width - len(row)) for row in rows], dtype=np.int64)
 
 
 def _half_character(texts: Sequence[TextInput], first: int) -> str:

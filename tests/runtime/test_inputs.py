@@ -1,0 +1,55 @@
+"""Token ids from a caller."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastbert.runtime import UsageError
+from fastbert.runtime.inputs import checked_inputs
+
+_MANIFEST: Any = SimpleNamespace(vocab_size=20, type_vocab_size=2, max_positions=6, default_token_type=0)
+
+
+def _outcome(*inputs: Any) -> Any:
+    try:
+        return [array.tolist() for array in checked_inputs(_MANIFEST, *inputs)]
+    except UsageError as error:
+        return str(error)
+
+
+@settings(max_examples=1000)
+@given(st.data())
+def test_a_row_of_arrays_is_judged_as_the_same_row_of_lists(data: st.DataObject) -> None:
+    width = data.draw(st.integers(1, 7))
+    ends = (20, 2, 2)
+    rows = [data.draw(st.lists(st.integers(0, end - 1), min_size=width, max_size=width)) for end in ends]
+    rows[1][0] = data.draw(st.sampled_from([1, 1, 1, 0]))
+    if data.draw(st.booleans()):
+        row = data.draw(st.integers(0, 2))
+        rows[row][data.draw(st.integers(0, width - 1))] = data.draw(st.sampled_from([-1, ends[row]]))
+    lists = [[row] for row in rows]
+    assert _outcome(*(np.array(row) for row in lists)) == _outcome(*lists)
+
+
+def test_a_good_row_of_arrays_is_taken_as_it_is() -> None:
+    row = np.array([[3, 4, 0]]), np.array([[1, 1, 0]]), np.array([[0, 1, 0]])
+    for array, taken in zip(row, checked_inputs(_MANIFEST, *row), strict=True):
+        assert taken is array
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint64, np.bool_])
+def test_other_integers_become_int64(dtype: Any) -> None:
+    row = np.array([[1, 1, 0]], dtype=dtype)
+    for array in checked_inputs(_MANIFEST, row, row, row):
+        assert array.dtype == np.int64
+        assert array.tolist() == [[1, 1, 0]]
+
+
+def test_rows_of_different_shapes_are_refused() -> None:
+    assert "attention_mask has the shape [1, 2]; input_ids has [1, 3]" in _outcome(
+        np.array([[3, 4, 5]]), np.array([[1, 1]]), np.array([[0, 0, 0]])
+    )
