@@ -338,7 +338,8 @@ def predict(
             f"--workers {workers} is more than the {threads} threads they would share (--threads; by default the cores "
             "that this process may use). Name fewer workers, or more threads."
         )
-    classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads // workers)
+    many = file is not None or len(texts or ()) > 1
+    classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads // workers, batches=many)
     # a pipe's reader waits for its answers; a file's end is known to come
     window = {} if file is not None else {"window": _PIPE_WINDOW}
     given, shown = itertools.tee(inputs)

@@ -32,7 +32,10 @@ def compare_batches(
     All settings take turns, pass by pass; medians are given.
     """
     texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in read_rows(data)][:rows]
-    classifiers = {threads: Classifier.load(bundle, variant=variant, threads=threads) for threads in sorted({1, cores})}
+    classifiers = {
+        threads: Classifier.load(bundle, variant=variant, threads=threads, batches=True)
+        for threads in sorted({1, cores})
+    }
     shares = sorted({(1, 1), (1, cores), (cores, 1)})
     seconds: dict[tuple[int, int, int], list[float]] = {}
     for _ in range(_PASSES):

@@ -6,7 +6,7 @@ constants); and the model with all its exit heads in one session, which no chain
 the chain takes beyond the whole model is then split:
 
     heads  = chain - chain without heads
-    calls  = chain without heads - whole model                       one call a stage instead of one in all
+    exits  = chain without heads - whole model                       what decides after each stage, and Python's part
     floor of a head = its operators, run again and again with all they touch in the caches
                       + its weights, read once by one thread at the speed of what has left its caches
 
@@ -16,6 +16,7 @@ profile by ONNX Runtime itself goes with it; the profiler adds to every operator
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
 from fastbert.benchmarks.targets import Bundles, in_child, whole_session
 from fastbert.benchmarks.whole_model import join_stages
-from fastbert.export.chain import chain_model
+from fastbert.export.early_exit import early_exit_model
 from fastbert.export.graph import Graph
 from fastbert.runtime.chain import run_chain
 from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, load_files, session_options
@@ -91,19 +92,20 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     bare = [Path(directory) / f"bare-{number}.onnx" for number in range(len(layers))]
     for layer, path in zip(layers, bare, strict=True):
         onnx.save(layer, path)
-    bare_chain = Path(directory) / "bare-chain.onnx"
-    onnx.save(chain_model(bare), bare_chain)
+    embeddings = Path(directory) / "embeddings.onnx"  # beside them, as their joined model reads all from one folder
+    shutil.copyfile(bundle / variant.embeddings, embeddings)
+    bare_model = Path(directory) / "bare-early-exit.onnx"
+    onnx.save(early_exit_model(embeddings, bare), bare_model)
 
     ids = np.random.default_rng(0).integers(3, 1000, (1, tokens))
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)
 
     def chain(paths: list[Path], joined: Path) -> Callable[[], Any]:
-        model = joined if threads > 1 else None  # as `load` chooses
-        engine = load_files(bundle / variant.embeddings, paths, chain=model, threads=threads)
+        engine = load_files(embeddings, paths, early_exit=joined, threads=threads)
         exits = tuple(range(len(stages)))
         return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
 
-    systems = {"chain": chain(files, bundle / str(variant.chain)), "chain_without_heads": chain(bare, bare_chain)}
+    systems = {"chain": chain(files, bundle / str(variant.early_exit)), "chain_without_heads": chain(bare, bare_model)}
     systems["one_session"] = _one_session(join_stages(bundle, variant, every_exit=True), threads, (ids, ones, zeros))
     session = whole_session(directory, threads, precision)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}

@@ -33,7 +33,7 @@ def evaluate(
 
 
 def _bundle_table(bundle: Path, data: Path, device: str, threads: int | None) -> ExitTable:
-    classifier = Classifier.load(bundle, device=device, threads=threads)
+    classifier = Classifier.load(bundle, device=device, threads=threads, batches=True)
     manifest = classifier.manifest
     rows = read_rows(data, labels=manifest.labels, require_label=True)
     texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in rows]

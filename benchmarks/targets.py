@@ -127,7 +127,7 @@ def file_memory(directory: str, rows: int) -> float:
     """Return resident memory at the end of ``rows`` texts of 1 to 60 words / that after the first 50,000."""
     from fastbert.runtime import Classifier
 
-    classifier = Classifier.load(Path(directory) / "bundle", threads=1)
+    classifier = Classifier.load(Path(directory) / "bundle", threads=1, batches=True)
     lengths = np.random.default_rng(0).integers(1, 60, rows)
     early = 0
     for number, _ in enumerate(classifier.predict_iter(("a " * int(n) for n in lengths), speed=0.5, workers=2)):

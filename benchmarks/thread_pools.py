@@ -30,10 +30,11 @@ __all__ = ["SETTINGS", "SHARED", "compare_pools"]
 
 _PROCESSES = 3
 _TOKENS = 64
-# setting -> (whether all stages are one session, microseconds that idle threads spin)
+# setting -> (the model that joins the stages, microseconds that idle threads spin)
 SETTINGS = {
-    **{f"a session a stage, spin {us} us": (False, us) for us in (10, 40, 100, 1000)},
-    **{f"one session, spin {us} us": (True, us) for us in (40, 200, 1000, 5000)},
+    **{f"a session a stage, spin {us} us": (None, us) for us in (10, 40, 100, 1000)},
+    **{f"one session, spin {us} us": ("chain", us) for us in (40, 200, 1000, 5000)},
+    **{f"one session and one call, spin {us} us": ("early_exit", us) for us in (200, 1000, 5000)},
 }
 SHARED = "a session a stage, ONNX Runtime's global pool"
 
@@ -49,16 +50,16 @@ def compare_pools(directory: str, precision: str, threads: int, runs: int, share
     ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (1, _TOKENS))
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)
 
-    def chain(*, one: bool = False, **options: Any) -> Callable[[], Any]:
-        joined = bundle / str(variant.chain) if one else None
+    def chain(*, joined: str | None = None, **options: Any) -> Callable[[], Any]:
+        models = {} if joined is None else {joined: bundle / getattr(variant, joined)}
         stages = [bundle / stage for stage in variant.stages]
-        engine = load_files(bundle / variant.embeddings, stages, chain=joined, threads=threads, **options)
+        engine = load_files(bundle / variant.embeddings, stages, **models, threads=threads, **options)
         return lambda: run_chain(engine, manifest.exits, ExitRule(0.0), ids, ones, zeros)
 
     if shared:
         systems = {SHARED: chain(thread_pool="shared")}
     else:
-        systems = {name: chain(one=one, spin_us=spin_us) for name, (one, spin_us) in SETTINGS.items()}
+        systems = {name: chain(joined=joined, spin_us=spin_us) for name, (joined, spin_us) in SETTINGS.items()}
     session = whole_session(directory, threads, precision, shared=shared)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
     systems["whole model"] = lambda: session.run(None, feeds)

@@ -16,6 +16,7 @@ from fastbert.atomic import replace_directory, require_absent
 from fastbert.checkpoint import Checkpoint, load_checkpoint
 from fastbert.data import read_rows
 from fastbert.export.chain import chain_model
+from fastbert.export.early_exit import early_exit_model
 from fastbert.export.golden import GOLDEN, Golden, write_golden
 from fastbert.export.precisions import PRECISIONS
 from fastbert.export.stages import plan_stages
@@ -31,7 +32,7 @@ from fastbert.runtime.tokenization import TOKENIZER
 
 __all__ = ["ExportReport", "export_bundle", "export_checkpoint"]
 
-_COMPACTION, _CHAIN = "compaction.onnx", "chain.onnx"
+_COMPACTION, _CHAIN, _EARLY_EXIT = "compaction.onnx", "chain.onnx", "early_exit.onnx"
 _log = logging.getLogger(__name__)
 
 
@@ -116,8 +117,7 @@ def export_checkpoint(
             if (compaction := PRECISIONS[name].compaction) is not None:
                 (partial / name / _COMPACTION).write_bytes(compaction(model).SerializeToString())
             if PRECISIONS[name].engine == "onnxruntime" and len(plan) > 1:
-                stages = sorted((partial / name).glob("stage_*.onnx"))
-                (partial / name / _CHAIN).write_bytes(chain_model(stages).SerializeToString())
+                _write_joined(partial / name)
         _write_tokenizer(checkpoint, partial / TOKENIZER)
         write_golden(partial / GOLDEN, golden, exits)
         manifest = _manifest(checkpoint, partial, exits, default_speed, precisions)
@@ -141,6 +141,13 @@ def _write_engines(folder: Path, graphs: Iterable[ModelProto]) -> None:
     for number, graph in enumerate(graphs):
         name = "embeddings.onnx" if number == 0 else f"stage_{number - 1:02d}.onnx"
         (folder / name).write_bytes(graph.SerializeToString())
+
+
+def _write_joined(folder: Path) -> None:
+    """Write the models that join the engines, whose weights they read from those files."""
+    stages = sorted(folder.glob("stage_*.onnx"))
+    (folder / _CHAIN).write_bytes(chain_model(stages).SerializeToString())
+    (folder / _EARLY_EXIT).write_bytes(early_exit_model(folder / "embeddings.onnx", stages).SerializeToString())
 
 
 def _warn_undistilled(config: Any, exits: list[int]) -> None:
@@ -210,8 +217,10 @@ def _variant(bundle: Path, name: str) -> dict[str, Any]:
         "engine": precision.engine,
         "embeddings": f"{name}/embeddings.onnx",
         "stages": stages,
-        "compaction": f"{name}/{_COMPACTION}" if (bundle / name / _COMPACTION).exists() else None,
-        "chain": f"{name}/{_CHAIN}" if (bundle / name / _CHAIN).exists() else None,
+        **{
+            key: f"{name}/{file}" if (bundle / name / file).exists() else None
+            for key, file in (("compaction", _COMPACTION), ("chain", _CHAIN), ("early_exit", _EARLY_EXIT))
+        },
     }
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 import onnx
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
+from fastbert.export.external import refer_to
 from fastbert.runtime.manifest import stage_digits
 
 __all__ = ["chain_model"]
-
-_EXTERNAL_BYTES = 1 << 15  # smaller ones are copied, so that a stage finds them side by side
 
 
 def chain_model(files: Sequence[Path]) -> ModelProto:
@@ -31,7 +30,7 @@ def chain_model(files: Sequence[Path]) -> ModelProto:
     graphs = [stage.graph for stage in stages]
     inputs, outputs = list(graphs[0].input), list(graphs[0].output)
     for file, graph in zip(files, graphs, strict=True):
-        _refer_to(file, graph)
+        refer_to(file, graph)
         del graph.input[:]  # a branch reads them from the graph around it
     branch = _branch(graphs, outputs, "chain")
     digits = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in stage_digits(0, len(files))]
@@ -60,17 +59,3 @@ def _branch(graphs: Sequence[GraphProto], outputs: Sequence[ValueInfoProto], nam
         else_branch=_branch(graphs[:half], outputs, f"{name}.0"),
     )
     return helper.make_graph([choice], name, [], answers)
-
-
-def _refer_to(file: Path, graph: GraphProto) -> None:
-    """Name the file as the place of the graph's weights."""
-    content = file.read_bytes()
-    for weight in graph.initializer:
-        if len(weight.raw_data) >= _EXTERNAL_BYTES:
-            message, length = weight.SerializeToString(), len(weight.raw_data)  # its last field
-            end = content.index(message) + len(message)  # found by its name: two weights may be alike
-            place = {"location": file.name, "offset": end - length, "length": length}
-            weight.ClearField("raw_data")
-            weight.data_location = TensorProto.EXTERNAL
-            for key, value in place.items():
-                weight.external_data.add(key=key, value=str(value))

@@ -33,6 +33,20 @@ class Engine(Protocol):
     def max_batch(self) -> int | None:
         """Most rows of one run; None: no limit."""
 
+    def run_row(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        token_type_ids: NDArray[np.int64],
+        speed: np.float32,
+    ) -> tuple[NDArray[np.float32], int, NDArray[np.float32]] | None:
+        """Run one row until the uncertainty of an exit is below ``speed``, both in float32, or to the last one.
+
+        :param input_ids: int64 [1, sequence]; the others likewise.
+        :returns: logits float32 [1, classes], number of the stage, uncertainty float32 [1] of the exit that answered;
+            None: this engine runs a row as it runs a batch.
+        """
+
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> Any:
@@ -97,6 +111,11 @@ def run_chain(
             np.concatenate([part.exit_layer for part in parts]),
             np.concatenate([part.uncertainty for part in parts]),
         )
+    if len(input_ids) == 1:
+        answer = engine.run_row(input_ids, attention_mask, token_type_ids, rule.speed32)
+        if answer is not None:
+            logits, stage, uncertainty = answer
+            return ChainOutput(logits, _one_layer(exits[stage]).copy(), uncertainty)
     state = engine.start(input_ids, attention_mask, token_type_ids)
     if len(input_ids) == 1:
         return _run_one(engine, exits, rule, state)

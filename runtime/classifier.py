@@ -67,6 +67,7 @@ class Classifier:
         thread_pool: str = "separate",
         exit_every: int = 1,
         cuda_graphs: bool = False,
+        batches: bool = False,
         check_contents: bool = True,
     ) -> "Classifier":
         """Load a bundle.
@@ -78,6 +79,8 @@ class Classifier:
         :param thread_pool: ``"separate"``, ``"shared"`` or ``"host"``: see `fastbert.runtime.engines.onnxruntime.load`.
         :param exit_every: look at every so many exits only, which saves synchronisations of a GPU; the last one counts.
         :param cuda_graphs: replay what lies between two exits as one CUDA graph (device ``"tensorrt"``).
+        :param batches: get ready for batches, as for a file of texts, rather than for one text at a time: on the CPU a
+            single text has an engine of its own, and what runs batches is otherwise loaded with the first one.
         :param check_contents: compare every file's sha256 with the manifest's; False: only its size.
         :raises BundleError: the bundle is missing, damaged or of another schema.
         :raises EngineError: the engine cannot run here.
@@ -95,6 +98,8 @@ class Classifier:
             raise UsageError(
                 "exit_every and cuda_graphs are for a GPU; on device='cpu' an exit costs nothing to look at."
             )
+        else:
+            options["batches"] = batches
         return cls.from_engine(path, manifest, load_engine(device, path, chosen, **options), exit_every=exit_every)
 
     @classmethod

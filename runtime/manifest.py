@@ -33,6 +33,8 @@ class Variant:
     :param compaction: path of the engine that drops samples on the device; None: they are dropped on the host.
     :param chain: path of the model that runs the stage asked for (`stage_digits`) and reads its weights from the
         stages' files; None: there is none.
+    :param early_exit: path of the model that runs one row until an exit answers, and reads its weights from the other
+        files; None: there is none.
     :param record: all that the manifest says of it.
     """
 
@@ -45,6 +47,7 @@ class Variant:
     stages: tuple[str, ...]
     compaction: str | None = None
     chain: str | None = None
+    early_exit: str | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -60,13 +63,15 @@ class Variant:
             tuple(record["stages"]),
             record.get("compaction"),
             record.get("chain"),
+            record.get("early_exit"),
             record,
         )
 
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of all its files inside the bundle."""
-        return (self.embeddings, *self.stages, *(file for file in (self.compaction, self.chain) if file))
+        joined = (self.compaction, self.chain, self.early_exit)
+        return (self.embeddings, *self.stages, *(file for file in joined if file))
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,15 @@ class DeviceChain:
         """Most rows of one run; None: no limit."""
         return self._executor.max_batch
 
+    def run_row(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        token_type_ids: NDArray[np.int64],
+        speed: np.float32,
+    ) -> None:
+        """Leave a single row to `start` and `run_stage`."""
+
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> _State:

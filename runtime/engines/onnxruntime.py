@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.runtime.engines.onnxruntime_binding import INPUTS, SHAPES_KEPT, bound
+from fastbert.runtime.engines.onnxruntime_row import RowSession
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, stage_digits
 from fastbert.runtime.processor import int8_products_saturate
@@ -22,7 +23,6 @@ __all__ = ["DISABLED_OPTIMIZERS", "THREAD_POOLS", "OnnxRuntimeEngine", "load", "
 
 THREAD_POOLS = ("separate", "shared", "host")
 _PROVIDER = "CPUExecutionProvider"
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # The fused kernel takes 3 to 4 times as long on a CPU as the Add and LayerNormalization that it replaces (130 us
 # against 35 us at 64 x 384, onnxruntime 1.32). Whole layers: benchmarks/reports/layer_forms.json.
 DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
@@ -32,7 +32,6 @@ DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
 # as one session, but ONNX Runtime 1.32 cannot be told from Python not to spin it, and once it exists no other session
 # of the process, whoever makes it, may have threads of its own. Measured: benchmarks/reports/thread_pools.json.
 _SPIN_US, _SPIN_US_A_STAGE = 1000, 40
-_SHAPES_KEPT = 512  # whose bindings one thread keeps; then it starts anew
 _lock = threading.Lock()
 _global_pool_threads: int | None = None  # it belongs to the process and is sized once
 _arena_shared = False
@@ -53,7 +52,7 @@ class _Workspace:
 
     def start(self, samples: int, sequence: int) -> "_State":
         """Return the place of a new batch, with more room than before if it needs it."""
-        if samples > len(self._uncertainty) or samples * sequence > self._tokens or len(self._states) > _SHAPES_KEPT:
+        if samples > len(self._uncertainty) or samples * sequence > self._tokens or len(self._states) > SHAPES_KEPT:
             self._reserve(max(samples, len(self._uncertainty)), max(samples * sequence, self._tokens))
         return self.state(samples, sequence, 0)
 
@@ -79,7 +78,7 @@ class _Workspace:
         self._tokens = tokens
         self._hidden_states = [np.zeros(tokens * self._hidden_size, np.float32) for _ in range(2)]
         self._mask = np.zeros(tokens, np.float32)
-        self._inputs = [np.zeros(tokens, np.int64) for _ in _INPUTS]
+        self._inputs = [np.zeros(tokens, np.int64) for _ in INPUTS]
         self._logits = np.zeros((samples, self._classes), np.float32)
         self._uncertainty = np.zeros(samples, np.float32)
         self._states: dict[tuple[int, int], _State] = {}  # of a batch of (samples, sequence)
@@ -91,7 +90,7 @@ class _State:
 
     It is the batch's until its thread calls `OnnxRuntimeEngine.start` again.
 
-    :param inputs: int64 [samples, sequence] each, in the order of `_INPUTS`.
+    :param inputs: int64 [samples, sequence] each, in the order of `INPUTS`.
     :param hidden_states: float32 [samples, sequence, hidden], two; ``current`` is the one that the next stage reads.
     :param mask: float32 [samples, 1, 1, sequence].
     :param logits: float32 [samples, classes], and ``uncertainty``, float32 [samples]: where every stage writes them.
@@ -122,37 +121,68 @@ class _Stage:
     outputs: str
 
 
+@dataclass(frozen=True)
+class _Sessions:
+    """What runs batches.
+
+    :param sizes: hidden size, classes, number of stages.
+    """
+
+    embeddings: Any
+    stages: Sequence[_Stage]
+    sizes: tuple[int, int, int]
+
+
 class OnnxRuntimeEngine:
-    """The stages of one variant in one session, or in one each; may be run by several threads at once.
+    """One variant on the CPU; may be run by several threads at once.
 
     At batch 1, Python's code has left the caches when a request comes after other work or a stage has streamed its
     weights through them, and takes several times what it takes in a loop of its own: so what a request and a stage
     run here and in `run_chain` is short.
+
+    :param stages: number of stages.
+    :param load_batches: makes what runs batches; called when the first one comes, or by `load_batches`.
+    :param row: what runs a single row in one call; None: it runs as a batch does.
     """
 
     max_batch = None
 
-    def __init__(self, embeddings: Any, stages: Sequence[_Stage], run_options: Any) -> None:
-        self._embeddings = embeddings
-        self._stages = stages
+    def __init__(
+        self, stages: int, load_batches: Callable[[], _Sessions], run_options: Any, row: RowSession | None = None
+    ) -> None:
+        self.stages = stages
+        self._load_batches = load_batches
         self._run_options = run_options
-        sizes = {output.name: output.shape[-1] for output in stages[0].session.get_outputs() if output.shape}
-        prefix = stages[0].outputs
-        self._sizes = (sizes[f"{prefix}next_hidden_states"], sizes[f"{prefix}logits"], len(stages))
+        self._row = row
+        self._sessions: _Sessions | None = None
+        self._loading = threading.Lock()
         self._threads = threading.local()
 
-    @property
-    def stages(self) -> int:
-        """Number of stages."""
-        return len(self._stages)
+    def load_batches(self) -> _Sessions:
+        """Get ready for batches."""
+        with self._loading:
+            if self._sessions is None:
+                self._sessions = self._load_batches()
+            return self._sessions
+
+    def run_row(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        token_type_ids: NDArray[np.int64],
+        speed: np.float32,
+    ) -> tuple[NDArray[np.float32], int, NDArray[np.float32]] | None:
+        """Run one row in one call, if there is a session for it."""
+        return None if self._row is None else self._row.run(input_ids, attention_mask, token_type_ids, speed)
 
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> _State:
         """Run the embeddings."""
+        sessions = self._sessions or self.load_batches()
         workspace = getattr(self._threads, "workspace", None)
         if workspace is None:
-            workspace = self._threads.workspace = _Workspace(*self._sizes)
+            workspace = self._threads.workspace = _Workspace(*sessions.sizes)
         state: _State = workspace.start(*input_ids.shape)
         ids, mask, types = state.inputs
         ids[:] = input_ids
@@ -160,7 +190,8 @@ class OnnxRuntimeEngine:
         types[:] = token_type_ids
         if state.embeddings is None:
             outputs = {"hidden_states": state.hidden_states[0], "extended_attention_mask": state.mask}
-            state.embeddings = self._bound(self._embeddings, dict(zip(_INPUTS, state.inputs, strict=True)), outputs)
+            inputs = dict(zip(INPUTS, state.inputs, strict=True))
+            state.embeddings = bound(sessions.embeddings, inputs, outputs, self._run_options)
         state.embeddings()
         return state
 
@@ -186,51 +217,48 @@ class OnnxRuntimeEngine:
         return kept
 
     def _bound_stage(self, number: int, state: _State) -> Callable[[], None]:
-        stage = self._stages[number]
+        stage = self.load_batches().stages[number]
         hidden_states, mask = state.hidden_states[state.current], state.mask
         outputs = {
             "next_hidden_states": state.hidden_states[1 - state.current],
             "logits": state.logits,
             "uncertainty": state.uncertainty,
         }
-        return self._bound(
+        return bound(
             stage.session,
             {"hidden_states": hidden_states, "extended_attention_mask": mask, **stage.digits},
             {stage.outputs + name: array for name, array in outputs.items()},
+            self._run_options,
         )
-
-    def _bound(
-        self, session: Any, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]
-    ) -> Callable[[], None]:
-        """Return what runs a session on these arrays, without copies; the caller keeps the arrays alive.
-
-        `InferenceSession.run_with_iobinding` first asks for WebGPU's settings and makes run options: some 10 us a stage
-        for a request after other work, within noise for one after the other. What it then calls is called here, where
-        this ONNX Runtime has it under the same name.
-        """
-        binding = session.io_binding()
-        for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
-            for name, array in arrays.items():
-                bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        try:
-            return partial(session._sess.run_with_iobinding, binding._iobinding, self._run_options)
-        except AttributeError:
-            return partial(session.run_with_iobinding, binding, self._run_options)
 
 
 def load(
-    bundle: Path, variant: Variant, *, threads: int | None = None, thread_pool: str = "separate"
+    bundle: Path,
+    variant: Variant,
+    *,
+    threads: int | None = None,
+    thread_pool: str = "separate",
+    batches: bool = False,
 ) -> OnnxRuntimeEngine:
     """Make the sessions of a bundle's variant; parameters and errors as in `load_files`.
 
-    Stages that would each have several threads of their own become one session, if the bundle has the model for it and
-    its files are no links. Otherwise each has a session: it takes some 20 us less to reach.
+    A single row has a session of its own, in which it runs until an exit answers, if the bundle has the model for it.
+    Stages that would each have several threads of their own become one session likewise; otherwise each has one, as
+    they load faster. Where the bundle's files are links, neither can be.
+
+    :param batches: get ready for batches instead of single rows, which then run as batches do.
     """
-    stages = [bundle / name for name in variant.stages]
+    embeddings, stages = bundle / variant.embeddings, [bundle / name for name in variant.stages]
     several = thread_pool == "separate" and (threads or usable_cores()) > 1
-    joined = several and variant.chain is not None and not any(map(_is_link, stages))
-    chain = bundle / str(variant.chain) if joined else None
-    return load_files(bundle / variant.embeddings, stages, chain=chain, threads=threads, thread_pool=thread_pool)
+    joinable = not any(map(_is_link, (embeddings, *stages)))
+    return load_files(
+        embeddings,
+        stages,
+        chain=bundle / variant.chain if several and joinable and variant.chain else None,
+        early_exit=bundle / variant.early_exit if not batches and joinable and variant.early_exit else None,
+        threads=threads,
+        thread_pool=thread_pool,
+    )
 
 
 def _is_link(path: Path) -> bool:
@@ -246,6 +274,7 @@ def load_files(
     stages: Sequence[Path],
     *,
     chain: Path | None = None,
+    early_exit: Path | None = None,
     threads: int | None = None,
     thread_pool: str = "separate",
     spin_us: int | None = None,
@@ -253,6 +282,8 @@ def load_files(
     """Make the sessions.
 
     :param chain: the model of all stages; None: there is none, each stage gets a session.
+    :param early_exit: the model that runs a single row; what runs batches is then loaded with the first batch. None:
+        there is none, a single row runs as a batch does.
     :param threads: processor threads for one run; None: the cores that this process may use.
     :param thread_pool: one of `THREAD_POOLS`. ``"separate"``: the classifier has its own threads, asleep when idle.
         ``"shared"``: ONNX Runtime's global pool, made with ``threads`` if this process has none. ``"host"``: the global
@@ -271,33 +302,48 @@ def load_files(
             f"{', '.join(ort.get_available_providers())}. Install one that has it: pip install 'fastbert-deploy[cpu]'"
         )
 
-    if spin_us is None:
-        spin_us = _SPIN_US if chain else _SPIN_US_A_STAGE
-
-    def options(threads: int | None) -> Any:
-        made = session_options(ort, threads=threads, thread_pool=thread_pool, spin_us=spin_us)
+    def options(threads: int | None, default_spin_us: int) -> Any:
+        spin = default_spin_us if spin_us is None else spin_us
+        made = session_options(ort, threads=threads, thread_pool=thread_pool, spin_us=spin)
         made.add_session_config_entry("session.use_env_allocators", "1")
         made.enable_mem_pattern = False  # shapes vary; a pattern would be kept for each
         return made
 
-    for_stages = options(threads)
-    # embeddings are too little work to share, and their threads would spin when the stages begin
-    for_embeddings = options(1) if thread_pool == "separate" else for_stages
+    def session(path: Path, options: Any) -> Any:
+        return _session(ort, path, options, thread_pool=thread_pool)
+
+    def load_batches() -> _Sessions:
+        for_stages = options(threads, _SPIN_US if chain else _SPIN_US_A_STAGE)
+        # embeddings are too little work to share, and their threads would spin when the stages begin
+        for_embeddings = options(1, 0) if thread_pool == "separate" else for_stages
+        files = [(embeddings, for_embeddings), *((file, for_stages) for file in ([chain] if chain else stages))]
+        with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
+            first, *others = pool.map(lambda one: session(*one), files)
+        _give_back_freed_memory()
+        return _joined(first, others, len(stages))
+
     _share_arena(ort)
-    files = [(embeddings, for_embeddings), *((file, for_stages) for file in ([chain] if chain else stages))]
-    with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
-        first, *others = pool.map(lambda one: _session(ort, *one, thread_pool=thread_pool), files)
-    _give_back_freed_memory()
-    return OnnxRuntimeEngine(first, _stages(others, len(stages)), ort.RunOptions())
+    run_options = ort.RunOptions()
+    row = None if early_exit is None else RowSession(session(early_exit, options(threads, _SPIN_US)), run_options)
+    engine = OnnxRuntimeEngine(len(stages), load_batches, run_options, row)
+    if row is None:
+        engine.load_batches()
+    else:
+        _give_back_freed_memory()
+    return engine
 
 
-def _stages(sessions: Sequence[Any], count: int) -> list[_Stage]:
+def _joined(embeddings: Any, sessions: Sequence[Any], count: int) -> _Sessions:
     """Return how to run each stage, in one session each or in one of all."""
     if len(sessions) == count:
-        return [_Stage(session, {}, "") for session in sessions]
-    [session] = sessions
-    digits = [stage_digits(stage, count) for stage in range(count)]
-    return [_Stage(session, {name: np.array(digit) for name, digit in one.items()}, "chain/") for one in digits]
+        stages = [_Stage(session, {}, "") for session in sessions]
+    else:
+        [session] = sessions
+        digits = [stage_digits(stage, count) for stage in range(count)]
+        stages = [_Stage(session, {name: np.array(digit) for name, digit in one.items()}, "chain/") for one in digits]
+    sizes = {output.name: output.shape[-1] for output in stages[0].session.get_outputs() if output.shape}
+    prefix = stages[0].outputs
+    return _Sessions(embeddings, stages, (sizes[f"{prefix}next_hidden_states"], sizes[f"{prefix}logits"], count))
 
 
 def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separate", spin_us: int = _SPIN_US) -> Any:

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import onnx
@@ -6,10 +8,12 @@ import pytest
 from onnx import numpy_helper
 
 from fastbert.export.bundle import export_checkpoint
+from fastbert.export.early_exit import early_exit_model
 from fastbert.export.golden import read_golden
 from fastbert.export.verification import verify_bundle
 from fastbert.export.verify import verify
 from fastbert.runtime.errors import BundleError, UsageError
+from fastbert.runtime.manifest import MANIFEST, file_record
 
 
 @pytest.fixture
@@ -126,3 +130,14 @@ def test_every_weight_of_a_stage_matters_to_the_check(bundle, golden, tmp_path):
         manifest["files"] |= {file: file_record(target / file) for file in (name, "fp32/chain.onnx")}
         (target / "manifest.json").write_text(json.dumps(manifest))
         assert verify_bundle(target, golden).problems, tensor.name
+
+
+def test_what_only_a_single_row_runs_is_verified_too(bundle, golden, tmp_path):
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    first, second, third = sorted((copy / "fp32").glob("stage_*.onnx"))
+    wrong = copy / "fp32" / "early_exit.onnx"
+    wrong.write_bytes(early_exit_model(copy / "fp32" / "embeddings.onnx", [second, first, third]).SerializeToString())
+    manifest = json.loads((copy / MANIFEST).read_text())
+    manifest["files"]["fp32/early_exit.onnx"] = file_record(wrong)
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    assert "logits at exit" in verify_bundle(copy, golden).problems[0]

@@ -27,6 +27,9 @@ class Table:
     def stages(self):
         return self.uncertainty.shape[1]
 
+    def run_row(self, input_ids, attention_mask, token_type_ids, speed):
+        return None
+
     def start(self, input_ids, attention_mask, token_type_ids):
         assert self.max_batch is None or len(input_ids) <= self.max_batch
         return input_ids[:, 0], -1

@@ -6,14 +6,20 @@ import sys
 import textwrap
 import weakref
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import onnxruntime
 import pytest
+from conftest import make_rows
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastbert.runtime import Classifier
 from fastbert.runtime.chain import run_all_exits
-from fastbert.runtime.engines.onnxruntime import OnnxRuntimeEngine, load
+from fastbert.runtime.engines import onnxruntime_row
+from fastbert.runtime.engines.onnxruntime import load
+from fastbert.runtime.engines.onnxruntime_binding import INPUTS, bound
 
 
 def run(script, *arguments):
@@ -152,16 +158,18 @@ class _PublicSession:
 
 
 def test_an_onnxruntime_of_other_inner_names_answers_the_same(bundle, classifier):
-    engine = load(bundle, classifier.manifest.variant_for("cpu"), threads=1)
-    assert hasattr(engine._embeddings, "_sess"), "renamed: the short way to run a stage is gone"
-    assert hasattr(engine._embeddings.io_binding(), "_iobinding"), "renamed as well"
-    run_options = onnxruntime.RunOptions()
-    stages = [replace(stage, session=_PublicSession(stage.session)) for stage in engine._stages]
-    public = OnnxRuntimeEngine(_PublicSession(engine._embeddings), stages, run_options)
-    encoded = classifier.encode(["good film", "bad " * 9])
-    arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
-    for expected, found in zip(run_all_exits(engine, *arrays), run_all_exits(public, *arrays), strict=True):
-        assert np.array_equal(expected, found)
+    session = load(bundle, classifier.manifest.variant_for("cpu"), threads=1).load_batches().embeddings
+    assert hasattr(session, "_sess"), "renamed: the short way to run a session is gone"
+    assert hasattr(session.io_binding(), "_iobinding"), "renamed as well"
+    encoded = classifier.encode(["good film"])
+    inputs = dict(zip(INPUTS, (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids), strict=True))
+    found = []
+    for one in (session, _PublicSession(session)):
+        outputs = {"hidden_states": np.zeros((*encoded.input_ids.shape, classifier.manifest.hidden_size), np.float32)}
+        bound(one, inputs, outputs, onnxruntime.RunOptions())()
+        found.append(outputs["hidden_states"])
+    assert np.array_equal(*found)
+    assert found[0].any()
 
 
 def test_several_threads_run_all_stages_in_one_session_and_answer_the_same(bundle, classifier):
@@ -169,15 +177,61 @@ def test_several_threads_run_all_stages_in_one_session_and_answer_the_same(bundl
     variant = classifier.manifest.variant_for("cpu")
     assert variant.chain == "fp32/chain.onnx"
     one = load(bundle, variant, threads=2)
-    assert len({id(stage.session) for stage in one._stages}) == 1
+    assert len({id(stage.session) for stage in one.load_batches().stages}) == 1
     others = load(bundle, variant, threads=1), load(bundle, replace(variant, chain=None), threads=2)
     for many in others:
-        assert len({id(stage.session) for stage in many._stages}) == one.stages == many.stages == 3
+        assert len({id(stage.session) for stage in many.load_batches().stages}) == one.stages == many.stages == 3
     encoded = classifier.encode(["good film", "bad " * 9])
     arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
     for many in others:
         for expected, found in zip(run_all_exits(many, *arrays), run_all_exits(one, *arrays), strict=True):
             assert np.array_equal(expected, found)
+
+
+@given(seed=st.integers(0, 10**6), speed=st.floats(0.0, 1.0))
+def test_a_row_in_one_call_is_answered_as_stage_by_stage(bundle, seed, speed):
+    for one, many in _ways(bundle):
+        [row] = make_rows(1, seed=seed)
+        encoded = one.encode([row.text])
+        arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+        found, expected = one.run(*arrays, speed=speed), many.run(*arrays, speed=speed)
+        assert found.exit_layer.tolist() == expected.exit_layer.tolist()
+        assert np.array_equal(found.logits, expected.logits)
+        assert np.array_equal(found.uncertainty, expected.uncertainty)
+
+
+@cache
+def _ways(bundle):
+    return [
+        [Classifier.load(bundle, threads=threads, batches=batches) for batches in (False, True)] for threads in (1, 2)
+    ]
+
+
+def test_what_runs_batches_is_loaded_with_the_first_one(bundle, classifier):
+    engine = load(bundle, classifier.manifest.variant_for("cpu"), threads=1)
+    alone = Classifier.from_engine(bundle, classifier.manifest, engine)
+    alone.predict(["good film"])
+    assert engine._sessions is None
+    alone.predict(["good film", "bad film"], batch_size=2)
+    assert engine._sessions is not None
+
+
+def test_a_bundle_written_before_a_row_had_a_model_runs_it_stage_by_stage(bundle, classifier):
+    variant = classifier.manifest.variant_for("cpu")
+    assert variant.early_exit == "fp32/early_exit.onnx"
+    engine = load(bundle, replace(variant, early_exit=None), threads=1)
+    old = Classifier.from_engine(bundle, classifier.manifest, engine)
+    assert engine._sessions is not None
+    assert old.predict(["good film"], speed=0.3) == classifier.predict(["good film"], speed=0.3)
+
+
+def test_rows_of_more_lengths_than_are_kept(bundle, classifier, monkeypatch):
+    monkeypatch.setattr(onnxruntime_row, "SHAPES_KEPT", 2)
+    engine = load(bundle, classifier.manifest.variant_for("cpu"), threads=1)
+    alone = Classifier.from_engine(bundle, classifier.manifest, engine)
+    for count in (1, 2, 3, 4, 1, 2):
+        assert alone.predict(["good " * count]) == classifier.predict(["good " * count])
+    assert len(engine._row._threads.kept) <= 2
 
 
 @pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
