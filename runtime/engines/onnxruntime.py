@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.runtime.engines.mapped_files import let_go_of
 from fastbert.runtime.engines.onnxruntime_binding import INPUTS, SHAPES_KEPT, bound
 from fastbert.runtime.engines.onnxruntime_row import RowSession
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
@@ -312,6 +313,11 @@ def load_files(
     def session(path: Path, options: Any) -> Any:
         return _session(ort, path, options, thread_pool=thread_pool)
 
+    def give_back_memory() -> None:
+        _give_back_freed_memory()
+        if chain or early_exit:
+            let_go_of((embeddings, *stages))
+
     def load_batches() -> _Sessions:
         for_stages = options(threads, _SPIN_US if chain else _SPIN_US_A_STAGE)
         # embeddings are too little work to share, and their threads would spin when the stages begin
@@ -319,7 +325,7 @@ def load_files(
         files = [(embeddings, for_embeddings), *((file, for_stages) for file in ([chain] if chain else stages))]
         with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
             first, *others = pool.map(lambda one: session(*one), files)
-        _give_back_freed_memory()
+        give_back_memory()
         return _joined(first, others, len(stages))
 
     _share_arena(ort)
@@ -329,7 +335,7 @@ def load_files(
     if row is None:
         engine.load_batches()
     else:
-        _give_back_freed_memory()
+        give_back_memory()
     return engine
 
 

@@ -1,0 +1,43 @@
+"""Memory of files that are mapped."""
+
+import mmap
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastbert.runtime.engines.mapped_files import let_go_of
+
+SIZE = 1 << 22
+
+
+def resident_bytes(path: Path) -> int:
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        head = line.split()[0]
+        if "-" in head:
+            inside = line.endswith(str(path))
+        elif inside and head == "Rss:":
+            found += int(line.split()[1]) * 1024
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pages_are_given_back_and_read_again(tmp_path):
+    mine, other = tmp_path / "mine of two words", tmp_path / "other"
+    content = bytes(range(256)) * (SIZE // 256)
+    maps = []
+    for path in (mine, other):
+        path.write_bytes(content)
+        with path.open("rb") as file:
+            maps.append(mmap.mmap(file.fileno(), SIZE, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
+        assert maps[-1][:] == content
+    assert resident_bytes(mine) == resident_bytes(other) == SIZE
+    let_go_of([mine])
+    assert resident_bytes(mine) == 0
+    assert resident_bytes(other) == SIZE
+    assert maps[0][:] == content
+
+
+def test_files_that_are_not_mapped_are_nothing_to_do(tmp_path):
+    let_go_of([tmp_path / "absent"])
