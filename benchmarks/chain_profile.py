@@ -2,8 +2,9 @@
 
 For each shape, models of random weights take turns at batch 1, every exit evaluated, in three processes whose medians
 are given: the whole model in one session; the chain; the chain whose stages have no exit head (its logits are
-constants); and the model with all its exit heads in one session, which no chain can beat but by a better head. What
-the chain takes beyond the whole model is then split:
+constants); and the variant's own layers in one session with all exit heads, which no chain can beat but by a better
+head, and with the last head alone: in int8 the whole model is ``quantize_dynamic`` with ONNX Runtime's defaults, and
+their quotient says what heads cost there. What the chain takes beyond the whole model is then split:
 
     heads  = chain - chain without heads
     exits  = chain without heads - whole model                       what decides after each stage, and Python's part
@@ -107,6 +108,7 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
 
     systems = {"chain": chain(files, bundle / str(variant.early_exit)), "chain_without_heads": chain(bare, bare_model)}
     systems["one_session"] = _one_session(join_stages(bundle, variant, every_exit=True), threads, (ids, ones, zeros))
+    systems["one_session_last_head"] = _one_session(join_stages(bundle, variant), threads, (ids, ones, zeros))
     session = whole_session(directory, threads, precision)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
     systems["whole_model"] = lambda: session.run(None, feeds)
@@ -123,7 +125,10 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
             "chain_us": times["chain"],
             "chain_without_heads_us": times["chain_without_heads"],
             "one_session_us": times["one_session"],
+            "one_session_last_head_us": times["one_session_last_head"],
             "chain_times_whole_model": times["chain"] / times["whole_model"],
+            "chain_times_one_session": times["chain"] / times["one_session"],
+            "heads_times_last_head": times["one_session"] / times["one_session_last_head"],
             "without_heads_times_whole_model": times["chain_without_heads"] / times["whole_model"],
             "one_session_times_whole_model": times["one_session"] / times["whole_model"],
             "layer_us": times["chain_without_heads"] / count,  # with its share of the embeddings
