@@ -3,8 +3,9 @@
 For each shape, models of random weights take turns at batch 1, every exit evaluated, in three processes whose medians
 are given: the whole model in one session; the chain; the chain whose stages have no exit head (its logits are
 constants); and the variant's own layers in one session with all exit heads, which no chain can beat but by a better
-head, and with the last head alone: in int8 the whole model is ``quantize_dynamic`` with ONNX Runtime's defaults, and
-their quotient says what heads cost there. What the chain takes beyond the whole model is then split:
+head (ONNX Runtime runs them last and together there, with their code in the caches), and with the last head alone: in
+int8 the whole model is ``quantize_dynamic`` with ONNX Runtime's defaults, and the quotient of these two says what heads
+cost. What the chain takes beyond the whole model is then split:
 
     heads  = chain - chain without heads
     exits  = chain without heads - whole model                       what decides after each stage, and Python's part
