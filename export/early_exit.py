@@ -1,9 +1,11 @@
 """The whole early exit of one row in one model: one call a request.
 
-To call a session takes some 20 us, and Python around it as long; an ``If`` inside a session takes 3 us. So the stages
-are nested here: after each, an ``If`` either answers or holds all that follows. Weights stay in the files of the other
-engines, which this model names as its external data: inside, ONNX Runtime would copy a stage's once for every ``If``
-around it. A batch of more rows runs stage by stage, as they leave at different exits.
+A session call a stage, with Python around it, is time in which all threads but one wait; an ``If`` inside a session
+takes a fraction of it. So the stages are nested here: after each, an ``If`` either answers or holds all that follows.
+Without heads, the chain then takes the whole model's time within 2 % (`benchmarks/reports/chain_profile.json`).
+Weights stay in the files of the other engines, which this model names as its external data: inside, ONNX Runtime
+would copy a stage's once for every ``If`` around it. A batch of more rows runs stage by stage, as they leave at
+different exits.
 """
 
 from collections.abc import Sequence
@@ -82,12 +84,14 @@ def _from_stage(number: int, stages: Sequence[GraphProto]) -> GraphProto:
 def _answer(number: int, stage: GraphProto) -> GraphProto:
     """Return what gives a stage's answer to the graph around."""
     own = numpy_helper.from_array(np.array([number]), _name(number, "number"))
-    values = [_like(output, output.name) for output in stage.output if output.name.endswith(("logits", "uncertainty"))]
-    values.append(helper.make_tensor_value_info(own.name, TensorProto.INT64, [1]))
-    outputs = [
-        _like(value, _name(number, f"answer/{name}"))
-        for value, name in zip(values, ("logits", "uncertainty", "stage"), strict=True)
+    by_name = {output.name: output for output in stage.output}
+    values = [
+        by_name[_name(number, "logits")],
+        by_name[_name(number, "uncertainty")],
+        helper.make_tensor_value_info(own.name, TensorProto.INT64, [1]),
     ]
+    names = ("logits", "uncertainty", "stage")
+    outputs = [_like(value, _name(number, f"answer/{name}")) for value, name in zip(values, names, strict=True)]
     nodes = [
         helper.make_node("Identity", [value.name], [output.name]) for value, output in zip(values, outputs, strict=True)
     ]
