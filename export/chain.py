@@ -10,10 +10,9 @@ built or run one by one.
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnx
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
-from fastbert.export.external import refer_to
+from fastbert.export.joining import joined_model, load_part, renamed_value
 from fastbert.runtime.manifest import stage_digits
 
 __all__ = ["chain_model"]
@@ -26,19 +25,15 @@ def chain_model(files: Sequence[Path]) -> ModelProto:
     :returns: a model with the inputs of a stage and ``digit_0``, ``digit_1`` ..., bool scalars: the binary digits of
         the stage to run (`fastbert.runtime.manifest.stage_digits`). Its outputs are a stage's, under ``chain/NAME``.
     """
-    stages = [onnx.load(file) for file in files]
+    stages = [load_part(file) for file in files]
     graphs = [stage.graph for stage in stages]
     inputs, outputs = list(graphs[0].input), list(graphs[0].output)
-    for file, graph in zip(files, graphs, strict=True):
-        refer_to(file, graph)
+    for graph in graphs:
         del graph.input[:]  # a branch reads them from the graph around it
     branch = _branch(graphs, outputs, "chain")
     digits = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in stage_digits(0, len(files))]
     graph = helper.make_graph(branch.node, "chain", [*inputs, *digits], branch.output)
-    opsets = {opset.domain: opset for stage in stages for opset in stage.opset_import}
-    return helper.make_model(
-        graph, opset_imports=list(opsets.values()), ir_version=stages[0].ir_version, producer_name="fastbert"
-    )
+    return joined_model(graph, stages)
 
 
 def _branch(graphs: Sequence[GraphProto], outputs: Sequence[ValueInfoProto], name: str) -> GraphProto:
@@ -47,9 +42,8 @@ def _branch(graphs: Sequence[GraphProto], outputs: Sequence[ValueInfoProto], nam
         return graphs[0]
     digit = (len(graphs) - 1).bit_length() - 1
     half = 1 << digit
-    answers = [ValueInfoProto.FromString(output.SerializeToString()) for output in outputs]
-    for answer in answers:
-        answer.name = f"{name}/{answer.name}"  # a name may not be used again inside a branch
+    # a name may not be used again inside a branch
+    answers = [renamed_value(output, f"{name}/{output.name}") for output in outputs]
     choice = helper.make_node(
         "If",
         [f"digit_{digit}"],

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, compose, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, compose, helper, numpy_helper
 
-from fastbert.export.external import refer_to
+from fastbert.export.joining import joined_model, load_part, renamed_value
 
 __all__ = ["early_exit_model"]
 
@@ -28,8 +27,7 @@ def early_exit_model(embeddings: Path, stages: Sequence[Path]) -> ModelProto:
         the first exit does whose uncertainty is below the speed, or as the last: ``logits`` float32 [1, classes],
         ``uncertainty`` float32 [1], and ``stage`` int64 [1], the number of the exit.
     """
-    start = onnx.load(embeddings)
-    refer_to(embeddings, start.graph)
+    start = load_part(embeddings)
     for ids in start.graph.input:
         ids.type.tensor_type.shape.dim[0].dim_value = 1
     parts = [_stage(number, file) for number, file in enumerate(stages)]
@@ -41,16 +39,12 @@ def early_exit_model(embeddings: Path, stages: Sequence[Path]) -> ModelProto:
         rest.output,
         [*start.graph.initializer, *rest.initializer],
     )
-    opsets = {opset.domain: opset for part in (start, *parts) for opset in part.opset_import}
-    return helper.make_model(
-        graph, opset_imports=list(opsets.values()), ir_version=start.ir_version, producer_name="fastbert"
-    )
+    return joined_model(graph, [start, *parts])
 
 
 def _stage(number: int, file: Path) -> ModelProto:
     """Load a stage; its values get names of their own, since what is around a branch is known inside it."""
-    stage = onnx.load(file)
-    refer_to(file, stage.graph)
+    stage = load_part(file)
     del stage.graph.value_info[:]  # inputs that are listed here too would be renamed
     renamed = compose.add_prefix(stage, _name(number, ""), rename_inputs=False)
     if number > 0:
@@ -67,7 +61,7 @@ def _from_stage(number: int, stages: Sequence[GraphProto]) -> GraphProto:
         nodes, outputs, weights = list(answer.node), list(answer.output), list(answer.initializer)
     else:
         scope = "" if number == 0 else _name(number, "result/")
-        outputs = [_like(value, scope + value.name.rpartition("/")[2]) for value in answer.output]
+        outputs = [renamed_value(value, scope + value.name.rpartition("/")[2]) for value in answer.output]
         leaves = helper.make_node("Less", [_name(number, "uncertainty"), "speed"], [_name(number, "leaves")])
         choice = helper.make_node(
             "If",
@@ -91,17 +85,11 @@ def _answer(number: int, stage: GraphProto) -> GraphProto:
         helper.make_tensor_value_info(own.name, TensorProto.INT64, [1]),
     ]
     names = ("logits", "uncertainty", "stage")
-    outputs = [_like(value, _name(number, f"answer/{name}")) for value, name in zip(values, names, strict=True)]
+    outputs = [renamed_value(value, _name(number, f"answer/{name}")) for value, name in zip(values, names, strict=True)]
     nodes = [
         helper.make_node("Identity", [value.name], [output.name]) for value, output in zip(values, outputs, strict=True)
     ]
     return helper.make_graph(nodes, _name(number, "answer"), [], outputs, [own])
-
-
-def _like(value: ValueInfoProto, name: str) -> ValueInfoProto:
-    copy = ValueInfoProto.FromString(value.SerializeToString())
-    copy.name = name
-    return copy
 
 
 def _name(number: int, value: str) -> str:

@@ -112,13 +112,8 @@ def run_chain(
             np.concatenate([part.uncertainty for part in parts]),
         )
     if len(input_ids) == 1:
-        answer = engine.run_row(input_ids, attention_mask, token_type_ids, rule.speed32)
-        if answer is not None:
-            logits, stage, uncertainty = answer
-            return ChainOutput(logits, _one_layer(exits[stage]).copy(), uncertainty)
+        return _run_one(engine, exits, rule, input_ids, attention_mask, token_type_ids)
     state = engine.start(input_ids, attention_mask, token_type_ids)
-    if len(input_ids) == 1:
-        return _run_one(engine, exits, rule, state)
     rows = np.arange(len(input_ids))  # which sample each row of the state is
     lengths = _lengths(attention_mask)
     left: list[tuple[NDArray[np.int64], int, NDArray[np.float32], NDArray[np.float32]]] = []
@@ -148,17 +143,28 @@ def run_chain(
     )
 
 
-def _run_one(engine: Engine, exits: tuple[int, ...], rule: ExitRule, state: Any) -> ChainOutput:
+def _run_one(
+    engine: Engine,
+    exits: tuple[int, ...],
+    rule: ExitRule,
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64],
+    token_type_ids: NDArray[np.int64],
+) -> ChainOutput:
     """Run a batch of one: the same without any bookkeeping.
 
     It matters: Python's own code has left the caches each time that an engine has streamed its weights through them.
     """
-    speed = float(rule.speed32)
-    for stage, layer in enumerate(exits):  # noqa: B007 (the last one is used after the loop)
-        state, uncertainty = engine.run_stage(stage, state)
-        if uncertainty.item(0) < speed:
-            break
-    return ChainOutput(engine.logits(state), _one_layer(layer).copy(), uncertainty.copy())
+    answer = engine.run_row(input_ids, attention_mask, token_type_ids, rule.speed32)
+    if answer is None:
+        speed, state = float(rule.speed32), engine.start(input_ids, attention_mask, token_type_ids)
+        for stage in range(len(exits)):
+            state, uncertainty = engine.run_stage(stage, state)
+            if uncertainty.item(0) < speed:
+                break
+        answer = engine.logits(state), stage, uncertainty.copy()
+    logits, stage, uncertainty = answer
+    return ChainOutput(logits, _one_layer(exits[stage]).copy(), uncertainty)
 
 
 @cache

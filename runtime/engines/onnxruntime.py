@@ -142,17 +142,17 @@ class OnnxRuntimeEngine:
     run here and in `run_chain` is short.
 
     :param stages: number of stages.
-    :param load_batches: makes what runs batches; called when the first one comes, or by `load_batches`.
+    :param make_sessions: makes what runs batches; called once, by `load_batches` or when the first one comes.
     :param row: what runs a single row in one call; None: it runs as a batch does.
     """
 
     max_batch = None
 
     def __init__(
-        self, stages: int, load_batches: Callable[[], _Sessions], run_options: Any, row: RowSession | None = None
+        self, stages: int, make_sessions: Callable[[], _Sessions], run_options: Any, row: RowSession | None = None
     ) -> None:
         self.stages = stages
-        self._load_batches = load_batches
+        self._make_sessions = make_sessions
         self._run_options = run_options
         self._row = row
         self._sessions: _Sessions | None = None
@@ -163,7 +163,7 @@ class OnnxRuntimeEngine:
         """Get ready for batches."""
         with self._loading:
             if self._sessions is None:
-                self._sessions = self._load_batches()
+                self._sessions = self._make_sessions()
             return self._sessions
 
     def run_row(
@@ -318,7 +318,7 @@ def load_files(
         if chain or early_exit:
             let_go_of((embeddings, *stages))
 
-    def load_batches() -> _Sessions:
+    def make_sessions() -> _Sessions:
         for_stages = options(threads, _SPIN_US if chain else _SPIN_US_A_STAGE)
         # embeddings are too little work to share, and their threads would spin when the stages begin
         for_embeddings = options(1, 0) if thread_pool == "separate" else for_stages
@@ -331,7 +331,7 @@ def load_files(
     _share_arena(ort)
     run_options = ort.RunOptions()
     row = None if early_exit is None else RowSession(session(early_exit, options(threads, _SPIN_US)), run_options)
-    engine = OnnxRuntimeEngine(len(stages), load_batches, run_options, row)
+    engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row)
     if row is None:
         engine.load_batches()
     else:

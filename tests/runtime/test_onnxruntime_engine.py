@@ -153,7 +153,7 @@ class _PublicSession:
     """A session without the name that `InferenceSession` keeps its inner one under."""
 
     def __init__(self, session):
-        self.get_outputs, self.io_binding = session.get_outputs, session.io_binding
+        self.io_binding = session.io_binding
         self.run_with_iobinding = session.run_with_iobinding
 
 
