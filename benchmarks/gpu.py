@@ -1,4 +1,4 @@
-"""What early exit costs and saves on a GPU: ``python -m fastbert.benchmarks.gpu [BUNDLE] [--output FILE]``.
+"""What early exit costs and saves on a GPU: ``python -m fastbert.benchmarks.gpu [BUNDLE] [--device cuda]``.
 
 Times depend on how many layers run, not on which texts they are: so each depth is timed by itself, against the same
 model in one engine without exits. From these follows the break-even: the mean number of layers below which the chain
@@ -9,24 +9,35 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
-from fastbert.benchmarks.gpu_environment import describe_device, median_ms
-from fastbert.benchmarks.whole_model_tensorrt import WholeModel, build_whole_model
+from fastbert.benchmarks.gpu_environment import describe_device
+from fastbert.benchmarks.whole_model_gpu import (
+    WholeModel,
+    build_whole_model,
+    open_engine,
+    open_session,
+    write_whole_model,
+)
 from fastbert.export.build import BuildOptions, build
 from fastbert.export.verification import Bounds
-from fastbert.runtime.engines import tensorrt
-from fastbert.runtime.engines.buckets import Buckets
+from fastbert.runtime.engines import load_engine
 from fastbert.runtime.engines.cuda import open_gpu
 from fastbert.runtime.engines.device_chain import DeviceChain
 from fastbert.runtime.errors import FastBertError
-from fastbert.runtime.manifest import read_manifest
+from fastbert.runtime.manifest import Manifest, Variant, read_manifest
+
+_Wholes = Mapping[str, WholeModel]
+_Opened = tuple[
+    list[tuple[int, int]], _Wholes
+]  # shapes (batch, sequence) to measure, and the whole model's ways to run
 
 __all__ = ["SCHEMA", "break_even_layers", "measure"]
 
@@ -34,6 +45,8 @@ SCHEMA = "fastbert-gpu/1"
 _BATCHES, _SEQUENCES = (1, 8, 32), (64, 128)
 _SETTINGS: dict[str, dict[str, Any]] = {
     "every exit": {},
+    "every 2nd exit": {"exit_every": 2},
+    "every 4th exit": {"exit_every": 4},
     "every exit, CUDA graphs": {"cuda_graphs": True},
     "every 2nd exit, CUDA graphs": {"cuda_graphs": True, "exit_every": 2},
     "every 4th exit, CUDA graphs": {"cuda_graphs": True, "exit_every": 4},
@@ -56,53 +69,75 @@ def break_even_layers(depth_ms: Sequence[tuple[int, float]], whole_ms: float) ->
     }
 
 
-def measure(bundle: Path, *, variant: str | None = None, runs: int = 200) -> dict[str, Any]:
-    """Time every depth of the chain at each bucket's largest batch, and the whole model in one engine.
+def measure(bundle: Path, *, device: str = "tensorrt", variant: str | None = None, runs: int = 200) -> dict[str, Any]:
+    """Time every depth of the chain at each shape, and the whole model in one engine, alternating.
 
-    :param variant: of TensorRT engines; None: the first.
+    The shapes are the largest batch of each profile, or batches of 1, 8 and 32 with 64 and 128 tokens where an engine
+    takes any.
+
+    :param device: ``"tensorrt"`` or ``"cuda"``.
+    :param variant: None: the first for the device.
     :raises EngineError, UsageError, BundleError: the engines cannot be run here.
     """
     manifest = read_manifest(bundle)
-    chosen = manifest.variant_for("tensorrt", variant)
-    details = chosen.record["tensorrt"]
-    buckets = Buckets.from_manifest(details["profiles"])
+    chosen = manifest.variant_for(device, variant)
     with tempfile.TemporaryDirectory(prefix="fastbert-whole-") as folder:
-        plan = build_whole_model(bundle, manifest, chosen, Path(folder))
-        classes = len(manifest.labels)
-        wholes = {graphs: WholeModel(plan, buckets, classes, cuda_graphs=graphs) for graphs in (False, True)}
-    chains = {name: tensorrt.load(bundle, chosen, **settings) for name, settings in _SETTINGS.items()}
-    shapes = []
-    for bucket in buckets.all:
-        ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (bucket.max_batch, bucket.sequence))
-        arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
-        whole_ms = {
-            "CUDA graphs" if graphs else "streams": median_ms(partial(whole.run, *arrays), runs)
-            for graphs, whole in wholes.items()
+        shapes, wholes = _OPENED[device](bundle, manifest, chosen, Path(folder))
+        chains = {
+            name: load_engine(device, bundle, chosen, **settings)
+            for name, settings in _SETTINGS.items()
+            if device == "tensorrt" or "cuda_graphs" not in settings
         }
-        best = min(whole_ms.values())
-        found = {}
-        for name, chain in chains.items():
-            every = _SETTINGS[name].get("exit_every", 1)
-            depths = [
-                (min(looks * every, len(manifest.exits)), median_ms(partial(_run, chain, arrays, looks), runs))
-                for looks in range(1, chain.stages + 1)
-            ]
-            found[name] = {
-                "ms_by_stages_run": {str(depth): value for depth, value in depths},
-                "whole_depth_against_whole_model": depths[-1][1] / best,
-                **(break_even_layers(depths, best) if len(depths) > 1 else {}),
-            }
-        shape = {"batch": bucket.max_batch, "sequence": bucket.sequence}
-        shapes.append({**shape, "whole_model_ms": whole_ms, "chain": found})
+        exits = len(manifest.exits)
+        measured = [_measure_shape(*shape, manifest.vocab_size, exits, wholes, chains, runs) for shape in shapes]
     return {
         "schema": SCHEMA,
-        "timed": "ids on the host to logits on the host, copies included, tokenization not; medians",
+        "timed": "ids on the host to logits on the host, copies included, tokenization not; medians, alternating",
+        "device": device,
         "variant": chosen.name,
         "runs": runs,
-        "layers_per_stage": manifest.layers / len(manifest.exits),
-        "shapes": shapes,
+        "layers_per_stage": manifest.layers / exits,
+        "shapes": measured,
         "gpu": describe_device(),
     }
+
+
+def _measure_shape(
+    batch: int, sequence: int, vocabulary: int, exits: int, wholes: _Wholes, chains: Mapping[str, Any], runs: int
+) -> dict[str, Any]:
+    ids = np.random.default_rng(0).integers(3, vocabulary, (batch, sequence))
+    arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
+    systems: dict[str, Callable[[], Any]] = {name: partial(whole.run, *arrays) for name, whole in wholes.items()}
+    for name, chain in chains.items():
+        for looks in range(1, chain.stages + 1):
+            systems[f"{name}: {looks}"] = partial(_run, chain, arrays, looks)
+    times = alternating_medians(systems, runs, rest=False)
+    whole_ms = {name: times[name] for name in wholes}
+    best = min(whole_ms.values())
+    found = {}
+    for name, chain in chains.items():
+        every = _SETTINGS[name].get("exit_every", 1)
+        depths = [(min(looks * every, exits), times[f"{name}: {looks}"]) for looks in range(1, chain.stages + 1)]
+        found[name] = {
+            "ms_by_stages_run": {str(depth): value for depth, value in depths},
+            "whole_depth_against_whole_model": depths[-1][1] / best,
+            **(break_even_layers(depths, best) if len(depths) > 1 else {}),
+        }
+    return {"batch": batch, "sequence": sequence, "whole_model_ms": whole_ms, "chain": found}
+
+
+def _open_tensorrt(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> _Opened:
+    engine = open_engine(build_whole_model(bundle, manifest, variant, folder), variant, len(manifest.labels))
+    wholes = {"streams": WholeModel(engine), "CUDA graphs": WholeModel(engine, cuda_graphs=True)}
+    return [(bucket.max_batch, bucket.sequence) for bucket in engine.buckets.all], wholes
+
+
+def _open_cuda(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> _Opened:
+    session = open_session(write_whole_model(bundle, variant, folder), len(manifest.labels))
+    return [(batch, sequence) for batch in _BATCHES for sequence in _SEQUENCES], {"streams": WholeModel(session)}
+
+
+_OPENED = {"cuda": _open_cuda, "tensorrt": _open_tensorrt}
 
 
 def _run(chain: DeviceChain, arrays: Sequence[Any], looks: int) -> None:
@@ -115,11 +150,12 @@ def _run(chain: DeviceChain, arrays: Sequence[Any], looks: int) -> None:
 def main() -> None:
     """Build where needed, measure, print a line for each shape, and write the report; exit 1 where it cannot run."""
     parser = argparse.ArgumentParser(prog="python -m fastbert.benchmarks.gpu", description=__doc__.split(":")[0])
-    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle with TensorRT engines")
+    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle with a variant for the device")
+    parser.add_argument("--device", choices=list(_OPENED), default="tensorrt")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     try:
-        document = _document(arguments.bundle)
+        document = _document(arguments.bundle, arguments.device)
     except FastBertError as error:
         sys.exit(f"Error: {error}")
     if arguments.output is not None:
@@ -134,17 +170,18 @@ def main() -> None:
             )
 
 
-def _document(bundle: Path | None) -> dict[str, Any]:
-    open_gpu("tensorrt")  # before anything that takes long
+def _document(bundle: Path | None, device: str) -> dict[str, Any]:
+    open_gpu("gpu" if device == "cuda" else "tensorrt")  # before anything that takes long
     with tempfile.TemporaryDirectory(prefix="fastbert-gpu-") as folder:
         if bundle is None:
             from fastbert.benchmarks.targets import make_bundle
 
             make_bundle(12, 768, folder, precisions=("fp32", "fp16"))
             bundle = Path(folder) / "bundle"
-            bounds = Bounds(max_label_flips=1.0)  # random weights decide nothing
-            build(bundle, BuildOptions(batches=_BATCHES, sequences=_SEQUENCES, bounds=bounds))
-        document = measure(bundle)
+            if device == "tensorrt":
+                bounds = Bounds(max_label_flips=1.0)  # random weights decide nothing
+                build(bundle, BuildOptions(batches=_BATCHES, sequences=_SEQUENCES, bounds=bounds))
+        document = measure(bundle, device=device)
     command = " ".join(["python -m fastbert.benchmarks.gpu", *sys.argv[1:]])
     document["environment"] = {**describe_environment(), "command": command}
     return document

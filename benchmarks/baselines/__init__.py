@@ -66,6 +66,10 @@ def _pytorch(title: str, kind: str) -> Baseline:
     )
 
 
+def _gpu(title: str, device: str, needs: tuple[str, ...], extra: str) -> Baseline:
+    return Baseline(title, "whole", "float16", f"{_HERE}.gpu", needs, extra, devices=(device,))
+
+
 # In the order in which a chain looks for the whole model that it is compared with, see `fastbert.benchmarks.analysis`.
 BASELINES: dict[str, Baseline] = {
     "onnxruntime": _onnxruntime("whole model, ONNX Runtime fp32", "float32"),
@@ -75,15 +79,8 @@ BASELINES: dict[str, Baseline] = {
     "openvino": _openvino("whole model, OpenVINO fp32", "float32"),
     "openvino-bf16": _openvino("whole model, OpenVINO bf16", "bfloat16"),
     "openvino-int8": _openvino("whole model, OpenVINO int8", "int8"),
-    "tensorrt": Baseline(
-        "whole model, TensorRT",
-        "whole",
-        "float16",
-        f"{_HERE}.tensorrt",
-        ("onnx", "tensorrt"),
-        "build",
-        devices=("tensorrt",),
-    ),
+    "onnxruntime-cuda": _gpu("whole model, ONNX Runtime CUDA", "cuda", ("onnx", "onnxruntime"), "gpu"),
+    "tensorrt": _gpu("whole model, TensorRT", "tensorrt", ("onnx", "tensorrt"), "build"),
 }
 
 

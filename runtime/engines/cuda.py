@@ -101,7 +101,7 @@ class Gpu:
                 "use fewer threads, or smaller batches and sequences (fastbert build --batch, --sequence)."
             )
         buffer = Buffer(int(address), nbytes)
-        weakref.finalize(buffer, self._runtime.cudaFree, buffer.address)
+        _finally(buffer, self._runtime.cudaFree, buffer.address)
         return buffer
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -110,7 +110,7 @@ class Gpu:
         default = self._runtime.cudaHostAllocDefault
         address = int(self.call("cudaHostAlloc", max(1, nbytes), default))
         array, owner = host_array(address, shape, dtype)
-        weakref.finalize(owner, self._runtime.cudaFreeHost, address)
+        _finally(owner, self._runtime.cudaFreeHost, address)
         return array
 
     def stream(self) -> "Stream":
@@ -125,6 +125,14 @@ def host_array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> tuple[
     return np.frombuffer(memoryview(owner), dtype, int(np.prod(shape))).reshape(shape), owner
 
 
+def _finally(owner: Any, release: Callable[..., Any], *arguments: Any) -> None:
+    """Release something when its owner goes, but not at the end of the process, where the driver does.
+
+    There, engines that still use it may go later than it.
+    """
+    weakref.finalize(owner, release, *arguments).atexit = False
+
+
 class Stream:
     """Work in order on one GPU. For one thread at a time.
 
@@ -137,7 +145,7 @@ class Stream:
         self._stream = gpu.call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
         self.handle = int(self._stream)
         self._graphs: dict[Hashable, Any] = {}  # None: ran once, not yet captured
-        weakref.finalize(self, runtime.cudaStreamDestroy, self._stream)
+        _finally(self, runtime.cudaStreamDestroy, self._stream)
 
     def to_device(self, address: int, array: NDArray[Any]) -> None:
         """Copy a pinned array to the device, asynchronously: do not change it before `synchronize`."""
@@ -172,6 +180,6 @@ class Stream:
                 graph = self._gpu.call("cudaStreamEndCapture", self._stream)
             executable = self._gpu.call("cudaGraphInstantiate", graph, 0)
             self._gpu.call("cudaGraphDestroy", graph)
-            weakref.finalize(self, self._runtime.cudaGraphExecDestroy, executable)
+            _finally(self, self._runtime.cudaGraphExecDestroy, executable)
             self._graphs[key] = executable
         self._gpu.call("cudaGraphLaunch", self._graphs[key], self._stream)

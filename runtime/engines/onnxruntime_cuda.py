@@ -6,7 +6,10 @@ engine on the CPU provider checks the graphs of a GPU variant on a machine witho
 ONNX Runtime's TensorRT provider is no way to TensorRT 11: its wheels link TensorRT 10 (onnxruntime#32278).
 """
 
+import contextlib
+import io
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from fastbert.runtime.engines.device_chain import DeviceChain, Shapes
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant
 
-__all__ = ["CPU", "CUDA", "load"]
+__all__ = ["CPU", "CUDA", "Sessions", "load", "require_onnxruntime"]
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _TYPES = {"tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(int64)": np.int64}
@@ -47,20 +50,19 @@ def load(
         raise UsageError(
             "cuda_graphs needs device='tensorrt': ONNX Runtime cannot be captured by its caller (onnxruntime#32081)."
         )
+    return DeviceChain(_Stages(bundle, variant, provider), exit_every=exit_every)
+
+
+def require_onnxruntime(provider: str) -> Any:
+    """Import ONNX Runtime, which must have a provider.
+
+    :raises MissingDependencyError: it is not installed.
+    :raises EngineError: it has no such provider; which package has it.
+    """
     try:
         import onnxruntime as ort
     except ImportError as error:
         raise MissingDependencyError("onnxruntime", "gpu") from error
-    require_provider(ort, provider)
-    memory: Any = open_gpu("gpu") if provider == CUDA else _HostMemory()
-    return DeviceChain(_Sessions(ort, bundle, variant, provider, memory), exit_every=exit_every)
-
-
-def require_provider(ort: Any, provider: str) -> None:
-    """Check that this ONNX Runtime has a provider.
-
-    :raises EngineError: it has not; which package has it.
-    """
     found = ort.get_available_providers()
     if provider not in found:
         raise EngineError(
@@ -68,34 +70,37 @@ def require_provider(ort: Any, provider: str) -> None:
             "It is the package for the CPU, and the two exclude each other: pip uninstall onnxruntime, then "
             "pip install 'fastbert-deploy[gpu]'."
         )
+    return ort
 
 
-class _Sessions:
-    """The executor (`fastbert.runtime.engines.device_chain.Executor`)."""
+class Sessions:
+    """Graphs read from files, on one stream that all threads share.
+
+    :param files: graph -> its file.
+    :param provider: `CUDA` or `CPU`.
+    :raises BundleError: one cannot be loaded.
+    :raises EngineError: there is no GPU, or one cannot run on it.
+    """
 
     max_batch = None
     capacity = (1, 128)  # of tokens; grows
 
-    def __init__(self, ort: Any, bundle: Path, variant: Variant, provider: str, memory: Any) -> None:
-        if variant.compaction is None:
-            raise UsageError(f"The variant {variant.name!r} drops samples on the host; it is for {variant.devices}.")
-        self.memory = memory
-        self.stream = memory.stream()
+    def __init__(self, files: Mapping[str | int, Path], provider: str) -> None:
+        ort = require_onnxruntime(provider)
+        self.memory: Any = open_gpu("gpu") if provider == CUDA else _HostMemory()
+        self._problem = _load_cuda(ort) if provider == CUDA else ""
+        self.stream = self.memory.stream()
         self.device = "cuda" if provider == CUDA else "cpu"
         self.lock = threading.Lock()  # one stream: what threads enqueue must not interleave within a session
-        files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": variant.compaction}
-        files.update(enumerate(variant.stages))
-        self.sessions = {graph: self._session(ort, bundle / name, provider, graph) for graph, name in files.items()}
+        self.sessions = {graph: self._session(ort, path, provider, graph) for graph, path in files.items()}
+        # A session uses its stream once more at its end, so it goes first; bindings hold it too, see `_Bindings`.
+        weakref.finalize(self, self.sessions.clear).atexit = False
         self.run_options = ort.RunOptions()
         self.run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self.types = {
             graph: {value.name: _TYPES[value.type] for value in (*session.get_inputs(), *session.get_outputs())}
             for graph, session in self.sessions.items()
         }
-        self.stages = len(variant.stages)
-        self.hidden_dtype = np.dtype(self.types[0]["hidden_states"])
-        self.hidden_size = int(self.sessions[0].get_inputs()[0].shape[-1])
-        self.classes = int(self.sessions[0].get_outputs()[1].shape[-1])
 
     def worker(self) -> "_Bindings":
         """Return what a thread runs sessions with."""
@@ -109,7 +114,7 @@ class _Sessions:
         options = ort.SessionOptions()
         settings = {}
         if provider == CUDA:
-            if graph != "embeddings":  # there ONNX Runtime computes a length on the host, as it should
+            if isinstance(graph, int) or graph == "compaction":  # graphs of ids have a length computed on the host
                 options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             settings = {"user_compute_stream": str(self.stream.handle), "enable_skip_layer_norm_strict_mode": "1"}
         try:
@@ -119,18 +124,45 @@ class _Sessions:
         if session.get_providers()[0] != provider:
             raise EngineError(
                 f"{path} was asked to run on {provider} but runs on {session.get_providers()[0]}: the CUDA or cuDNN "
-                "libraries that onnxruntime-gpu needs were not found. pip install 'fastbert-deploy[gpu]' brings them."
+                "libraries that onnxruntime-gpu needs were not found. pip install 'fastbert-deploy[gpu]' brings them. "
+                f"{self._problem}".rstrip()
             )
         return session
+
+
+def _load_cuda(ort: Any) -> str:
+    """Load CUDA and cuDNN from the packages that [gpu] brings: ONNX Runtime finds them there only when told to look.
+
+    :returns: what it says of those that it could not find; it prints, and a missing one may not be needed.
+    """
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        ort.preload_dlls()
+    return " ".join(said.getvalue().split())
+
+
+class _Stages(Sessions):
+    """The executor of a variant (`fastbert.runtime.engines.device_chain.Executor`)."""
+
+    def __init__(self, bundle: Path, variant: Variant, provider: str) -> None:
+        if variant.compaction is None:
+            raise UsageError(f"The variant {variant.name!r} drops samples on the host; it is for {variant.devices}.")
+        files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": variant.compaction}
+        files.update(enumerate(variant.stages))
+        super().__init__({graph: bundle / name for graph, name in files.items()}, provider)
+        self.stages = len(variant.stages)
+        self.hidden_dtype = np.dtype(self.types[0]["hidden_states"])
+        self.hidden_size = int(self.sessions[0].get_inputs()[0].shape[-1])
+        self.classes = int(self.sessions[0].get_outputs()[1].shape[-1])
 
 
 class _Bindings:
     """One thread's I/O bindings, made once for each graph and bound again where a shape or an address changed."""
 
-    def __init__(self, sessions: _Sessions) -> None:
+    def __init__(self, sessions: Sessions) -> None:
         self._owner = sessions
         self.stream = sessions.stream
         self._bindings = {graph: session.io_binding() for graph, session in sessions.sessions.items()}
+        weakref.finalize(self, self._bindings.clear).atexit = False  # before the owner and its stream
         self._bound: dict[str | int, Any] = {}
 
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:

@@ -139,6 +139,11 @@ class Engines:
         """Return what a thread runs engines with."""
         return _Contexts(self)
 
+    def fit(self, batch: int, sequence: int, *, pad_batch: bool) -> tuple[int, int]:
+        """Return the shape to run in: the sequence padded to its bucket, and the batch too if asked."""
+        bucket = self.buckets.all[self.buckets.find(batch, sequence)]
+        return bucket.max_batch if pad_batch else batch, bucket.sequence
+
     def _read(self, path: Path) -> Any:
         engine = self.runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
@@ -165,11 +170,6 @@ class _Stages(Engines):
         self.classes = int(first.get_tensor_shape("logits")[-1])
         self.capacity = (buckets.max_batch, buckets.max_sequence)
         self.max_batch = buckets.max_batch
-
-    def fit(self, batch: int, sequence: int, *, pad_batch: bool) -> tuple[int, int]:
-        """Return the shape to run in: the sequence padded to its bucket, and the batch too if asked."""
-        bucket = self.buckets.all[self.buckets.find(batch, sequence)]
-        return bucket.max_batch if pad_batch else batch, bucket.sequence
 
 
 class _Contexts:

@@ -12,11 +12,17 @@ from fastbert.benchmarks.environment import describe_environment
 from fastbert.benchmarks.gpu import break_even_layers, measure
 from fastbert.benchmarks.gpu_environment import describe_gpu, synchronisation_us
 from fastbert.benchmarks.systems import Budget, Sources
-from fastbert.benchmarks.whole_model_tensorrt import WholeModel, build_whole_model
+from fastbert.benchmarks.whole_model_gpu import (
+    WholeModel,
+    build_whole_model,
+    open_engine,
+    open_session,
+    write_whole_model,
+)
 from fastbert.export.build import BuildOptions, build
 from fastbert.runtime import Classifier, EngineError
-from fastbert.runtime.engines.buckets import Buckets
 from fastbert.runtime.engines.cuda import open_gpu
+from fastbert.runtime.engines.onnxruntime_cuda import CPU
 from fastbert.runtime.manifest import read_manifest
 
 
@@ -31,11 +37,19 @@ def test_the_whole_model_in_one_engine_gives_the_last_exits_answers(built, tmp_p
     manifest = read_manifest(built)
     variant = manifest.variant_for("tensorrt")
     plan = build_whole_model(built, manifest, variant, tmp_path)
-    buckets = Buckets.from_manifest(variant.record["tensorrt"]["profiles"])
-    whole = WholeModel(plan, buckets, 3, cuda_graphs=graphs)
+    whole = WholeModel(open_engine(plan, variant, 3), cuda_graphs=graphs)
     ids = np.random.default_rng(0).integers(4, 24, (3, 20))
     expected = Classifier.load(built, variant="fp32").run(ids, speed=0.0).logits
     for _ in range(3):
+        assert np.abs(whole.run(ids, np.ones_like(ids), np.zeros_like(ids)) - expected).max() < 0.02
+
+
+def test_the_whole_model_in_one_session_gives_the_last_exits_answers(gpu_bundle, tmp_path):
+    graph = write_whole_model(gpu_bundle, read_manifest(gpu_bundle).variant_for("cuda"), tmp_path)
+    whole = WholeModel(open_session(graph, 3, provider=CPU))
+    for rows, length in ((2, 9), (40, 48), (1, 5)):  # the buffers grow
+        ids = np.random.default_rng(0).integers(4, 24, (rows, length))
+        expected = Classifier.load(gpu_bundle, variant="fp32").run(ids, speed=0.0).logits
         assert np.abs(whole.run(ids, np.ones_like(ids), np.zeros_like(ids)) - expected).max() < 0.02
 
 

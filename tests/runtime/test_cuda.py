@@ -1,7 +1,9 @@
 """Memory, copies and streams, against the real bindings' signatures (`doubles.cuda`)."""
 
 import gc
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +100,24 @@ def test_a_capture_is_closed_when_it_fails(cuda):
     with pytest.raises(ZeroDivisionError):
         stream.replay("key", lambda: 1 / 0)
     stream.synchronize()  # which would fail within a capture
+
+
+_AT_EXIT = """
+import atexit, sys
+sys.path.insert(0, sys.argv[1])
+from doubles.cuda import FakeCuda
+fake = FakeCuda()
+atexit.register(lambda: sys.stdout.write(f"{len(fake.streams)} {len(fake.live)} {len(fake.pinned)}"))  # runs last
+import numpy as np
+from fastbert.runtime.engines.cuda import Gpu
+gpu = Gpu(fake)
+kept = [gpu.stream(), gpu.allocate(8, "a test"), gpu.pinned((1,), np.int64)]
+gone = [gpu.stream(), gpu.allocate(8, "a test"), gpu.pinned((1,), np.int64)]
+gone.clear()
+"""
+
+
+def test_what_an_object_held_goes_with_it_but_not_at_the_end_of_the_process(cuda):
+    tests = Path(__file__).parents[1]
+    found = subprocess.run([sys.executable, "-P", "-c", _AT_EXIT, tests], capture_output=True, text=True, check=True)
+    assert found.stdout == "1 1 1"

@@ -1,6 +1,8 @@
 """What the CUDA provider is asked for, and what is said where it cannot be had."""
 
+import gc
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -88,6 +90,61 @@ def test_a_session_that_landed_elsewhere_is_an_error(gpu_bundle, cuda, monkeypat
     monkeypatch.setitem(sys.modules, "onnxruntime", ort)
     with pytest.raises(EngineError, match="runs on CPUExecutionProvider"):
         Classifier.load(gpu_bundle, device="cuda")
+
+
+def test_what_cuda_libraries_are_missing_is_said_in_the_error_and_not_printed(gpu_bundle, cuda, monkeypatch, capsys):
+    ort = Recorded()
+    ort.runs_on = onnxruntime_cuda.CPU
+    ort.preload_dlls = lambda: sys.stdout.write("Failed to load libcublas.so.13\n")
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
+    with pytest.raises(EngineError, match=r"fastbert-deploy\[gpu\].*Failed to load libcublas\.so\.13"):
+        Classifier.load(gpu_bundle, device="cuda")
+    assert capsys.readouterr().out == ""
+
+
+class InnerSession:
+    """What a session and its bindings hold: it uses the stream at its end."""
+
+    def __init__(self, cuda, handle, ends):
+        self._cuda, self._handle, self._ends = cuda, handle, ends
+
+    def __del__(self):
+        self._ends.append(self._handle in self._cuda.streams)
+
+
+class OutlivedStream(Recorded):
+    """``onnxruntime`` whose sessions tell whether their stream was there at their end."""
+
+    def __init__(self, cuda):
+        super().__init__()
+        self.runs_on = onnxruntime_cuda.CUDA
+        self.ends = []
+        self._cuda = cuda
+
+    def InferenceSession(self, path, options, *, providers, enable_fallback):
+        real = super().InferenceSession(path, options, providers=providers, enable_fallback=enable_fallback)
+        inner = InnerSession(self._cuda, int(providers[0][1]["user_compute_stream"]), self.ends)
+        return SimpleNamespace(
+            inner=inner,
+            get_providers=real.get_providers,
+            get_inputs=real.get_inputs,
+            get_outputs=real.get_outputs,
+            io_binding=lambda: SimpleNamespace(inner=inner),
+        )
+
+
+def test_sessions_end_before_their_stream(gpu_bundle, cuda, monkeypatch):
+    ort = OutlivedStream(cuda)
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
+    for used in (False, True):  # a lane's bindings hold sessions too
+        classifier = Classifier.load(gpu_bundle, device="cuda")
+        if used:
+            classifier._engine._lane()
+        del classifier
+        gc.collect()
+        assert ort.ends == [True] * 5
+        assert cuda.streams == {}
+        ort.ends.clear()
 
 
 @pytest.mark.gpu
