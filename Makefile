@@ -1,7 +1,7 @@
 # make demo    the main path on real data: train, export, verify, predict, bench
 # make test    the whole test suite
 # make lint    ruff and mypy
-# make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, and benchmarks/reports/gpu.json
+# make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, benchmarks/reports/gpu-cuda.json and gpu.json
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -35,6 +35,7 @@ test-gpu:
 	test -x $(GPU_BIN)/python || $(PYTHON) -m venv .venv-gpu
 	$(GPU_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[gpu,build,export,bench,test]"
 	$(GPU_BIN)/pytest -m gpu -rs
+	$(GPU_BIN)/python -m fastbert.benchmarks.gpu --device cuda --output benchmarks/reports/gpu-cuda.json
 	$(GPU_BIN)/python -m fastbert.benchmarks.gpu --output benchmarks/reports/gpu.json
 
 lint: install

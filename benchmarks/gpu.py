@@ -152,10 +152,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fastbert.benchmarks.gpu", description=__doc__.split(":")[0])
     parser.add_argument("bundle", nargs="?", type=Path, help="a bundle with a variant for the device")
     parser.add_argument("--device", choices=list(_OPENED), default="tensorrt")
+    parser.add_argument("--runs", type=int, default=200, help="of each system")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     try:
-        document = _document(arguments.bundle, arguments.device)
+        document = _document(arguments.bundle, arguments.device, arguments.runs)
     except FastBertError as error:
         sys.exit(f"Error: {error}")
     if arguments.output is not None:
@@ -170,7 +171,7 @@ def main() -> None:
             )
 
 
-def _document(bundle: Path | None, device: str) -> dict[str, Any]:
+def _document(bundle: Path | None, device: str, runs: int) -> dict[str, Any]:
     open_gpu("gpu" if device == "cuda" else "tensorrt")  # before anything that takes long
     with tempfile.TemporaryDirectory(prefix="fastbert-gpu-") as folder:
         if bundle is None:
@@ -181,7 +182,7 @@ def _document(bundle: Path | None, device: str) -> dict[str, Any]:
             if device == "tensorrt":
                 bounds = Bounds(max_label_flips=1.0)  # random weights decide nothing
                 build(bundle, BuildOptions(batches=_BATCHES, sequences=_SEQUENCES, bounds=bounds))
-        document = measure(bundle, device=device)
+        document = measure(bundle, device=device, runs=runs)
     command = " ".join(["python -m fastbert.benchmarks.gpu", *sys.argv[1:]])
     document["environment"] = {**describe_environment(), "command": command}
     return document

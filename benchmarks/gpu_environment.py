@@ -15,6 +15,7 @@ __all__ = ["describe_device", "describe_gpu", "median_ms", "synchronisation_us"]
 
 _WARM_UP = 10
 
+_CLOCKS = {"graphics": 0, "sm": 1, "memory": 2}  # NVML's numbers; the names are others in cuda-bindings 13.3 and 13.5
 _PACKAGES = ("tensorrt-cu13", "cuda-bindings", "onnxruntime-gpu", "polygraphy")
 
 
@@ -59,7 +60,7 @@ def describe_gpu() -> dict[str, Any]:
         return {**found, "note": f"NVML cannot be asked: {error}"}
     try:
         device = nvml.device_get_handle_by_index_v2(0)
-        clocks = {"graphics": nvml.ClockType.GRAPHICS, "sm": nvml.ClockType.SM, "memory": nvml.ClockType.MEM}
+        clocks = {name: nvml.ClockType(number) for name, number in _CLOCKS.items()}
         cuda = nvml.system_get_cuda_driver_version_v2()
         return {
             **found,

@@ -1,7 +1,10 @@
 """Stages as ONNX Runtime sessions on a GPU: its CUDA provider, with every tensor bound where it is on the device.
 
-All sessions share one stream and none waits at its end, so the stages follow each other without the host. The same
-engine on the CPU provider checks the graphs of a GPU variant on a machine without a GPU.
+All sessions share one stream, and each waits for it at its end. Told not to wait, ONNX Runtime keeps the pinned buffers
+of every run, and frees them at the session's end from a callback, which CUDA refuses: the process ends (1.31, H200;
+``disable_synchronize_execution_providers``).
+
+The same engine on the CPU provider checks the graphs of a GPU variant on a machine without a GPU.
 
 ONNX Runtime's TensorRT provider is no way to TensorRT 11: its wheels link TensorRT 10 (onnxruntime#32278).
 """
@@ -95,8 +98,6 @@ class Sessions:
         self.sessions = {graph: self._session(ort, path, provider, graph) for graph, path in files.items()}
         # A session uses its stream once more at its end, so it goes first; bindings hold it too, see `_Bindings`.
         weakref.finalize(self, self.sessions.clear).atexit = False
-        self.run_options = ort.RunOptions()
-        self.run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self.types = {
             graph: {value.name: _TYPES[value.type] for value in (*session.get_inputs(), *session.get_outputs())}
             for graph, session in self.sessions.items()
@@ -180,7 +181,7 @@ class _Bindings:
                 )
             self._bound[graph] = (shapes, addresses)
         with owner.lock:
-            owner.sessions[graph].run_with_iobinding(binding, owner.run_options)
+            owner.sessions[graph].run_with_iobinding(binding)
 
     def _bind(
         self, bind: Any, graph: str | int, name: str, shape: tuple[int, ...], addresses: Mapping[str, int]
