@@ -2,10 +2,11 @@
 
 For each shape, models of random weights take turns at batch 1, every exit evaluated, in three processes whose medians
 are given: the whole model in one session; the chain; the chain whose stages have no exit head (its logits are
-constants); and the variant's own layers in one session with all exit heads, which no chain can beat but by a better
-head (ONNX Runtime runs them last and together there, with their code in the caches), and with the last head alone: in
-int8 the whole model is ``quantize_dynamic`` with ONNX Runtime's defaults, and the quotient of these two says what heads
-cost. What the chain takes beyond the whole model is then split:
+constants); and the variant's own layers in one session that never leaves, with the last head alone, with all heads, and
+with all heads where a chain must run them. ONNX Runtime runs heads that nothing waits for last and together, with their
+code in the caches; a chain needs each before the next layer, so ``in_order_times_last_head`` is what no chain can beat
+but by a better head, and ``chain_times_in_order`` is what it adds. (Against these, not the whole model: in int8 that is
+``quantize_dynamic`` with ONNX Runtime's defaults.) What the chain takes beyond the whole model is then split:
 
     heads  = chain - chain without heads
     exits  = chain without heads - whole model                       what decides after each stage, and Python's part
@@ -43,7 +44,7 @@ from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, load_files
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.manifest import read_manifest
 
-__all__ = ["head_of", "profile_chain", "without_head"]
+__all__ = ["head_of", "heads_in_order", "profile_chain", "without_head"]
 
 _SHAPES = (
     # layers, hidden size, exit size, tokens, threads, precision, runs
@@ -51,6 +52,7 @@ _SHAPES = (
     (6, 384, 64, 25, 1, "fp32", 80),
     (6, 384, 128, 64, 1, "fp32", 60),
     (6, 384, 64, 64, 1, "fp32", 60),
+    (6, 384, 128, 64, 2, "fp32", 60),
     (12, 768, 128, 64, 1, "fp32", 16),
     (12, 768, 128, 64, 2, "fp32", 24),
     (12, 768, 128, 128, 2, "fp32", 16),
@@ -81,6 +83,33 @@ def head_of(stage: onnx.ModelProto) -> onnx.ModelProto:
     return Extractor(model).extract_model(["next_hidden_states", _STAGE_INPUTS[1]], ["logits", "uncertainty"])
 
 
+def heads_in_order(model: onnx.ModelProto, stages: int) -> onnx.ModelProto:
+    """Return a joined model in which every stage waits for the exit before it, as in a chain.
+
+    :param model: of `join_stages`, with every exit.
+    """
+    graph, nodes = model.graph, list(model.graph.node)
+    graph.initializer.append(numpy_helper.from_array(np.array([0, 0, -1]), "order/shape"))
+    graph.initializer.append(numpy_helper.from_array(np.array([0]), "order/nothing"))
+    for stage in range(1, stages):
+        before, own = f"stage_{stage - 1:02d}", f"order/{stage:02d}"
+        first = next(place for place, node in enumerate(nodes) if node.name.startswith(f"stage_{stage:02d}/"))
+        for node in nodes[first:]:
+            if node.name.startswith(f"stage_{stage:02d}/"):
+                hidden_states = f"{before}/next_hidden_states"
+                node.input[:] = [f"{own}/waited" if name == hidden_states else name for name in node.input]
+        # the same hidden_states, in a shape to which the uncertainty adds nothing, but must be known
+        nodes[first:first] = [
+            helper.make_node("Cast", [f"{before}/uncertainty"], [f"{own}/number"], to=onnx.TensorProto.INT64),
+            helper.make_node("Mul", [f"{own}/number", "order/nothing"], [f"{own}/zero"]),
+            helper.make_node("Add", ["order/shape", f"{own}/zero"], [f"{own}/shape"]),
+            helper.make_node("Reshape", [f"{before}/next_hidden_states", f"{own}/shape"], [f"{own}/waited"]),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
 def profile_chain(directory: str, tokens: int, threads: int, precision: str, runs: int) -> str:
     """Measure one shape; return JSON: name -> figure, times in microseconds.
 
@@ -108,7 +137,9 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
         return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
 
     systems = {"chain": chain(files, bundle / str(variant.early_exit)), "chain_without_heads": chain(bare, bare_model)}
-    systems["one_session"] = _one_session(join_stages(bundle, variant, every_exit=True), threads, (ids, ones, zeros))
+    every_exit = join_stages(bundle, variant, every_exit=True)
+    systems["one_session"] = _one_session(every_exit, threads, (ids, ones, zeros))
+    systems["in_order"] = _one_session(heads_in_order(every_exit, len(stages)), threads, (ids, ones, zeros))
     systems["one_session_last_head"] = _one_session(join_stages(bundle, variant), threads, (ids, ones, zeros))
     session = whole_session(directory, threads, precision)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
@@ -126,9 +157,11 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
             "chain_us": times["chain"],
             "chain_without_heads_us": times["chain_without_heads"],
             "one_session_us": times["one_session"],
+            "in_order_us": times["in_order"],
             "one_session_last_head_us": times["one_session_last_head"],
             "chain_times_whole_model": times["chain"] / times["whole_model"],
-            "chain_times_one_session": times["chain"] / times["one_session"],
+            "chain_times_in_order": times["chain"] / times["in_order"],
+            "in_order_times_last_head": times["in_order"] / times["one_session_last_head"],
             "heads_times_last_head": times["one_session"] / times["one_session_last_head"],
             "without_heads_times_whole_model": times["chain_without_heads"] / times["whole_model"],
             "one_session_times_whole_model": times["one_session"] / times["whole_model"],
@@ -240,8 +273,9 @@ def _describe(name: str, found: dict[str, Any]) -> str:
     return (
         f"{name}\n"
         f"  chain {found['chain_times_whole_model']:.3f} x whole model; without heads "
-        f"{found['without_heads_times_whole_model']:.3f}; with heads, in one session "
-        f"{found['one_session_times_whole_model']:.3f}; floor {found['floor_times_whole_model']:.3f}\n"
+        f"{found['without_heads_times_whole_model']:.3f}\n"
+        f"  one session, against the last head alone: all heads last {found['heads_times_last_head']:.3f}, in order "
+        f"{found['in_order_times_last_head']:.3f}; chain / in order {found['chain_times_in_order']:.3f}\n"
         f"  layer {found['layer_us']:.0f} us; one thread reads its {found['layer_weights_bytes'] / 1e6:.2f} MB in "
         f"{found['layer_weights_read_us']:.0f} us\n"
         f"  head {found['head_us']:.0f} us; floor {found['head_floor_us']:.0f} us: {found['head_operators']} operators "
