@@ -4,9 +4,10 @@ For each shape, models of random weights take turns at batch 1, every exit evalu
 are given: the whole model in one session; the chain; the chain whose stages have no exit head (its logits are
 constants); and the variant's own layers in one session that never leaves, with the last head alone, with all heads, and
 with all heads where a chain must run them. ONNX Runtime runs heads that nothing waits for last and together, with their
-code in the caches; a chain needs each before the next layer, so ``in_order_times_last_head`` is what no chain can beat
-but by a better head, and ``chain_times_in_order`` is what it adds. (Against these, not the whole model: in int8 that is
-``quantize_dynamic`` with ONNX Runtime's defaults.) What the chain takes beyond the whole model is then split:
+code in the caches; a chain needs each before the next layer. So ``in_order_times_last_head`` is about what a chain can
+come to but by a better head (four operators on single numbers a stage make it wait), and ``chain_times_in_order`` what
+it adds to that. (Not against the whole model: in int8 that is ``quantize_dynamic`` with ONNX Runtime's defaults.) What
+the chain takes beyond the whole model is then split:
 
     heads  = chain - chain without heads
     exits  = chain without heads - whole model                       what decides after each stage, and Python's part
@@ -88,7 +89,9 @@ def heads_in_order(model: onnx.ModelProto, stages: int) -> onnx.ModelProto:
 
     :param model: of `join_stages`, with every exit.
     """
-    graph, nodes = model.graph, list(model.graph.node)
+    waiting = onnx.ModelProto()
+    waiting.CopyFrom(model)
+    graph, nodes = waiting.graph, list(waiting.graph.node)
     graph.initializer.append(numpy_helper.from_array(np.array([0, 0, -1]), "order/shape"))
     graph.initializer.append(numpy_helper.from_array(np.array([0]), "order/nothing"))
     for stage in range(1, stages):
@@ -107,7 +110,7 @@ def heads_in_order(model: onnx.ModelProto, stages: int) -> onnx.ModelProto:
         ]
     del graph.node[:]
     graph.node.extend(nodes)
-    return model
+    return waiting
 
 
 def profile_chain(directory: str, tokens: int, threads: int, precision: str, runs: int) -> str:

@@ -28,11 +28,14 @@ from fastbert.benchmarks.whole_model_gpu import (
 )
 from fastbert.export.build import BuildOptions, build
 from fastbert.export.verification import Bounds
+from fastbert.runtime.chain import exits_looked_at
 from fastbert.runtime.engines import load_engine
 from fastbert.runtime.engines.cuda import open_gpu
 from fastbert.runtime.engines.device_chain import DeviceChain
+from fastbert.runtime.engines.onnxruntime_cuda import CUDA, require_onnxruntime
+from fastbert.runtime.engines.tensorrt import require_tensorrt
 from fastbert.runtime.errors import FastBertError
-from fastbert.runtime.manifest import Manifest, Variant, read_manifest
+from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, file_record, read_manifest
 
 _Wholes = Mapping[str, WholeModel]
 _Opened = tuple[
@@ -41,7 +44,7 @@ _Opened = tuple[
 
 __all__ = ["SCHEMA", "break_even_layers", "measure"]
 
-SCHEMA = "fastbert-gpu/1"
+SCHEMA = "fastbert-gpu/2"
 _BATCHES, _SEQUENCES = (1, 8, 32), (64, 128)
 _SETTINGS: dict[str, dict[str, Any]] = {
     "every exit": {},
@@ -88,24 +91,32 @@ def measure(bundle: Path, *, device: str = "tensorrt", variant: str | None = Non
             for name, settings in _SETTINGS.items()
             if device == "tensorrt" or "cuda_graphs" not in settings
         }
-        exits = len(manifest.exits)
-        measured = [_measure_shape(*shape, manifest.vocab_size, exits, wholes, chains, runs) for shape in shapes]
+        measured = [
+            _measure_shape(*shape, manifest, wholes, chains, runs)
+            for shape in shapes
+            if shape[1] <= manifest.max_positions
+        ]
     return {
         "schema": SCHEMA,
         "timed": "ids on the host to logits on the host, copies included, tokenization not; medians, alternating",
         "device": device,
         "variant": chosen.name,
         "runs": runs,
-        "layers_per_stage": manifest.layers / exits,
+        "model": {
+            "layers": manifest.layers,
+            "hidden_size": manifest.hidden_size,
+            "exits": list(manifest.exits),
+            "bundle_sha256": file_record(bundle / MANIFEST)["sha256"],
+        },
         "shapes": measured,
         "gpu": describe_device(),
     }
 
 
 def _measure_shape(
-    batch: int, sequence: int, vocabulary: int, exits: int, wholes: _Wholes, chains: Mapping[str, Any], runs: int
+    batch: int, sequence: int, manifest: Manifest, wholes: _Wholes, chains: Mapping[str, Any], runs: int
 ) -> dict[str, Any]:
-    ids = np.random.default_rng(0).integers(3, vocabulary, (batch, sequence))
+    ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (batch, sequence))
     arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
     systems: dict[str, Callable[[], Any]] = {name: partial(whole.run, *arrays) for name, whole in wholes.items()}
     for name, chain in chains.items():
@@ -115,11 +126,11 @@ def _measure_shape(
     whole_ms = {name: times[name] for name in wholes}
     best = min(whole_ms.values())
     found = {}
-    for name, chain in chains.items():
-        every = _SETTINGS[name].get("exit_every", 1)
-        depths = [(min(looks * every, exits), times[f"{name}: {looks}"]) for looks in range(1, chain.stages + 1)]
+    for name in chains:
+        looked_at = exits_looked_at(manifest.exits, _SETTINGS[name].get("exit_every", 1))
+        depths = [(layer + 1, times[f"{name}: {looks}"]) for looks, layer in enumerate(looked_at, start=1)]
         found[name] = {
-            "ms_by_stages_run": {str(depth): value for depth, value in depths},
+            "ms_by_layers_run": {str(depth): value for depth, value in depths},
             "whole_depth_against_whole_model": depths[-1][1] / best,
             **(break_even_layers(depths, best) if len(depths) > 1 else {}),
         }
@@ -135,6 +146,15 @@ def _open_tensorrt(bundle: Path, manifest: Manifest, variant: Variant, folder: P
 def _open_cuda(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> _Opened:
     session = open_session(write_whole_model(bundle, variant, folder), len(manifest.labels))
     return [(batch, sequence) for batch in _BATCHES for sequence in _SEQUENCES], {"streams": WholeModel(session)}
+
+
+def _require(device: str) -> None:
+    if device == "cuda":
+        require_onnxruntime(CUDA)
+        open_gpu("gpu")
+    else:
+        require_tensorrt()
+        open_gpu("tensorrt")
 
 
 _OPENED = {"cuda": _open_cuda, "tensorrt": _open_tensorrt}
@@ -172,7 +192,7 @@ def main() -> None:
 
 
 def _document(bundle: Path | None, device: str, runs: int) -> dict[str, Any]:
-    open_gpu("gpu" if device == "cuda" else "tensorrt")  # before anything that takes long
+    _require(device)  # before anything that takes long
     with tempfile.TemporaryDirectory(prefix="fastbert-gpu-") as folder:
         if bundle is None:
             from fastbert.benchmarks.targets import make_bundle

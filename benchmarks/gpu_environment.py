@@ -51,7 +51,7 @@ def median_ms(call: Callable[[], Any], runs: int) -> float:
 
 
 def describe_gpu() -> dict[str, Any]:
-    """Return the first GPU's state; where it cannot be asked, ``note`` says why. Clocks are those of this moment."""
+    """Return the first GPU's state, clocks of this moment; what it does not tell is None, and ``note`` says why."""
     found: dict[str, Any] = {"packages": {name: number for name in _PACKAGES if (number := _version(name))}}
     try:
         nvml = importlib.import_module("cuda.bindings.nvml")
@@ -60,22 +60,34 @@ def describe_gpu() -> dict[str, Any]:
         return {**found, "note": f"NVML cannot be asked: {error}"}
     try:
         device = nvml.device_get_handle_by_index_v2(0)
-        clocks = {name: nvml.ClockType(number) for name, number in _CLOCKS.items()}
-        cuda = nvml.system_get_cuda_driver_version_v2()
-        return {
-            **found,
-            "gpu": nvml.device_get_name(device),
-            "driver": nvml.system_get_driver_version(),
-            "cuda_driver": f"{cuda // 1000}.{cuda % 1000 // 10}",
-            "clocks_mhz": {name: nvml.device_get_clock_info(device, kind) for name, kind in clocks.items()},
-            "max_clocks_mhz": {name: nvml.device_get_max_clock_info(device, kind) for name, kind in clocks.items()},
-            "persistence_mode": bool(nvml.device_get_persistence_mode(device)),
-            "power_limit_w": nvml.device_get_power_management_limit(device) / 1000,
+        questions: dict[str, Callable[[], Any]] = {
+            "gpu": lambda: nvml.device_get_name(device),
+            "driver": nvml.system_get_driver_version,
+            "cuda_driver": lambda: _dotted(nvml.system_get_cuda_driver_version_v2()),
+            "clocks_mhz": lambda: _clocks(nvml, nvml.device_get_clock_info, device),
+            "max_clocks_mhz": lambda: _clocks(nvml, nvml.device_get_max_clock_info, device),
+            "persistence_mode": lambda: bool(nvml.device_get_persistence_mode(device)),
+            "power_limit_w": lambda: nvml.device_get_power_management_limit(device) / 1000,
         }
-    except Exception as error:  # not every GPU answers every question
-        return {**found, "note": f"NVML could not tell all: {error}"}
+        problems = []
+        for name, ask in questions.items():
+            try:
+                found[name] = ask()
+            except Exception as error:  # not every GPU, nor every version of the package, answers every question
+                found[name] = None
+                problems.append(f"{name}: {error}")
+        return found | ({"note": f"NVML could not tell {'; '.join(problems)}"} if problems else {})
     finally:
         nvml.shutdown()
+
+
+def _clocks(nvml: Any, ask: Callable[[Any, Any], int], device: Any) -> dict[str, int]:
+    return {name: ask(device, nvml.ClockType(number)) for name, number in _CLOCKS.items()}
+
+
+def _dotted(version: int) -> str:
+    """Return CUDA's number for a version, as 13040, as people write it."""
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _version(package: str) -> str | None:

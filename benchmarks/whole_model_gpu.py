@@ -41,6 +41,7 @@ class WholeModel:
         lane, shape = self._lane, self._executor.fit(rows, length, pad_batch=self._graphs)
         lane.reserve(*shape)
         stream = lane.worker.stream
+        stream.synchronize()  # a run that an error cut short may still be reading what is written here
         for name, array in zip(_IDS, (input_ids, attention_mask, token_type_ids), strict=True):
             padded = lane.host(name, shape)
             padded[:] = 0

@@ -79,8 +79,8 @@ BASELINES: dict[str, Baseline] = {
     "openvino": _openvino("whole model, OpenVINO fp32", "float32"),
     "openvino-bf16": _openvino("whole model, OpenVINO bf16", "bfloat16"),
     "openvino-int8": _openvino("whole model, OpenVINO int8", "int8"),
-    "onnxruntime-cuda": _gpu("whole model, ONNX Runtime CUDA", "cuda", ("onnx", "onnxruntime"), "gpu"),
-    "tensorrt": _gpu("whole model, TensorRT", "tensorrt", ("onnx", "tensorrt"), "build"),
+    "onnxruntime-cuda": _gpu("whole model, ONNX Runtime CUDA", "cuda", ("onnx", "onnxruntime"), "gpu,bench"),
+    "tensorrt": _gpu("whole model, TensorRT", "tensorrt", ("onnx", "tensorrt"), "build,bench"),
 }
 
 

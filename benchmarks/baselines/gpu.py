@@ -18,6 +18,8 @@ from fastbert.runtime.manifest import read_manifest
 
 __all__ = ["GpuRunner", "load", "prepare"]
 
+_ENGINES = {"cuda": "onnxruntime_cuda", "tensorrt": "tensorrt"}
+
 
 def prepare(sources: Sources) -> None:
     """Write the graph; for TensorRT build it, which takes as long as a stage for each layer."""
@@ -37,7 +39,9 @@ def load(sources: Sources, budget: Budget) -> Runner:
         executor = open_engine(sources.folder / "whole.engine", manifest.variant_for(sources.device), classes)
     else:
         executor = open_session(sources.folder / "whole.onnx", classes)
-    return GpuRunner(executor, manifest.layers, {"device": sources.device, "calls": budget.calls})
+    return GpuRunner(
+        executor, manifest.layers, {"engine": _ENGINES[sources.device], "device": sources.device, "calls": budget.calls}
+    )
 
 
 class GpuRunner:

@@ -6,6 +6,7 @@ and order; what runs a graph is an `Executor`: ``tensorrt.py`` and ``onnxruntime
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -84,7 +85,7 @@ class _State:
 class DeviceChain:
     """An engine (`fastbert.runtime.chain.Engine`) of stages on a device. May be shared by threads.
 
-    :param exit_every: look at every so many exits only, which saves as many synchronisations; the last one counts.
+    :param exit_every: look at every so many exits only, which saves as many copies and waits; the last one counts.
         `stages` then is the number of exits looked at.
     :param graphs: capture what lies between two looks into CUDA graphs, one for each shape.
     """
@@ -94,7 +95,8 @@ class DeviceChain:
         self._graphs = graphs
         numbers = list(range(executor.stages))
         self._segments = [numbers[start : start + exit_every] for start in range(0, len(numbers), exit_every)]
-        self._lanes = threading.local()
+        self._threads = threading.local()
+        self._free: list[Lane] = []  # of threads that ended
 
     @property
     def stages(self) -> int:
@@ -196,14 +198,27 @@ class DeviceChain:
         }
 
     def _lane(self) -> "Lane":
-        if not hasattr(self._lanes, "lane"):
-            self._lanes.lane = Lane(self._executor)
-        lane: Lane = self._lanes.lane
-        return lane
+        """Return the thread's lane: that of one that ended, or a new one, which costs allocations on the device."""
+        holder: _Holder | None = getattr(self._threads, "holder", None)
+        if holder is None:
+            try:
+                lane = self._free.pop()
+            except IndexError:
+                lane = Lane(self._executor)
+            holder = self._threads.holder = _Holder(lane)
+            weakref.finalize(holder, self._free.append, lane).atexit = False
+        return holder.lane
+
+
+@dataclass(frozen=True, eq=False)
+class _Holder:
+    """Goes when its thread does."""
+
+    lane: "Lane"
 
 
 class Lane:
-    """One thread's buffers, and the worker that fills them. They go when the thread does."""
+    """One thread's buffers, and the worker that fills them."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor

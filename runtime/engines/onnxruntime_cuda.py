@@ -96,8 +96,7 @@ class Sessions:
         self.device = "cuda" if provider == CUDA else "cpu"
         self.lock = threading.Lock()  # one stream: what threads enqueue must not interleave within a session
         self.sessions = {graph: self._session(ort, path, provider, graph) for graph, path in files.items()}
-        # A session uses its stream once more at its end, so it goes first; bindings hold it too, see `_Bindings`.
-        weakref.finalize(self, self.sessions.clear).atexit = False
+        _clear_before(self, self.sessions, self.stream)
         self.types = {
             graph: {value.name: _TYPES[value.type] for value in (*session.get_inputs(), *session.get_outputs())}
             for graph, session in self.sessions.items()
@@ -121,7 +120,8 @@ class Sessions:
         try:
             session = ort.InferenceSession(str(path), options, providers=[(provider, settings)], enable_fallback=0)
         except Exception as error:
-            raise BundleError(f"{path} could not be loaded by onnxruntime {ort.__version__}: {error}") from error
+            why = f"{error} {self._problem}".rstrip()
+            raise BundleError(f"{path} could not be loaded by onnxruntime {ort.__version__}: {why}") from error
         if session.get_providers()[0] != provider:
             raise EngineError(
                 f"{path} was asked to run on {provider} but runs on {session.get_providers()[0]}: the CUDA or cuDNN "
@@ -131,12 +131,28 @@ class Sessions:
         return session
 
 
+def _clear_before(owner: Any, held: dict[Any, Any], stream: Any) -> None:
+    """Let go of sessions, or of bindings that hold them, when their owner goes, and of the stream only then.
+
+    A session uses its stream once more at its end. The finalizer holds the stream, so that the order does not depend
+    on who asks for it: the garbage collector, which takes a cycle's objects in an order of its own, included.
+    """
+    weakref.finalize(owner, _clear, held, stream).atexit = False
+
+
+def _clear(held: dict[Any, Any], stream: Any) -> None:
+    held.clear()
+
+
+_loading = threading.Lock()
+
+
 def _load_cuda(ort: Any) -> str:
     """Load CUDA and cuDNN from the packages that [gpu] brings: ONNX Runtime finds them there only when told to look.
 
     :returns: what it says of those that it could not find; it prints, and a missing one may not be needed.
     """
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with _loading, contextlib.redirect_stdout(io.StringIO()) as said:
         ort.preload_dlls()
     return " ".join(said.getvalue().split())
 
@@ -163,7 +179,7 @@ class _Bindings:
         self._owner = sessions
         self.stream = sessions.stream
         self._bindings = {graph: session.io_binding() for graph, session in sessions.sessions.items()}
-        weakref.finalize(self, self._bindings.clear).atexit = False  # before the owner and its stream
+        _clear_before(self, self._bindings, sessions.stream)
         self._bound: dict[str | int, Any] = {}
 
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
@@ -180,8 +196,11 @@ class _Bindings:
                     binding.bind_output, graph, value.name, tuple(sizes.get(d, d) for d in value.shape), addresses
                 )
             self._bound[graph] = (shapes, addresses)
-        with owner.lock:
-            owner.sessions[graph].run_with_iobinding(binding)
+        try:
+            with owner.lock:
+                owner.sessions[graph].run_with_iobinding(binding)
+        except Exception as error:  # of onnxruntime's own classes, which have no common one
+            raise EngineError(f"onnxruntime could not run {graph!r} on {shapes}: {error}") from error
 
     def _bind(
         self, bind: Any, graph: str | int, name: str, shape: tuple[int, ...], addresses: Mapping[str, int]

@@ -2,11 +2,12 @@
 
 import inspect
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
-from fastbert.benchmarks import gpu_environment
+from fastbert.benchmarks import gpu, gpu_environment
 from fastbert.benchmarks.baselines import prepare_baselines
 from fastbert.benchmarks.environment import describe_environment
 from fastbert.benchmarks.gpu import break_even_layers, measure
@@ -20,7 +21,9 @@ from fastbert.benchmarks.whole_model_gpu import (
     write_whole_model,
 )
 from fastbert.export.build import BuildOptions, build
+from fastbert.export.bundle import export_checkpoint
 from fastbert.runtime import Classifier, EngineError
+from fastbert.runtime.engines import onnxruntime_cuda
 from fastbert.runtime.engines.cuda import open_gpu
 from fastbert.runtime.engines.onnxruntime_cuda import CPU
 from fastbert.runtime.manifest import read_manifest
@@ -58,11 +61,29 @@ def test_the_report_has_every_depth_of_every_setting_at_every_shape(tensorrt, bu
     report = measure(bundle_copy, runs=2)
     assert [(shape["batch"], shape["sequence"]) for shape in report["shapes"]] == [(1, 48), (4, 48)]
     chain = report["shapes"][0]["chain"]
-    assert list(chain["every exit"]["ms_by_stages_run"]) == ["1", "2", "3"]
-    assert list(chain["every 2nd exit, CUDA graphs"]["ms_by_stages_run"]) == ["2", "3"]
+    assert list(chain["every exit"]["ms_by_layers_run"]) == ["1", "2", "3"]
+    assert list(chain["every 2nd exit, CUDA graphs"]["ms_by_layers_run"]) == ["2", "3"]
     assert "break_even_layers" in chain["every exit, CUDA graphs"]
     assert report["variant"] == "tensorrt-fp16-sm90"
     assert set(report["gpu"]["synchronisation"]) == {"copy_and_wait_us", "wait_us"}
+
+
+def test_with_onnxruntime_depths_are_layers_and_shapes_those_that_the_model_has(checkpoint, tmp_path, monkeypatch):
+    precisions = ("fp32", "fp16")
+    export_checkpoint(
+        checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=precisions, layers_per_stage=2
+    )
+    on_the_cpu = partial(onnxruntime_cuda.load, provider=CPU)
+    monkeypatch.setattr(gpu, "load_engine", lambda device, *where, **options: on_the_cpu(*where, **options))
+    monkeypatch.setattr(gpu, "open_session", partial(open_session, provider=CPU))
+    monkeypatch.setattr(gpu, "describe_device", dict)
+    monkeypatch.setattr(gpu, "_SEQUENCES", (16, 4096))  # more than the model has positions
+    report = measure(tmp_path / "b", device="cuda", runs=1)
+    assert [(shape["batch"], shape["sequence"]) for shape in report["shapes"]] == [(1, 16), (8, 16), (32, 16)]
+    chain = report["shapes"][0]["chain"]
+    assert list(chain) == ["every exit", "every 2nd exit", "every 4th exit"]
+    assert list(chain["every exit"]["ms_by_layers_run"]) == ["2", "3"]
+    assert list(chain["every 2nd exit"]["ms_by_layers_run"]) == ["3"]
 
 
 def test_a_synchronisation_is_a_copy_and_a_wait(cuda):
@@ -108,6 +129,15 @@ def test_the_environment_names_gpu_driver_and_clocks(monkeypatch):
     assert (found["gpu"], found["driver"], found["cuda_driver"]) == ("NVIDIA Fake", "590.1", "13.4")
     assert found["clocks_mhz"] == {"graphics": 1410, "sm": 1410, "memory": 1410}
     assert (found["max_clocks_mhz"]["sm"], found["power_limit_w"], found["persistence_mode"]) == (1980, 700.0, True)
+
+
+def test_a_question_that_a_gpu_does_not_answer_costs_no_other_answer(monkeypatch):
+    nvml = FakeNvml({"device_get_name": "NVIDIA Fake", "device_get_clock_info": 1410})
+    nvml.device_get_max_clock_info = lambda *_: (_ for _ in ()).throw(RuntimeError("Not Supported"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvml", nvml)
+    found = describe_gpu()
+    assert (found["gpu"], found["clocks_mhz"]["sm"], found["max_clocks_mhz"]) == ("NVIDIA Fake", 1410, None)
+    assert "max_clocks_mhz: Not Supported" in found["note"]
 
 
 def test_where_nvml_cannot_be_asked_the_block_says_so(monkeypatch):

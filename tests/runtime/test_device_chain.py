@@ -1,5 +1,6 @@
 """The chain on a device, on ONNX Runtime's CPU provider: the same code, buffers and compaction, real answers."""
 
+import gc
 import threading
 
 import numpy as np
@@ -104,3 +105,33 @@ def test_a_stage_may_be_run_again_from_the_same_state(device):
     state = engine.start(*random_batch(3, 5))
     first = engine.run_stage(0, state)[1]
     assert np.array_equal(engine.run_stage(0, state)[1], first)
+
+
+def test_a_thread_takes_the_buffers_of_one_that_ended(gpu_bundle, monkeypatch):
+    device = load(gpu_bundle)
+    memory = device._engine._executor.memory
+    allocated = []
+    monkeypatch.setattr(memory, "allocate", lambda *what, real=memory.allocate: allocated.append(what) or real(*what))
+    arrays = random_batch(3, 20)
+    found = []
+
+    def in_threads(count):
+        together = threading.Barrier(count)
+        threads = [
+            threading.Thread(target=lambda: (together.wait(), found.append(device.run(*arrays, speed=0.6).logits)))
+            for _ in range(count)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        gc.collect()
+        return len(allocated)
+
+    one = in_threads(1)
+    assert in_threads(1) == one > 0
+    assert in_threads(1) == one
+    two = in_threads(2)  # at most one more lane
+    assert two <= 2 * one
+    assert in_threads(2) <= 2 * one
+    assert all(np.array_equal(logits, found[0]) for logits in found)

@@ -1,7 +1,9 @@
 """What the CUDA provider is asked for, and what is said where it cannot be had."""
 
 import gc
+import itertools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -136,10 +138,12 @@ class OutlivedStream(Recorded):
 def test_sessions_end_before_their_stream(gpu_bundle, cuda, monkeypatch):
     ort = OutlivedStream(cuda)
     monkeypatch.setitem(sys.modules, "onnxruntime", ort)
-    for used in (False, True):  # a lane's bindings hold sessions too
+    for used, in_a_cycle in itertools.product((False, True), repeat=2):  # a lane's bindings hold sessions too
         classifier = Classifier.load(gpu_bundle, device="cuda")
         if used:
             classifier._engine._lane()
+        if in_a_cycle:  # as with a traceback that is kept: the garbage collector takes all at once
+            classifier._engine.me = classifier._engine
         del classifier
         gc.collect()
         assert ort.ends == [True] * 5
@@ -147,9 +151,36 @@ def test_sessions_end_before_their_stream(gpu_bundle, cuda, monkeypatch):
         ort.ends.clear()
 
 
+def test_an_error_of_onnxruntime_while_it_runs_is_ours(gpu_bundle):
+    variant = next(found for found in read_manifest(gpu_bundle).variants if found.name == "fp16")
+    engine = onnxruntime_cuda.load(gpu_bundle, variant, provider=onnxruntime_cuda.CPU)
+    beyond = np.full((1, 9), 10**6)  # no such id: run checks its input, an engine does not
+    with pytest.raises(EngineError, match="onnxruntime could not run 'embeddings'"):
+        engine.start(beyond, np.ones_like(beyond), np.zeros_like(beyond))
+
+
+on_a_gpu = pytest.mark.skipif(not ON_GPU, reason="no ONNX Runtime with the CUDA provider")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not ON_GPU, reason="no ONNX Runtime with the CUDA provider")
+@on_a_gpu
 def test_on_a_gpu_the_answers_are_those_of_the_cpu(gpu_bundle):
     ids = np.random.default_rng(0).integers(4, 24, (9, 30))
     expected = Classifier.load(gpu_bundle, variant="fp32").run_all_exits(ids)[0]
-    assert np.abs(Classifier.load(gpu_bundle, device="cuda").run_all_exits(ids)[0] - expected).max() < 0.02
+    for _ in range(2):  # the first is gone when the second is loaded
+        assert np.abs(Classifier.load(gpu_bundle, device="cuda").run_all_exits(ids)[0] - expected).max() < 0.02
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_on_a_gpu_a_batch_that_shrinks_answers_as_its_rows_do_in_many_threads(gpu_bundle):
+    classifier = Classifier.load(gpu_bundle, device="cuda")
+    ids = np.random.default_rng(0).integers(4, 24, (9, 30))
+    uncertainties = classifier.run_all_exits(ids)[1]
+    between = [value for value in np.linspace(0, 1, 1000) if 0 < (uncertainties[:, 0] < value).sum() < len(ids)]
+    speed = max(between, key=lambda value: np.abs(uncertainties - value).min())  # no rounding decides who leaves
+    rows = [classifier.run(ids[row : row + 1], speed=speed) for row in range(len(ids))]
+    with ThreadPoolExecutor(4) as pool:
+        for batch in pool.map(lambda _: classifier.run(ids, speed=speed), range(40)):
+            assert np.abs(batch.logits - np.concatenate([row.logits for row in rows])).max() < 0.02
+            assert len(set(batch.exit_layer)) > 1
