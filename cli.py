@@ -153,7 +153,7 @@ def export(
     checkpoint: Annotated[str, typer.Argument(help="Directory or hub name of a FastBERT checkpoint.")],
     output: Annotated[Path, typer.Option(help="Directory of the bundle to write.")],
     precision: Annotated[
-        str, typer.Option(help="Comma-separated: fp32, int8, fp16, int8-qdq. Each is a variant.")
+        str, typer.Option(help="Comma-separated: fp32, int8, int8-reduced, fp16, int8-qdq. Each is a variant.")
     ] = "fp32",
     layers_per_stage: Annotated[int, typer.Option(help="Layers in one engine, with one exit after the last.")] = 1,
     exits: Annotated[

@@ -36,7 +36,7 @@ from onnx.utils import Extractor
 
 from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
-from fastbert.benchmarks.targets import Bundles, in_child, whole_session
+from fastbert.benchmarks.targets import Bundles, in_child, int8_here, whole_session
 from fastbert.benchmarks.whole_model import join_stages
 from fastbert.export.early_exit import early_exit_model
 from fastbert.export.graph import Graph
@@ -119,7 +119,7 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     :param directory: what `fastbert.benchmarks.targets.make_bundle` wrote.
     """
     bundle = Path(directory) / "bundle"
-    variant = read_manifest(bundle).variant_for("cpu", precision)
+    variant = read_manifest(bundle).variant_for("cpu", int8_here() if precision == "int8" else precision)
     files = [bundle / name for name in variant.stages]
     stages = [onnx.load(path) for path in files]
     layers = [without_head(stage) for stage in stages]
@@ -135,7 +135,7 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)
 
     def chain(paths: list[Path], joined: Path) -> Callable[[], Any]:
-        engine = load_files(embeddings, paths, early_exit=joined, threads=threads)
+        engine = load_files(embeddings, paths, early_exit=joined, threads=threads, saturates=variant.saturates)
         exits = tuple(range(len(stages)))
         return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
 
@@ -210,7 +210,7 @@ def _session(model: onnx.ModelProto, threads: int, *, profile: Path | None = Non
     """Make a session with the chain's options; ``profile``: where ONNX Runtime's own profile begins its name."""
     import onnxruntime as ort
 
-    options = session_options(ort, threads=threads)
+    options = session_options(ort, threads=threads, saturates=False)  # the int8 variant that is for this processor
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return ort.InferenceSession(

@@ -24,6 +24,7 @@ from fastbert.benchmarks.clock import alternating_medians
 from fastbert.benchmarks.environment import describe_environment
 from fastbert.benchmarks.report_targets import report_targets
 from fastbert.benchmarks.target import Target, TargetResult
+from fastbert.runtime.processor import int8_products_saturate
 
 __all__ = ["TARGETS", "Bundles", "Target", "TargetResult", "in_child", "make_bundle", "measure", "whole_session"]
 
@@ -38,6 +39,11 @@ def in_child(function: str, *arguments: Any, module: str = "targets") -> str:
     if done.returncode:
         raise RuntimeError(f"{function} failed:\n{done.stderr}")
     return done.stdout.strip().split("\n")[-1]
+
+
+def int8_here() -> str:
+    """Return the int8 variant that is for this processor."""
+    return "int8-reduced" if int8_products_saturate() else "int8"
 
 
 def make_bundle(
@@ -85,15 +91,17 @@ def chain_overhead(
 
     Before each timed run an untimed one: neither pays for the other's having emptied the caches. The whole model in
     float32 runs with the chain's own settings, which are faster than ONNX Runtime's; in int8 it is what users would
-    make, ``quantize_dynamic`` with ONNX Runtime's defaults.
+    make, ``quantize_dynamic`` with ONNX Runtime's defaults (whose products saturate on a processor without VNNI).
 
+    :param precision: ``"fp32"`` or ``"int8"``: `int8_here`.
     :param whole_first: load the whole model before the chain; what is loaded last is some 2 % faster.
     """
     from fastbert.runtime import Classifier
 
     bundle = Path(directory) / "bundle"
+    variant = int8_here() if precision == "int8" else precision
     loaders: dict[str, Callable[[], Any]] = {
-        "chain": lambda: Classifier.load(bundle, variant=precision, threads=threads),
+        "chain": lambda: Classifier.load(bundle, variant=variant, threads=threads),
         "whole": lambda: whole_session(directory, threads, precision),
     }
     loaded = {name: loaders[name]() for name in sorted(loaders, reverse=whole_first)}
@@ -196,7 +204,7 @@ def whole_session(directory: str, threads: int, precision: str = "fp32", *, shar
 
 
 class Bundles:
-    """Bundles of random weights, fp32 and int8, made when first asked for and gone with this object."""
+    """Bundles of random weights, fp32 and `int8_here`, made when first asked for and gone with this object."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fastbert-targets-")
@@ -206,7 +214,7 @@ class Bundles:
         directory = Path(self._folder.name) / f"{layers}x{hidden}-{exit_size}"
         if not directory.exists():
             directory.mkdir()
-            in_child("make_bundle", layers, hidden, str(directory), ("fp32", "int8"), exit_size)
+            in_child("make_bundle", layers, hidden, str(directory), ("fp32", int8_here()), exit_size)
         return str(directory)
 
 

@@ -215,6 +215,7 @@ def _variant(bundle: Path, name: str) -> dict[str, Any]:
         "exact": precision.exact,
         "devices": list(precision.devices),
         "engine": precision.engine,
+        "saturates": precision.saturates,
         "embeddings": f"{name}/embeddings.onnx",
         "stages": stages,
         **{

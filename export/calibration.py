@@ -13,6 +13,7 @@ from fastbert.export.golden import Golden
 from fastbert.export.graph import Graph
 from fastbert.export.stages import StagePlan, embeddings_graph, stage_graph
 from fastbert.modeling import FastBertForSequenceClassification
+from fastbert.runtime.engines.onnxruntime import session_options
 
 __all__ = ["CALIBRATION_ROWS", "ProductNotes", "calibrated_graphs"]
 
@@ -117,4 +118,8 @@ def _observe(
 
 
 def _session(graph: ModelProto) -> Any:
-    return onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    if any(node.op_type == "MatMulIntegerToFloat" for node in graph.graph.node):
+        # whose products must not saturate here either; of Q/DQ graphs, ONNX Runtime 1.32 makes nonsense with this entry
+        options = session_options(onnxruntime, threads=None)
+    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -7,6 +7,7 @@ ONNX Runtime's own, into which it would turn the standard's at every load.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from onnx import ModelProto
 from fastbert.export.calibration import ProductNotes, calibrated_graphs
 from fastbert.export.golden import Golden
 from fastbert.export.graph import Graph
-from fastbert.export.int8_rounding import Rounding, choose_rounding
+from fastbert.export.int8_rounding import REDUCED, Rounding, choose_rounding
 from fastbert.export.stages import StagePlan
 from fastbert.modeling import FastBertForSequenceClassification
 
-__all__ = ["Int8Graph", "int8_graphs"]
+__all__ = ["Int8Graph", "int8_graphs", "reduced_int8_graphs"]
 
 
 class Int8Graph(Graph):
@@ -70,3 +71,11 @@ def int8_graphs(
 ) -> Iterator[ModelProto]:
     """Write the embeddings and every stage, calibrated on the first golden rows."""
     return calibrated_graphs(model, plan, golden, graph_type=Int8Graph, embeddings_type=Graph, judge=choose_rounding)
+
+
+def reduced_int8_graphs(
+    model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
+) -> Iterator[ModelProto]:
+    """Write the same with weights of 7 bits, whose products do not saturate on a processor without VNNI."""
+    judge = partial(choose_rounding, largest=REDUCED)
+    return calibrated_graphs(model, plan, golden, graph_type=Int8Graph, embeddings_type=Graph, judge=judge)

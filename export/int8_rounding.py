@@ -11,13 +11,17 @@ more at run time, so used only where it leaves at most `_WORTH` of the product's
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rounding", "choose_rounding", "quantize_weight", "smoothing"]
+__all__ = ["REDUCED", "Rounding", "choose_rounding", "quantize_weight", "smoothing"]
+
+_FULL = 127
+# Largest weight of which x86 processors without VNNI may add two products with a uint8 in 16 bits: 2 x 255 x 64 < 2^15.
+REDUCED = 64
 
 _WORTH = 0.5
 _ALPHAS = (0.7, 0.8, 0.9, 1.0)
@@ -32,18 +36,20 @@ class Rounding:
 
     :param smooth: float32 [inputs]; None: nothing is divided. Weights take it as a factor of their rows.
     :param outliers: channels whose weights are 0 in int8, and which are multiplied in float32.
+    :param largest: of a weight in int8.
     """
 
     scale: float
     zero_point: int
     smooth: NDArray[np.float32] | None = None
     outliers: tuple[int, ...] = ()
+    largest: int = _FULL
 
     def weight(self, weight: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """Return what a rounded activation is multiplied with: as `quantize_weight`."""
         scaled = weight.copy() if self.smooth is None else weight * self.smooth[:, None]
         scaled[list(self.outliers)] = 0
-        return quantize_weight(scaled)
+        return quantize_weight(scaled, self.largest)
 
     def product(self, values: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what an int8 graph computes for ``values @ weight``: [tokens, inputs], [inputs, outputs]."""
@@ -56,15 +62,15 @@ class Rounding:
         return found
 
 
-def quantize_weight(weight: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantize_weight(weight: NDArray[Any], largest: int = _FULL) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Round a weight to int8, symmetric per output channel: ``weight ~ integers * scales``.
 
     :param weight: float [inputs, outputs].
-    :returns: int8 [inputs, outputs] in -127..127, float32 [outputs].
+    :returns: int8 [inputs, outputs] in -largest..largest, float32 [outputs].
     """
-    largest = np.abs(weight).max(axis=0)
-    scales = np.where(largest > 0, largest / 127, 1.0).astype(np.float32)
-    return np.clip(np.rint(weight / scales), -127, 127).astype(np.int8), scales
+    reach = np.abs(weight).max(axis=0)
+    scales = np.where(reach > 0, reach / largest, 1.0).astype(np.float32)
+    return np.clip(np.rint(weight / scales), -largest, largest).astype(np.int8), scales
 
 
 def smoothing(values: NDArray[np.float32], weight: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
@@ -78,11 +84,14 @@ def smoothing(values: NDArray[np.float32], weight: NDArray[np.float32], alpha: f
     return np.clip(ratio / np.exp(np.log(ratio).mean()), *_SMOOTH_LIMITS).astype(np.float32)
 
 
-def choose_rounding(values: NDArray[np.float32], weights: Sequence[NDArray[np.float32]]) -> Rounding:
+def choose_rounding(
+    values: NDArray[np.float32], weights: Sequence[NDArray[np.float32]], *, largest: int = _FULL
+) -> Rounding:
     """Choose by the error of the products themselves.
 
     :param values: an activation on real rows, without padding: [tokens, inputs].
     :param weights: [inputs, outputs] each, of all products that read it.
+    :param largest: of a weight in int8.
     """
     weight = np.concatenate(weights, axis=1)
     sample = values[np.random.default_rng(0).permutation(len(values))[:_TOKENS]]
@@ -91,10 +100,10 @@ def choose_rounding(values: NDArray[np.float32], weights: Sequence[NDArray[np.fl
     def error(rounding: Rounding) -> float:
         return float(np.sqrt(np.square(rounding.product(sample, weight) - exact).mean()))
 
-    plain = _rounding(values)
     narrowing = len(weights) == 1 and weight.shape[0] > weight.shape[1]
     remedies = _without_outliers(values, weight) if narrowing else _smoothed(values, weight)
-    least, best = min(((error(remedy), remedy) for remedy in remedies), key=lambda found: found[0])
+    plain, *others = (replace(found, largest=largest) for found in (_rounding(values), *remedies))
+    least, best = min(((error(remedy), remedy) for remedy in others), key=lambda found: found[0])
     return best if least <= _WORTH * error(plain) else plain
 
 

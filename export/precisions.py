@@ -9,7 +9,7 @@ from onnx import ModelProto
 from fastbert.export.float16 import Float16Graph
 from fastbert.export.golden import Golden
 from fastbert.export.graph import Graph
-from fastbert.export.int8 import int8_graphs
+from fastbert.export.int8 import int8_graphs, reduced_int8_graphs
 from fastbert.export.int8_qdq import qdq_graphs
 from fastbert.export.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
 from fastbert.modeling import FastBertForSequenceClassification
@@ -32,6 +32,7 @@ class Precision:
         bounded (`fastbert.export.verification`).
     :param graphs: writes its engines.
     :param compaction: writes the graph that drops samples on the device; None: they are dropped on the host.
+    :param saturates: whether its int8 products may, on a processor without VNNI, unless the runtime prevents it.
     """
 
     dtype: str
@@ -40,6 +41,7 @@ class Precision:
     exact: bool
     graphs: Graphs
     compaction: Callable[[FastBertForSequenceClassification], ModelProto] | None = None
+    saturates: bool = False
 
 
 def _in_floats(
@@ -57,7 +59,8 @@ def _compaction(model: FastBertForSequenceClassification) -> ModelProto:
 # name of the variant, and of its folder in the bundle -> row
 PRECISIONS = {
     "fp32": Precision("float32", ("cpu",), "onnxruntime", True, partial(_in_floats, Graph)),
-    "int8": Precision("int8", ("cpu",), "onnxruntime", False, int8_graphs),
+    "int8": Precision("int8", ("cpu",), "onnxruntime", False, int8_graphs, saturates=True),
+    "int8-reduced": Precision("int8", ("cpu",), "onnxruntime", False, reduced_int8_graphs),
     "fp16": Precision("float16", ("cuda",), "onnxruntime_cuda", False, partial(_in_floats, Float16Graph), _compaction),
     # for `fastbert build` only: ONNX Runtime on a GPU would compute it in float16, and lose time on the rounding
     "int8-qdq": Precision("int8", (), "onnxruntime_cuda", False, qdq_graphs, _compaction),

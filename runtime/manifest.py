@@ -35,6 +35,7 @@ class Variant:
         stages' files; None: there is none.
     :param early_exit: path of the model that runs one row until an exit answers, and reads its weights from the other
         files; None: there is none.
+    :param saturates: whether its int8 products may, on an x86 processor without VNNI.
     :param record: all that the manifest says of it.
     """
 
@@ -48,6 +49,7 @@ class Variant:
     compaction: str | None = None
     chain: str | None = None
     early_exit: str | None = None
+    saturates: bool = True
     record: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -64,6 +66,7 @@ class Variant:
             record.get("compaction"),
             record.get("chain"),
             record.get("early_exit"),
+            bool(record.get("saturates", True)),
             record,
         )
 

@@ -259,6 +259,7 @@ def load(
         early_exit=bundle / variant.early_exit if not batches and joinable and variant.early_exit else None,
         threads=threads,
         thread_pool=thread_pool,
+        saturates=variant.saturates,
     )
 
 
@@ -279,6 +280,7 @@ def load_files(
     threads: int | None = None,
     thread_pool: str = "separate",
     spin_us: int | None = None,
+    saturates: bool = True,
 ) -> OnnxRuntimeEngine:
     """Make the sessions.
 
@@ -290,6 +292,7 @@ def load_files(
         ``"shared"``: ONNX Runtime's global pool, made with ``threads`` if this process has none. ``"host"``: the global
         pool that the host program made; ``threads`` is not used.
     :param spin_us: microseconds that idle threads of a pool of ours spin before they sleep; None: as measured best.
+    :param saturates: as in `session_options`.
     :raises EngineError: ONNX Runtime is missing, or the pool asked for cannot be had in this process.
     :raises BundleError: an engine file cannot be loaded.
     """
@@ -305,7 +308,7 @@ def load_files(
 
     def options(threads: int | None, default_spin_us: int) -> Any:
         spin = default_spin_us if spin_us is None else spin_us
-        made = session_options(ort, threads=threads, thread_pool=thread_pool, spin_us=spin)
+        made = session_options(ort, threads=threads, thread_pool=thread_pool, spin_us=spin, saturates=saturates)
         made.add_session_config_entry("session.use_env_allocators", "1")
         made.enable_mem_pattern = False  # shapes vary; a pattern would be kept for each
         return made
@@ -352,9 +355,17 @@ def _joined(embeddings: Any, sessions: Sequence[Any], count: int) -> _Sessions:
     return _Sessions(embeddings, stages, (sizes[f"{prefix}next_hidden_states"], sizes[f"{prefix}logits"], count))
 
 
-def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separate", spin_us: int = _SPIN_US) -> Any:
+def session_options(
+    ort: Any,
+    *,
+    threads: int | None,
+    thread_pool: str = "separate",
+    spin_us: int = _SPIN_US,
+    saturates: bool = True,
+) -> Any:
     """Return session options for one engine of a chain, or for a whole model that is compared with it.
 
+    :param saturates: whether weights are so large that int8 products may, on a processor without VNNI.
     :raises UsageError: ``threads`` or ``thread_pool`` is not valid.
     :raises EngineError: the process's global pool has another size already.
     """
@@ -364,7 +375,7 @@ def session_options(ort: Any, *, threads: int | None, thread_pool: str = "separa
         raise UsageError(f"threads is {threads}; it must be at least 1.")
     threads = threads or usable_cores()
     options = ort.SessionOptions()
-    if int8_products_saturate():
+    if saturates and int8_products_saturate():
         # Weights become uint8 too, whose products do not saturate. Only there: on a processor with AMX, ONNX Runtime
         # 1.32 does not ignore this entry, and int8 takes 2.7 times as long.
         options.add_session_config_entry("session.x64quantprecision", "1")

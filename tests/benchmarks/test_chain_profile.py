@@ -15,7 +15,7 @@ from fastbert.runtime.manifest import read_manifest
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     path = tmp_path_factory.mktemp("profile")
-    targets.make_bundle(2, 48, str(path), ("fp32", "int8"), 32)
+    targets.make_bundle(2, 48, str(path), ("fp32", targets.int8_here()), 32)
     return path
 
 

@@ -176,7 +176,7 @@ def test_several_precisions_stand_beside_each_other_and_exits_may_be_chosen(chec
 
 def test_too_many_flips_in_a_lossy_precision_leave_nothing(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "fastbert.export.int8_rounding.quantize_weight", lambda weight: (np.ones(weight.shape, np.int8), weight[0])
+        "fastbert.export.int8_rounding.quantize_weight", lambda weight, _: (np.ones(weight.shape, np.int8), weight[0])
     )
     with pytest.raises(VerificationError, match=r"int8: .* answers flip at speed"):
         export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=["int8"])

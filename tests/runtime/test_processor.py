@@ -1,12 +1,16 @@
+import itertools
 import platform
 
 import numpy as np
+import onnx
 import pytest
 
 from fastbert.export.bundle import export_checkpoint
 from fastbert.export.verification import Bounds
-from fastbert.runtime import Classifier, processor
+from fastbert.runtime import processor
+from fastbert.runtime.chain import run_all_exits
 from fastbert.runtime.engines import onnxruntime as engine
+from fastbert.runtime.manifest import Variant, read_manifest
 
 
 @pytest.mark.parametrize(
@@ -31,26 +35,53 @@ def test_products_saturate_on_x86_without_vnni(tmp_path, monkeypatch, machine, f
     assert processor.int8_products_saturate() == saturate
 
 
-@pytest.mark.parametrize("saturate", [True, False])
-def test_onnx_runtime_is_asked_for_uint8_weights_only_where_products_saturate(monkeypatch, saturate):
+@pytest.mark.parametrize(("processor_does", "weights_do"), itertools.product((True, False), repeat=2))
+def test_onnx_runtime_is_asked_for_uint8_weights_only_where_products_saturate(monkeypatch, processor_does, weights_do):
     import onnxruntime
 
-    monkeypatch.setattr(engine, "int8_products_saturate", lambda: saturate)
-    options = engine.session_options(onnxruntime, threads=1)
-    if saturate:
+    monkeypatch.setattr(engine, "int8_products_saturate", lambda: processor_does)
+    options = engine.session_options(onnxruntime, threads=1, saturates=weights_do)
+    if processor_does and weights_do:
         assert options.get_session_config_entry("session.x64quantprecision") == "1"
     else:
         with pytest.raises(RuntimeError, match="x64quantprecision"):
             options.get_session_config_entry("session.x64quantprecision")
 
 
-def test_int8_answers_alike_with_uint8_weights(checkpoint, tmp_path, monkeypatch):
+@pytest.mark.parametrize("precision", ["int8", "int8-reduced"])
+def test_int8_answers_alike_with_uint8_weights(checkpoint, tmp_path, monkeypatch, precision):
+    if precision == "int8" and processor.int8_products_saturate():
+        pytest.skip("this processor has no exact products of int8 to compare with")
     bounds = Bounds(max_label_flips=0.2)  # random weights: many rows are near a boundary
-    rows = checkpoint.sample_rows
-    export_checkpoint(checkpoint, tmp_path / "b", rows=rows, precisions=["int8"], bounds=bounds)
+    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=[precision], bounds=bounds)
+    [variant] = read_manifest(tmp_path / "b").variants
+    files = [tmp_path / "b" / name for name in (variant.embeddings, *variant.stages)]
     ids = np.random.default_rng(0).integers(4, 20, (8, 12))
-    answers = []
-    for saturate in (False, True):
-        monkeypatch.setattr(engine, "int8_products_saturate", lambda found=saturate: found)
-        answers.append(Classifier.load(tmp_path / "b", variant="int8").run_all_exits(ids)[0])
-    assert np.abs(answers[0] - answers[1]).max() < 1e-4
+    arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
+    monkeypatch.setattr(engine, "int8_products_saturate", lambda: True)
+    with_int8, with_uint8 = (
+        run_all_exits(engine.load_files(files[0], files[1:], saturates=saturates), *arrays)[0]
+        for saturates in (False, True)
+    )
+    assert np.abs(with_int8 - with_uint8).max() < 1e-4
+
+
+def test_reduced_weights_are_known_not_to_saturate(checkpoint, tmp_path):
+    bounds = Bounds(max_label_flips=0.2)
+    precisions = ["int8", "int8-reduced"]
+    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=precisions, bounds=bounds)
+    variants = {variant.name: variant for variant in read_manifest(tmp_path / "b").variants}
+    assert {name: variant.saturates for name, variant in variants.items()} == {"int8": True, "int8-reduced": False}
+    for name, largest in (("int8", 127), ("int8-reduced", 64)):
+        found = [
+            int(np.abs(onnx.numpy_helper.to_array(weight).astype(int)).max())
+            for file in variants[name].stages
+            for weight in onnx.load(tmp_path / "b" / file).graph.initializer
+            if weight.data_type == onnx.TensorProto.INT8
+        ]
+        assert max(found) == largest
+
+
+def test_a_bundle_that_does_not_say_so_may_saturate():
+    record = {"precision": "int8", "devices": ["cpu"], "engine": "onnxruntime", "embeddings": "e", "stages": ["s"]}
+    assert Variant.from_record("int8", record).saturates
