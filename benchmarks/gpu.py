@@ -38,9 +38,8 @@ from fastbert.runtime.errors import FastBertError
 from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, file_record, read_manifest
 
 _Wholes = Mapping[str, WholeModel]
-_Opened = tuple[
-    list[tuple[int, int]], _Wholes
-]  # shapes (batch, sequence) to measure, and the whole model's ways to run
+# shapes (batch, sequence) to measure, and the whole model's ways to run
+_Opened = tuple[list[tuple[int, int]], _Wholes]
 
 __all__ = ["SCHEMA", "break_even_layers", "measure"]
 
