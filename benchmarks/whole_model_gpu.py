@@ -15,10 +15,11 @@ from fastbert.runtime.engines.onnxruntime_cuda import CUDA, Sessions
 from fastbert.runtime.engines.tensorrt import Engines, require_tensorrt
 from fastbert.runtime.manifest import Manifest, Variant
 
-__all__ = ["WholeModel", "build_whole_model", "open_engine", "open_session", "write_whole_model"]
+__all__ = ["ENGINE", "SESSION", "WholeModel", "build_whole_model", "open_engine", "open_session", "write_whole_model"]
 
 _IDS = ("input_ids", "attention_mask", "token_type_ids")
 _GRAPH = "whole"
+ENGINE, SESSION = "whole.engine", "whole.onnx"  # names of the files that are written
 
 
 class WholeModel:
@@ -78,14 +79,14 @@ def build_whole_model(bundle: Path, manifest: Manifest, variant: Variant, folder
         level=details["optimization_level"],
         timing_cache=folder / "timing.cache",
     )
-    plan = folder / "whole.engine"
+    plan = folder / ENGINE
     plan.write_bytes(builder.build(_GRAPH, join_stages(bundle, source).SerializeToString()))
     return plan
 
 
 def write_whole_model(bundle: Path, variant: Variant, folder: Path) -> Path:
     """Write the graphs of a variant for ONNX Runtime on a GPU as one; return its path in ``folder``."""
-    path = folder / "whole.onnx"
+    path = folder / SESSION
     path.write_bytes(join_stages(bundle, variant).SerializeToString())
     return path
 

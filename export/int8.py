@@ -17,11 +17,11 @@ from onnx import ModelProto
 from fastbert.export.calibration import ProductNotes, calibrated_graphs
 from fastbert.export.golden import Golden
 from fastbert.export.graph import Graph
-from fastbert.export.int8_rounding import REDUCED, Rounding, choose_rounding
+from fastbert.export.int8_rounding import FULL, Rounding, choose_rounding
 from fastbert.export.stages import StagePlan
 from fastbert.modeling import FastBertForSequenceClassification
 
-__all__ = ["Int8Graph", "int8_graphs", "reduced_int8_graphs"]
+__all__ = ["Int8Graph", "int8_graphs"]
 
 
 class Int8Graph(Graph):
@@ -67,15 +67,11 @@ class Int8Graph(Graph):
 
 
 def int8_graphs(
-    model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
+    model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden, *, largest: int = FULL
 ) -> Iterator[ModelProto]:
-    """Write the embeddings and every stage, calibrated on the first golden rows."""
-    return calibrated_graphs(model, plan, golden, graph_type=Int8Graph, embeddings_type=Graph, judge=choose_rounding)
+    """Write the embeddings and every stage, calibrated on the first golden rows.
 
-
-def reduced_int8_graphs(
-    model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
-) -> Iterator[ModelProto]:
-    """Write the same with weights of 7 bits, whose products do not saturate on a processor without VNNI."""
-    judge = partial(choose_rounding, largest=REDUCED)
+    :param largest: of a weight in int8; up to `REDUCED`, products saturate on no processor.
+    """
+    judge = partial(choose_rounding, largest=largest)
     return calibrated_graphs(model, plan, golden, graph_type=Int8Graph, embeddings_type=Graph, judge=judge)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["REDUCED", "Rounding", "choose_rounding", "quantize_weight", "smoothing"]
+__all__ = ["FULL", "REDUCED", "Rounding", "choose_rounding", "quantize_weight", "smoothing"]
 
-_FULL = 127
+FULL = 127
 # Largest weight of which x86 processors without VNNI may add two products with a uint8 in 16 bits: 2 x 255 x 64 < 2^15.
 REDUCED = 64
 
@@ -43,7 +43,7 @@ class Rounding:
     zero_point: int
     smooth: NDArray[np.float32] | None = None
     outliers: tuple[int, ...] = ()
-    largest: int = _FULL
+    largest: int = FULL
 
     def weight(self, weight: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """Return what a rounded activation is multiplied with: as `quantize_weight`."""
@@ -62,7 +62,7 @@ class Rounding:
         return found
 
 
-def quantize_weight(weight: NDArray[Any], largest: int = _FULL) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantize_weight(weight: NDArray[Any], largest: int = FULL) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Round a weight to int8, symmetric per output channel: ``weight ~ integers * scales``.
 
     :param weight: float [inputs, outputs].
@@ -85,7 +85,7 @@ def smoothing(values: NDArray[np.float32], weight: NDArray[np.float32], alpha: f
 
 
 def choose_rounding(
-    values: NDArray[np.float32], weights: Sequence[NDArray[np.float32]], *, largest: int = _FULL
+    values: NDArray[np.float32], weights: Sequence[NDArray[np.float32]], *, largest: int = FULL
 ) -> Rounding:
     """Choose by the error of the products themselves.
 

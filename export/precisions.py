@@ -9,8 +9,9 @@ from onnx import ModelProto
 from fastbert.export.float16 import Float16Graph
 from fastbert.export.golden import Golden
 from fastbert.export.graph import Graph
-from fastbert.export.int8 import int8_graphs, reduced_int8_graphs
+from fastbert.export.int8 import int8_graphs
 from fastbert.export.int8_qdq import qdq_graphs
+from fastbert.export.int8_rounding import REDUCED
 from fastbert.export.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import UsageError
@@ -60,7 +61,7 @@ def _compaction(model: FastBertForSequenceClassification) -> ModelProto:
 PRECISIONS = {
     "fp32": Precision("float32", ("cpu",), "onnxruntime", True, partial(_in_floats, Graph)),
     "int8": Precision("int8", ("cpu",), "onnxruntime", False, int8_graphs, saturates=True),
-    "int8-reduced": Precision("int8", ("cpu",), "onnxruntime", False, reduced_int8_graphs),
+    "int8-reduced": Precision("int8", ("cpu",), "onnxruntime", False, partial(int8_graphs, largest=REDUCED)),
     "fp16": Precision("float16", ("cuda",), "onnxruntime_cuda", False, partial(_in_floats, Float16Graph), _compaction),
     # for `fastbert build` only: ONNX Runtime on a GPU would compute it in float16, and lose time on the rounding
     "int8-qdq": Precision("int8", (), "onnxruntime_cuda", False, qdq_graphs, _compaction),

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from fastbert.benchmarks.systems import Answer, Budget, Runner, Sources
 from fastbert.benchmarks.whole_model_gpu import (
+    ENGINE,
+    SESSION,
     WholeModel,
     build_whole_model,
     open_engine,
@@ -36,9 +38,9 @@ def load(sources: Sources, budget: Budget) -> Runner:
     manifest = read_manifest(sources.bundle)
     classes = len(manifest.labels)
     if sources.device == "tensorrt":
-        executor = open_engine(sources.folder / "whole.engine", manifest.variant_for(sources.device), classes)
+        executor = open_engine(sources.folder / ENGINE, manifest.variant_for(sources.device), classes)
     else:
-        executor = open_session(sources.folder / "whole.onnx", classes)
+        executor = open_session(sources.folder / SESSION, classes)
     return GpuRunner(
         executor, manifest.layers, {"engine": _ENGINES[sources.device], "device": sources.device, "calls": budget.calls}
     )
