@@ -306,11 +306,11 @@ def load_files(
             f"{', '.join(ort.get_available_providers())}. Install one that has it: pip install 'fastbert-deploy[cpu]'"
         )
 
-    def options(threads: int | None, default_spin_us: int) -> Any:
+    def options(threads: int | None, default_spin_us: int, *, shapes_vary: bool = True) -> Any:
         spin = default_spin_us if spin_us is None else spin_us
         made = session_options(ort, threads=threads, thread_pool=thread_pool, spin_us=spin, saturates=saturates)
         made.add_session_config_entry("session.use_env_allocators", "1")
-        made.enable_mem_pattern = False  # shapes vary; a pattern would be kept for each
+        made.enable_mem_pattern = not shapes_vary  # a pattern is kept for each
         return made
 
     def session(path: Path, options: Any) -> Any:
@@ -333,7 +333,11 @@ def load_files(
 
     _share_arena(ort)
     run_options = ort.RunOptions()
-    row = None if early_exit is None else RowSession(session(early_exit, options(threads, _SPIN_US)), run_options)
+    row = (
+        None
+        if early_exit is None
+        else RowSession(session(early_exit, options(threads, _SPIN_US, shapes_vary=False)), run_options)
+    )
     engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row)
     if row is None:
         engine.load_batches()
