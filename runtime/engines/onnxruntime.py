@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.runtime.engines.mapped_files import let_go_of
-from fastbert.runtime.engines.onnxruntime_binding import INPUTS, SHAPES_KEPT, bound
+from fastbert.runtime.engines.onnxruntime_binding import bound
 from fastbert.runtime.engines.onnxruntime_row import RowSession
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, stage_digits
@@ -24,6 +24,8 @@ __all__ = ["DISABLED_OPTIMIZERS", "THREAD_POOLS", "OnnxRuntimeEngine", "load", "
 
 THREAD_POOLS = ("separate", "shared", "host")
 _PROVIDER = "CPUExecutionProvider"
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_SHAPES_KEPT = 512  # of batches, whose bindings one thread keeps; then it starts anew
 # The fused kernel takes 3 to 4 times as long on a CPU as the Add and LayerNormalization that it replaces (130 us
 # against 35 us at 64 x 384, onnxruntime 1.32). Whole layers: benchmarks/reports/layer_forms.json.
 DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
@@ -53,7 +55,7 @@ class _Workspace:
 
     def start(self, samples: int, sequence: int) -> "_State":
         """Return the place of a new batch, with more room than before if it needs it."""
-        if samples > len(self._uncertainty) or samples * sequence > self._tokens or len(self._states) > SHAPES_KEPT:
+        if samples > len(self._uncertainty) or samples * sequence > self._tokens or len(self._states) > _SHAPES_KEPT:
             self._reserve(max(samples, len(self._uncertainty)), max(samples * sequence, self._tokens))
         return self.state(samples, sequence, 0)
 
@@ -79,7 +81,7 @@ class _Workspace:
         self._tokens = tokens
         self._hidden_states = [np.zeros(tokens * self._hidden_size, np.float32) for _ in range(2)]
         self._mask = np.zeros(tokens, np.float32)
-        self._inputs = [np.zeros(tokens, np.int64) for _ in INPUTS]
+        self._inputs = [np.zeros(tokens, np.int64) for _ in _INPUTS]
         self._logits = np.zeros((samples, self._classes), np.float32)
         self._uncertainty = np.zeros(samples, np.float32)
         self._states: dict[tuple[int, int], _State] = {}  # of a batch of (samples, sequence)
@@ -91,7 +93,7 @@ class _State:
 
     It is the batch's until its thread calls `OnnxRuntimeEngine.start` again.
 
-    :param inputs: int64 [samples, sequence] each, in the order of `INPUTS`.
+    :param inputs: int64 [samples, sequence] each, in the order of `_INPUTS`.
     :param hidden_states: float32 [samples, sequence, hidden], two; ``current`` is the one that the next stage reads.
     :param mask: float32 [samples, 1, 1, sequence].
     :param logits: float32 [samples, classes], and ``uncertainty``, float32 [samples]: where every stage writes them.
@@ -191,7 +193,7 @@ class OnnxRuntimeEngine:
         types[:] = token_type_ids
         if state.embeddings is None:
             outputs = {"hidden_states": state.hidden_states[0], "extended_attention_mask": state.mask}
-            inputs = dict(zip(INPUTS, state.inputs, strict=True))
+            inputs = dict(zip(_INPUTS, state.inputs, strict=True))
             state.embeddings = bound(sessions.embeddings, inputs, outputs, self._run_options)
         state.embeddings()
         return state

@@ -6,10 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["INPUTS", "SHAPES_KEPT", "bound"]
-
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-SHAPES_KEPT = 512  # whose bindings one thread keeps; then it starts anew
+__all__ = ["bound"]
 
 
 def bound(

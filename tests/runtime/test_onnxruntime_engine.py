@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from fastbert.runtime import Classifier
 from fastbert.runtime.chain import run_all_exits
-from fastbert.runtime.engines import onnxruntime_row
+from fastbert.runtime.engines import onnxruntime as onnxruntime_engine
 from fastbert.runtime.engines.onnxruntime import load
-from fastbert.runtime.engines.onnxruntime_binding import INPUTS, bound
+from fastbert.runtime.engines.onnxruntime_binding import bound
 
 
 def run(script, *arguments):
@@ -162,7 +162,8 @@ def test_an_onnxruntime_of_other_inner_names_answers_the_same(bundle, classifier
     assert hasattr(session, "_sess"), "renamed: the short way to run a session is gone"
     assert hasattr(session.io_binding(), "_iobinding"), "renamed as well"
     encoded = classifier.encode(["good film"])
-    inputs = dict(zip(INPUTS, (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids), strict=True))
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    inputs = {name: getattr(encoded, name) for name in names}
     found = []
     for one in (session, _PublicSession(session)):
         outputs = {"hidden_states": np.zeros((*encoded.input_ids.shape, classifier.manifest.hidden_size), np.float32)}
@@ -225,13 +226,27 @@ def test_a_bundle_written_before_a_row_had_a_model_runs_it_stage_by_stage(bundle
     assert old.predict(["good film"], speed=0.3) == classifier.predict(["good film"], speed=0.3)
 
 
-def test_rows_of_more_lengths_than_are_kept(bundle, classifier, monkeypatch):
-    monkeypatch.setattr(onnxruntime_row, "SHAPES_KEPT", 2)
-    engine = load(bundle, classifier.manifest.variant_for("cpu"), threads=1)
-    alone = Classifier.from_engine(bundle, classifier.manifest, engine)
+def test_batches_of_more_shapes_than_are_kept(bundle, classifier, monkeypatch):
+    monkeypatch.setattr(onnxruntime_engine, "_SHAPES_KEPT", 2)
+    engine = load(bundle, classifier.manifest.variant_for("cpu"), threads=1, batches=True)
+    batches = Classifier.from_engine(bundle, classifier.manifest, engine)
     for count in (1, 2, 3, 4, 1, 2):
-        assert alone.predict(["good " * count]) == classifier.predict(["good " * count])
-    assert len(engine._row._threads.kept) <= 2
+        assert batches.predict(["good " * count] * 2) == classifier.predict(["good " * count] * 2)
+    assert len(engine._threads.workspace._states) <= 3
+
+
+def test_a_row_that_is_a_view_is_read_as_it_looks(classifier):
+    encoded = classifier.encode(["good film bad plot"])
+    arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+    expected = classifier.run(*arrays, speed=0.0)
+    for step, views in (
+        (2, [np.repeat(array, 2, axis=1)[:, ::2] for array in arrays]),
+        (-1, [np.ascontiguousarray(array[:, ::-1])[:, ::-1] for array in arrays]),
+    ):
+        assert [view.strides[1] for view in views] == [8 * step] * 3
+        for view in views:
+            view.flags.writeable = False
+        assert np.array_equal(classifier.run(*views, speed=0.0).logits, expected.logits)
 
 
 @pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
