@@ -35,6 +35,14 @@ def test_every_baseline_gives_the_models_answers(name, sources, classifier):
     assert np.allclose(logits, expected.logits, atol=1e-4 if exact else 0.3)
 
 
+def test_int8_products_of_the_whole_model_are_onnx_runtimes_default(sources, monkeypatch):
+    monkeypatch.setattr("fastbert.runtime.engines.onnxruntime.int8_products_saturate", lambda: True)
+    prepare_baselines(["onnxruntime-int8"], sources)
+    runner = baseline_family("onnxruntime-int8", sources).load(Budget(1))
+    with pytest.raises(RuntimeError, match="x64quantprecision"):
+        runner._session.get_session_options().get_session_config_entry("session.x64quantprecision")
+
+
 def test_variants_are_families(sources):
     assert [(f.name, f.kind, f.precision) for f in chain_families(sources, None)] == [("fp32", "chain", "float32")]
     with pytest.raises(UsageError, match="'int3'"):
