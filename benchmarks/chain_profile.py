@@ -1,13 +1,13 @@
 """Where the chain's time goes, and what the floor is: ``python -m fastbert.benchmarks.chain_profile [--json]``.
 
 For each shape, models of random weights take turns at batch 1, every exit evaluated, in three processes whose medians
-are given; the weights of all are in huge pages. The whole model in one session; the chain; the chain whose stages have
-no exit head (its logits are constants); and the variant's own layers in one session that never leaves, with the last
-head alone, with all heads, and with all heads where a chain must run them. ONNX Runtime runs heads that nothing waits
-for last and together, with their code in the caches; a chain needs each before the next layer. So
-``in_order_times_last_head`` is about what a chain can come to but by a better head (four operators on single numbers a
-stage make it wait), and ``chain_times_in_order`` what it adds to that. (Not against the whole model: in int8 that is
-``quantize_dynamic`` with ONNX Runtime's defaults.) What the chain takes beyond the whole model is then split:
+are given: the whole model in one session; the chain; the chain whose stages have no exit head (its logits are
+constants); and the variant's own layers in one session that never leaves, with the last head alone, with all heads, and
+with all heads where a chain must run them. ONNX Runtime runs heads that nothing waits for last and together, with their
+code in the caches; a chain needs each before the next layer. So ``in_order_times_last_head`` is about what a chain can
+come to but by a better head (four operators on single numbers a stage make it wait), and ``chain_times_in_order`` what
+it adds to that. (Not against the whole model: in int8 that is ``quantize_dynamic`` with ONNX Runtime's defaults.) What
+the chain takes beyond the whole model is then split:
 
     heads  = chain - chain without heads
     exits  = chain without heads - whole model                       what decides after each stage, and Python's part
@@ -26,7 +26,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ from fastbert.benchmarks.whole_model import join_stages
 from fastbert.export.early_exit import early_exit_model
 from fastbert.export.graph import Graph
 from fastbert.runtime.chain import run_chain
-from fastbert.runtime.engines.huge_pages import in_huge_pages, wait_for_huge_pages
 from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, load_files, session_options
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.manifest import read_manifest
@@ -141,18 +139,14 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
         exits = tuple(range(len(stages)))
         return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
 
-    feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
+    systems = {"chain": chain(files, bundle / str(variant.early_exit)), "chain_without_heads": chain(bare, bare_model)}
     every_exit = join_stages(bundle, variant, every_exit=True)
-    with in_huge_pages():
-        systems: dict[str, Callable[[], Any]] = {
-            "chain": chain(files, bundle / str(variant.early_exit)),
-            "chain_without_heads": chain(bare, bare_model),
-            "one_session": _one_session(every_exit, threads, (ids, ones, zeros)),
-            "in_order": _one_session(heads_in_order(every_exit, len(stages)), threads, (ids, ones, zeros)),
-            "one_session_last_head": _one_session(join_stages(bundle, variant), threads, (ids, ones, zeros)),
-            "whole_model": partial(whole_session(directory, threads, precision).run, None, feeds),
-        }
-    wait_for_huge_pages()
+    systems["one_session"] = _one_session(every_exit, threads, (ids, ones, zeros))
+    systems["in_order"] = _one_session(heads_in_order(every_exit, len(stages)), threads, (ids, ones, zeros))
+    systems["one_session_last_head"] = _one_session(join_stages(bundle, variant), threads, (ids, ones, zeros))
+    session = whole_session(directory, threads, precision)
+    feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
+    systems["whole_model"] = lambda: session.run(None, feeds)
     times = {name: 1e3 * value for name, value in alternating_medians(systems, runs, rest=threads > 1).items()}
     head = head_of(stages[0])
     operators = len(head.graph.node)

@@ -89,8 +89,7 @@ def chain_overhead(
 ) -> float:
     """Return chain time / whole-model time at batch 1, every exit evaluated: medians over alternating runs.
 
-    Before each timed run an untimed one: neither pays for the other's having emptied the caches. The chain's weights
-    are in huge pages, the whole model's where the system puts them: `chain_profile` has both there. The whole model in
+    Before each timed run an untimed one: neither pays for the other's having emptied the caches. The whole model in
     float32 runs with the chain's own settings, which are faster than ONNX Runtime's; in int8 it is what users would
     make, ``quantize_dynamic`` with ONNX Runtime's defaults (whose products saturate on a processor without VNNI).
 
@@ -98,7 +97,6 @@ def chain_overhead(
     :param whole_first: load the whole model before the chain; what is loaded last is some 2 % faster.
     """
     from fastbert.runtime import Classifier
-    from fastbert.runtime.engines.huge_pages import wait_for_huge_pages
 
     bundle = Path(directory) / "bundle"
     variant = int8_here() if precision == "int8" else precision
@@ -108,7 +106,6 @@ def chain_overhead(
     }
     loaded = {name: loaders[name]() for name in sorted(loaders, reverse=whole_first)}
     classifier, session = loaded["chain"], loaded["whole"]
-    wait_for_huge_pages()
     ids = np.random.default_rng(0).integers(3, classifier.manifest.vocab_size, (1, tokens))
     mask, types = np.ones_like(ids), np.zeros_like(ids)
     feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.runtime.engines.huge_pages import in_huge_pages
 from fastbert.runtime.engines.mapped_files import let_go_of
 from fastbert.runtime.engines.onnxruntime_binding import bound
 from fastbert.runtime.engines.onnxruntime_row import RowSession
@@ -329,23 +328,23 @@ def load_files(
         # embeddings are too little work to share, and their threads would spin when the stages begin
         for_embeddings = options(1, 0) if thread_pool == "separate" else for_stages
         files = [(embeddings, for_embeddings), *((file, for_stages) for file in ([chain] if chain else stages))]
-        # each session packs its weights, and holds no lock meanwhile
-        with in_huge_pages(), ThreadPoolExecutor(usable_cores()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
             first, *others = pool.map(lambda one: session(*one), files)
-            give_back_memory()
+        give_back_memory()
         return _joined(first, others, len(stages))
 
     _share_arena(ort)
     run_options = ort.RunOptions()
-    row = None
-    if early_exit is not None:
-        with in_huge_pages():
-            made = session(early_exit, options(threads, _SPIN_US, shapes_vary=False))
-            give_back_memory()
-        row = RowSession(made, run_options)
+    row = (
+        None
+        if early_exit is None
+        else RowSession(session(early_exit, options(threads, _SPIN_US, shapes_vary=False)), run_options)
+    )
     engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row)
     if row is None:
         engine.load_batches()
+    else:
+        give_back_memory()
     return engine
 
 
