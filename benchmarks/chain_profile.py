@@ -1,4 +1,4 @@
-"""Where the chain's time goes, and what the floor is: ``python -m fastbert.benchmarks.chain_profile [--json]``.
+"""Where the chain's time goes, and what the floor is: ``python -m fastbert.benchmarks.chain_profile``.
 
 For each shape, models of random weights take turns at batch 1, every exit evaluated, in three processes whose medians
 are given: the whole model in one session; the chain; the chain whose stages have no exit head (its logits are
@@ -292,6 +292,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m fastbert.benchmarks.chain_profile", description=__doc__.split(":")[0]
     )
+    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help="part of its name, such as '6x384'; none: all")
     parser.add_argument("--json", action="store_true", help="print JSON, with the operators")
     arguments = parser.parse_args()
     document: dict[str, Any] = {"environment": describe_environment(), "batch": 1, "shapes": {}}
@@ -299,6 +300,8 @@ def main() -> None:
     for layers, hidden, exit_size, tokens, threads, precision, runs in _SHAPES:
         plural = "s" if threads > 1 else ""
         name = f"{layers}x{hidden}, exits of {exit_size}, {tokens} tokens, {threads} thread{plural}, {precision}"
+        if arguments.shapes and not any(part in name for part in arguments.shapes):
+            continue
         shape = (bundles.get(layers, hidden, exit_size), tokens, threads, precision, runs)
         texts = [in_child("profile_chain", *shape, module="chain_profile") for _ in range(3)]
         found = document["shapes"][name] = _medians([json.loads(text) for text in texts])

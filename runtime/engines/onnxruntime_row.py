@@ -45,4 +45,4 @@ class RowSession:
 
 @lru_cache(maxsize=64)
 def _one(speed: np.float32) -> NDArray[np.float32]:
-    return np.array([speed])
+    return np.array([speed], np.float32)
