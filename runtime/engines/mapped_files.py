@@ -1,6 +1,7 @@
 """Memory of files that are mapped."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,11 +19,11 @@ def let_go_of(files: Iterable[Path]) -> None:
     maps = Path("/proc/self/maps")
     if sys.platform != "linux" or not maps.exists():
         return
-    names = {str(file.resolve()) for file in files}
+    names = {os.fsencode(file.resolve()) for file in files}
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for line in maps.read_text().splitlines():
+    for line in maps.read_bytes().split(b"\n")[:-1]:  # no text: a path may be any bytes
         place, _, *rest = line.split(maxsplit=5)
         if rest[-1] in names:
-            start, end = (int(address, 16) for address in place.split("-"))
+            start, end = (int(address, 16) for address in place.split(b"-"))
             madvise(start, end - start, _MADV_DONTNEED)

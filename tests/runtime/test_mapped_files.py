@@ -1,6 +1,7 @@
 """Memory of files that are mapped."""
 
 import mmap
+import os
 import sys
 from pathlib import Path
 
@@ -13,18 +14,18 @@ SIZE = 1 << 22
 
 def resident_bytes(path: Path) -> int:
     found, inside = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
+    for line in Path("/proc/self/smaps").read_bytes().split(b"\n")[:-1]:
         head = line.split()[0]
-        if "-" in head:
-            inside = line.endswith(str(path))
-        elif inside and head == "Rss:":
+        if b"-" in head:
+            inside = line.endswith(os.fsencode(path))
+        elif inside and head == b"Rss:":
             found += int(line.split()[1]) * 1024
     return found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_pages_are_given_back_and_read_again(tmp_path):
-    mine, other = tmp_path / "mine of two words", tmp_path / "other"
+    mine, other = tmp_path / "mine of two words", tmp_path / os.fsdecode(b"other, no UTF-8: \xe9\x85")
     content = bytes(range(256)) * (SIZE // 256)
     maps = []
     for path in (mine, other):
