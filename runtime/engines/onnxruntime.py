@@ -308,11 +308,11 @@ def load_files(
             f"{', '.join(ort.get_available_providers())}. Install one that has it: pip install 'fastbert-deploy[cpu]'"
         )
 
-    def options(threads: int | None, default_spin_us: int, *, shapes_vary: bool = True) -> Any:
+    def options(threads: int | None, default_spin_us: int) -> Any:
         spin = default_spin_us if spin_us is None else spin_us
         made = session_options(ort, threads=threads, thread_pool=thread_pool, spin_us=spin, saturates=saturates)
         made.add_session_config_entry("session.use_env_allocators", "1")
-        made.enable_mem_pattern = not shapes_vary  # a pattern is kept for each
+        made.enable_mem_pattern = False  # one is kept for every shape, and those of batches are many
         return made
 
     def session(path: Path, options: Any) -> Any:
@@ -335,11 +335,11 @@ def load_files(
 
     _share_arena(ort)
     run_options = ort.RunOptions()
-    row = (
-        None
-        if early_exit is None
-        else RowSession(session(early_exit, options(threads, _SPIN_US, shapes_vary=False)), run_options)
-    )
+    row = None
+    if early_exit is not None:
+        for_rows = options(threads, _SPIN_US)
+        for_rows.enable_mem_pattern = True  # a row's shape is its length
+        row = RowSession(session(early_exit, for_rows), run_options)
     engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row)
     if row is None:
         engine.load_batches()
