@@ -20,6 +20,7 @@ from fastbert.runtime.chain import run_all_exits
 from fastbert.runtime.engines import onnxruntime as onnxruntime_engine
 from fastbert.runtime.engines.onnxruntime import load
 from fastbert.runtime.engines.onnxruntime_binding import bound
+from fastbert.runtime.engines.onnxruntime_row import RowSession
 
 
 def run(script, *arguments):
@@ -154,6 +155,7 @@ class _PublicSession:
 
     def __init__(self, session):
         self.io_binding = session.io_binding
+        self.run = session.run
         self.run_with_iobinding = session.run_with_iobinding
 
 
@@ -171,6 +173,11 @@ def test_an_onnxruntime_of_other_inner_names_answers_the_same(bundle, classifier
         found.append(outputs["hidden_states"])
     assert np.array_equal(*found)
     assert found[0].any()
+    session = onnxruntime.InferenceSession(bundle / "fp32" / "early_exit.onnx")
+    rows = [RowSession(one, onnxruntime.RunOptions()) for one in (session, _PublicSession(session))]
+    short, public = (row.run(*inputs.values(), np.float32(0.0)) for row in rows)
+    assert short[1] == public[1] == 2
+    assert np.array_equal(short[0], public[0])
 
 
 def test_several_threads_run_all_stages_in_one_session_and_answer_the_same(bundle, classifier):
