@@ -23,7 +23,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
         "print(sorted({'torch', 'transformers', 'numpy', 'onnxruntime', 'datasets'} & set(sys.modules)))"
     )
     times = []
-    while not times or (min(times) >= 0.5 and len(times) < 20):  # what else the machine does may slow some of them
+    for _ in range(3):
         began = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         times.append(time.perf_counter() - began)
