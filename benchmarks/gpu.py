@@ -85,11 +85,7 @@ def measure(bundle: Path, *, device: str = "tensorrt", variant: str | None = Non
     chosen = manifest.variant_for(device, variant)
     with tempfile.TemporaryDirectory(prefix="fastbert-whole-") as folder:
         shapes, wholes = _OPENED[device](bundle, manifest, chosen, Path(folder))
-        chains = {
-            name: load_engine(device, bundle, chosen, **settings)
-            for name, settings in _SETTINGS.items()
-            if device == "tensorrt" or "cuda_graphs" not in settings
-        }
+        chains = {name: load_engine(device, bundle, chosen, **settings) for name, settings in _SETTINGS.items()}
         measured = [
             _measure_shape(*shape, manifest, wholes, chains, runs)
             for shape in shapes
@@ -143,8 +139,12 @@ def _open_tensorrt(bundle: Path, manifest: Manifest, variant: Variant, folder: P
 
 
 def _open_cuda(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> _Opened:
-    session = open_session(write_whole_model(bundle, variant, folder), len(manifest.labels))
-    return [(batch, sequence) for batch in _BATCHES for sequence in _SEQUENCES], {"streams": WholeModel(session)}
+    graph = write_whole_model(bundle, variant, folder)
+    wholes = {
+        "streams": WholeModel(open_session(graph, manifest)),
+        "CUDA graphs": WholeModel(open_session(graph, manifest, cuda_graphs=True), cuda_graphs=True),
+    }
+    return [(batch, sequence) for batch in _BATCHES for sequence in _SEQUENCES], wholes
 
 
 def _require(device: str) -> None:

@@ -26,13 +26,14 @@ class WholeModel:
     """One graph from ids to logits; every call copies in, runs, copies out and waits. For one thread.
 
     :param executor: of `open_engine` or `open_session`; may be shared.
-    :param cuda_graphs: replay the run as one CUDA graph; batches are padded to their bucket. TensorRT only.
+    :param cuda_graphs: replay the run as one CUDA graph; batches are padded. A session must be opened for it.
     """
 
     def __init__(self, executor: Any, *, cuda_graphs: bool = False) -> None:
         self._executor = executor
         self._graphs = cuda_graphs
-        self._lane = Lane(executor)
+        with executor.turn:
+            self._lane = Lane(executor)
 
     def run(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
@@ -40,26 +41,27 @@ class WholeModel:
         """Return the logits: int64 [batch, sequence] each -> float32 [batch, classes]."""
         rows, length = input_ids.shape
         lane, shape = self._lane, self._executor.fit(rows, length, pad_batch=self._graphs)
-        lane.reserve(*shape)
-        stream = lane.worker.stream
-        stream.synchronize()  # a run that an error cut short may still be reading what is written here
-        for name, array in zip(_IDS, (input_ids, attention_mask, token_type_ids), strict=True):
-            padded = lane.host(name, shape)
-            padded[:] = 0
-            padded[:rows, :length] = array
-            stream.to_device(lane.address(name), padded)
-        addresses = {**{name: lane.address(name) for name in _IDS}, self._executor.output: lane.address("logits")}
+        with self._executor.turn:
+            lane.reserve(*shape)
+            stream = lane.worker.stream
+            stream.synchronize()  # a run that an error cut short may still be reading what is written here
+            for name, array in zip(_IDS, (input_ids, attention_mask, token_type_ids), strict=True):
+                padded = lane.host(name, shape)
+                padded[:] = 0
+                padded[:rows, :length] = array
+                stream.to_device(lane.address(name), padded)
+            addresses = {**{name: lane.address(name) for name in _IDS}, self._executor.output: lane.address("logits")}
 
-        def enqueue() -> None:
-            lane.worker.enqueue(_GRAPH, dict.fromkeys(_IDS, shape), addresses)
+            def enqueue() -> None:
+                lane.worker.enqueue(_GRAPH, dict.fromkeys(_IDS, shape), addresses)
 
-        if self._graphs:
-            lane.replay(shape, enqueue)
-        else:
-            enqueue()
-        logits = lane.host("logits", (shape[0], self._executor.classes))
-        stream.to_host(logits, lane.address("logits"))
-        stream.synchronize()
+            if self._graphs:
+                lane.replay(shape, enqueue)
+            else:
+                enqueue()
+            logits = lane.host("logits", (shape[0], self._executor.classes))
+            stream.to_host(logits, lane.address("logits"))
+            stream.synchronize()
         return logits[:rows].copy()
 
 
@@ -96,12 +98,12 @@ def open_engine(plan: Path, variant: Variant, classes: int) -> Any:
     return _Engine(plan, Buckets.from_manifest(variant.record["tensorrt"]["profiles"]), classes)
 
 
-def open_session(path: Path, classes: int, provider: str = CUDA) -> Any:
+def open_session(path: Path, manifest: Manifest, *, cuda_graphs: bool = False, provider: str = CUDA) -> Any:
     """Make the session of `write_whole_model`, with the options of the chain's; return what a `WholeModel` runs.
 
     :param provider: `CUDA`, or `fastbert.runtime.engines.onnxruntime_cuda.CPU` for a check of the graph.
     """
-    return _Session(path, classes, provider)
+    return _Session(path, manifest, provider, cuda_graphs=cuda_graphs)
 
 
 class _NoStages:
@@ -124,7 +126,7 @@ class _Engine(_NoStages, Engines):
 
 
 class _Session(_NoStages, Sessions):
-    def __init__(self, path: Path, classes: int, provider: str) -> None:
-        super().__init__({_GRAPH: path}, provider)
+    def __init__(self, path: Path, manifest: Manifest, provider: str, *, cuda_graphs: bool) -> None:
+        super().__init__({_GRAPH: path}, provider, max_positions=manifest.max_positions, cuda_graphs=cuda_graphs)
         self.output = self.sessions[_GRAPH].get_outputs()[0].name
-        self.classes = classes
+        self.classes = len(manifest.labels)

@@ -36,11 +36,10 @@ def prepare(sources: Sources) -> None:
 def load(sources: Sources, budget: Budget) -> Runner:
     """Return what runs it."""
     manifest = read_manifest(sources.bundle)
-    classes = len(manifest.labels)
     if sources.device == "tensorrt":
-        executor = open_engine(sources.folder / ENGINE, manifest.variant_for(sources.device), classes)
+        executor = open_engine(sources.folder / ENGINE, manifest.variant_for(sources.device), len(manifest.labels))
     else:
-        executor = open_session(sources.folder / SESSION, classes)
+        executor = open_session(sources.folder / SESSION, manifest)
     return GpuRunner(
         executor, manifest.layers, {"engine": _ENGINES[sources.device], "device": sources.device, "calls": budget.calls}
     )

@@ -8,6 +8,7 @@ and order; what runs a graph is an `Executor`: ``tensorrt.py`` and ``onnxruntime
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -27,6 +28,9 @@ class Worker(Protocol):
     def stream(self) -> Any:
         """Its `fastbert.runtime.engines.cuda.Stream`, or one of the same methods."""
 
+    def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
+        """Enqueue work through CUDA graphs; it is the same whenever ``key`` is."""
+
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
         """Start a graph: ``"embeddings"``, ``"compaction"``, or a stage's number.
 
@@ -39,12 +43,14 @@ class Executor(Protocol):
     """Holds the graphs of a variant. Shared by threads.
 
     :param memory: has ``allocate`` and ``pinned`` of `fastbert.runtime.engines.cuda.Gpu`.
+    :param turn: what a thread holds while it uses the device.
     :param stages: how many there are.
     :param hidden_size: width of hidden_states; ``hidden_dtype`` is its type and the mask's.
     :param capacity: (batch, sequence) to make buffers for at once; they grow where a run needs more.
     """
 
     memory: Any
+    turn: AbstractContextManager[Any]
     stages: int
     hidden_size: int
     hidden_dtype: np.dtype[Any]
@@ -87,7 +93,7 @@ class DeviceChain:
 
     :param exit_every: look at every so many exits only, which saves as many copies and waits; the last one counts.
         `stages` then is the number of exits looked at.
-    :param graphs: capture what lies between two looks into CUDA graphs, one for each shape.
+    :param graphs: replay what lies between two looks as CUDA graphs, captured for each shape.
     """
 
     def __init__(self, executor: Executor, *, exit_every: int = 1, graphs: bool = False) -> None:
@@ -123,17 +129,18 @@ class DeviceChain:
         """Copy the ids to the device and start the embeddings there."""
         rows, length = input_ids.shape
         batch, sequence = self._executor.fit(rows, length, pad_batch=self._graphs)
-        lane = self._lane()
-        lane.reserve(batch, sequence)
-        lane.worker.stream.synchronize()  # a run that an error cut short may still be reading what is written here
-        for name, array in zip(_IDS, (input_ids, attention_mask, token_type_ids), strict=True):
-            padded = lane.host(name, (batch, sequence))
-            padded[:] = 0  # id 0 of a token that the mask hides
-            padded[:rows, :length] = array
-            lane.worker.stream.to_device(lane.address(name), padded)
-        names = {name: lane.address(name) for name in _IDS}
-        outputs = {"hidden_states": lane.address("hidden", 0), "extended_attention_mask": lane.address("mask", 0)}
-        lane.worker.enqueue("embeddings", dict.fromkeys(_IDS, (batch, sequence)), {**names, **outputs})
+        with self._executor.turn:
+            lane = self._lane()
+            lane.reserve(batch, sequence)
+            lane.worker.stream.synchronize()  # a run that an error cut short may still be reading what is written here
+            for name, array in zip(_IDS, (input_ids, attention_mask, token_type_ids), strict=True):
+                padded = lane.host(name, (batch, sequence))
+                padded[:] = 0  # id 0 of a token that the mask hides
+                padded[:rows, :length] = array
+                lane.worker.stream.to_device(lane.address(name), padded)
+            names = {name: lane.address(name) for name in _IDS}
+            outputs = {"hidden_states": lane.address("hidden", 0), "extended_attention_mask": lane.address("mask", 0)}
+            lane.worker.enqueue("embeddings", dict.fromkeys(_IDS, (batch, sequence)), {**names, **outputs})
         return _State(lane, lane.begin(), rows, batch, sequence)
 
     def run_stage(self, stage: int, state: _State) -> tuple[_State, NDArray[np.float32]]:
@@ -146,19 +153,21 @@ class DeviceChain:
                 self._enqueue_stage(number, state, (state.hidden + offset) % 2)
             lane.worker.stream.to_host(uncertainty, lane.address("uncertainty"))
 
-        if self._graphs:
-            lane.replay((stage, state.batch, state.sequence, state.hidden, state.mask), enqueue)
-        else:
-            enqueue()
-        lane.worker.stream.synchronize()
+        with self._executor.turn:
+            if self._graphs:
+                lane.replay((stage, state.batch, state.sequence, state.hidden, state.mask), enqueue)
+            else:
+                enqueue()
+            lane.worker.stream.synchronize()
         return replace(state, hidden=(state.hidden + len(segment)) % 2), uncertainty[: state.rows].copy()
 
     def logits(self, state: _State) -> NDArray[np.float32]:
         """Copy the logits of the last exit to the host."""
         lane = state.lane.require(state.run)
         logits = lane.host("logits", (state.batch, self._executor.classes))
-        lane.worker.stream.to_host(logits, lane.address("logits"))
-        lane.worker.stream.synchronize()
+        with self._executor.turn:
+            lane.worker.stream.to_host(logits, lane.address("logits"))
+            lane.worker.stream.synchronize()
         return logits[: state.rows].copy()
 
     def keep(self, state: _State, rows: NDArray[np.int64], sequence: int) -> _State:
@@ -168,7 +177,6 @@ class DeviceChain:
         index = lane.host("rows", (batch,))
         index[:] = rows[0]
         index[: len(rows)] = rows
-        lane.worker.stream.to_device(lane.address("rows"), index)
         shapes = {**self._stage_shapes(state), "rows": (batch,)}
         addresses = {
             "hidden_states": lane.address("hidden", state.hidden),
@@ -177,7 +185,9 @@ class DeviceChain:
             "kept_hidden_states": lane.address("hidden", 1 - state.hidden),
             "kept_extended_attention_mask": lane.address("mask", 1 - state.mask),
         }
-        lane.worker.enqueue("compaction", shapes, addresses)
+        with self._executor.turn:
+            lane.worker.stream.to_device(lane.address("rows"), index)
+            lane.worker.enqueue("compaction", shapes, addresses)
         return replace(state, rows=len(rows), batch=batch, hidden=1 - state.hidden, mask=1 - state.mask)
 
     def _enqueue_stage(self, number: int, state: _State, hidden: int) -> None:
@@ -279,4 +289,4 @@ class Lane:
 
     def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
         """Enqueue through a CUDA graph; it holds addresses, so buffers that grew make new ones."""
-        self.worker.stream.replay((self._capacity, key), enqueue)
+        self.worker.replay((self._capacity, key), enqueue)

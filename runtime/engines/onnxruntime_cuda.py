@@ -4,16 +4,23 @@ All sessions share one stream, and each waits for it at its end. Told not to wai
 of every run, and frees them at the session's end from a callback, which CUDA refuses: the process ends (1.31, H200;
 ``disable_synchronize_execution_providers``).
 
+CUDA graphs are ONNX Runtime's own, as its caller cannot capture it (onnxruntime#32081): a run names a graph by a number
+(``gpu_graph_id``); the first one with a number captures, later ones replay, whatever is bound. So a number stands for
+one session, shape and set of addresses, in all threads, and is never used again.
+
 The same engine on the CPU provider checks the graphs of a GPU variant on a machine without a GPU.
 
 ONNX Runtime's TensorRT provider is no way to TensorRT 11: its wheels link TensorRT 10 (onnxruntime#32278).
 """
 
 import contextlib
+import importlib
 import io
+import itertools
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +30,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastbert.runtime.engines.cuda import Buffer, host_array, open_gpu
 from fastbert.runtime.engines.device_chain import DeviceChain, Shapes
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
-from fastbert.runtime.manifest import Variant
+from fastbert.runtime.manifest import Variant, read_manifest
 
 __all__ = ["CPU", "CUDA", "Sessions", "load", "require_onnxruntime"]
 
@@ -44,16 +51,14 @@ def load(
     """Make the sessions. ``threads`` and ``thread_pool`` mean nothing on a GPU.
 
     :param exit_every: see `DeviceChain`.
+    :param cuda_graphs: replay each session as one CUDA graph; batches and sequences are padded to one of few sizes.
     :param provider: `CUDA`, or `CPU` for a check of the graphs.
     :raises EngineError: there is no GPU, or this ONNX Runtime has no CUDA provider.
-    :raises UsageError: ``cuda_graphs``; or the variant drops samples on the host.
+    :raises UsageError: the variant drops samples on the host.
     :raises BundleError: an engine file cannot be loaded.
     """
-    if cuda_graphs:
-        raise UsageError(
-            "cuda_graphs needs device='tensorrt': ONNX Runtime cannot be captured by its caller (onnxruntime#32081)."
-        )
-    return DeviceChain(_Stages(bundle, variant, provider), exit_every=exit_every)
+    stages = _Stages(bundle, variant, provider, cuda_graphs=cuda_graphs)
+    return DeviceChain(stages, exit_every=exit_every, graphs=cuda_graphs)
 
 
 def require_onnxruntime(provider: str) -> Any:
@@ -81,6 +86,10 @@ class Sessions:
 
     :param files: graph -> its file.
     :param provider: `CUDA` or `CPU`.
+    :param max_positions: of the model: longest sequence that padding may lead to.
+    :param cuda_graphs: replay runs as CUDA graphs.
+    :param turn: what a thread holds while it uses the stream: what others enqueue must not interleave within a session,
+        and while one captures they may neither enqueue nor allocate.
     :raises BundleError: one cannot be loaded.
     :raises EngineError: there is no GPU, or one cannot run on it.
     """
@@ -88,13 +97,17 @@ class Sessions:
     max_batch = None
     capacity = (1, 128)  # of tokens; grows
 
-    def __init__(self, files: Mapping[str | int, Path], provider: str) -> None:
+    def __init__(
+        self, files: Mapping[str | int, Path], provider: str, *, max_positions: int, cuda_graphs: bool = False
+    ) -> None:
         ort = require_onnxruntime(provider)
         self.memory: Any = open_gpu("gpu") if provider == CUDA else _HostMemory()
         self._problem = _load_cuda(ort) if provider == CUDA else ""
         self.stream = self.memory.stream()
         self.device = "cuda" if provider == CUDA else "cpu"
-        self.lock = threading.Lock()  # one stream: what threads enqueue must not interleave within a session
+        self.turn: AbstractContextManager[Any] = threading.Lock()
+        self.graph_numbers = itertools.count(1) if cuda_graphs else None
+        self._max_positions = max_positions
         self.sessions = {graph: self._session(ort, path, provider, graph) for graph, path in files.items()}
         _clear_before(self, self.sessions, self.stream)
         self.types = {
@@ -107,8 +120,10 @@ class Sessions:
         return _Bindings(self)
 
     def fit(self, batch: int, sequence: int, *, pad_batch: bool) -> tuple[int, int]:
-        """Return the shape as it is: sessions take any."""
-        return batch, sequence
+        """Return the shape as it is, as sessions take any; with ``pad_batch`` one of few, as each has its graphs."""
+        if not pad_batch:
+            return batch, sequence
+        return _next_size(batch), max(sequence, min(_next_size(max(sequence, 16)), self._max_positions))
 
     def _session(self, ort: Any, path: Path, provider: str, graph: str | int) -> Any:
         options = ort.SessionOptions()
@@ -116,7 +131,11 @@ class Sessions:
         if provider == CUDA:
             if isinstance(graph, int) or graph == "compaction":  # graphs of ids have a length computed on the host
                 options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            settings = {"user_compute_stream": str(self.stream.handle), "enable_skip_layer_norm_strict_mode": "1"}
+            settings = {
+                "user_compute_stream": str(self.stream.handle),
+                "enable_skip_layer_norm_strict_mode": "1",
+                "enable_cuda_graph": str(int(self.graph_numbers is not None)),
+            }
         try:
             session = ort.InferenceSession(str(path), options, providers=[(provider, settings)], enable_fallback=0)
         except Exception as error:
@@ -129,6 +148,12 @@ class Sessions:
                 f"{self._problem}".rstrip()
             )
         return session
+
+
+def _next_size(number: int) -> int:
+    """Return the least of 1, 2, 3, 4, 6, 8, 12, 16, ... that is not below a number: at most half as much again."""
+    power = 1 << (number - 1).bit_length()
+    return power * 3 // 4 if power >= 4 and number <= power * 3 // 4 else power
 
 
 def _clear_before(owner: Any, held: dict[Any, Any], stream: Any) -> None:
@@ -160,12 +185,17 @@ def _load_cuda(ort: Any) -> str:
 class _Stages(Sessions):
     """The executor of a variant (`fastbert.runtime.engines.device_chain.Executor`)."""
 
-    def __init__(self, bundle: Path, variant: Variant, provider: str) -> None:
+    def __init__(self, bundle: Path, variant: Variant, provider: str, *, cuda_graphs: bool) -> None:
         if variant.compaction is None:
             raise UsageError(f"The variant {variant.name!r} drops samples on the host; it is for {variant.devices}.")
         files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": variant.compaction}
         files.update(enumerate(variant.stages))
-        super().__init__({graph: bundle / name for graph, name in files.items()}, provider)
+        super().__init__(
+            {graph: bundle / name for graph, name in files.items()},
+            provider,
+            max_positions=read_manifest(bundle).max_positions,
+            cuda_graphs=cuda_graphs,
+        )
         self.stages = len(variant.stages)
         self.hidden_dtype = np.dtype(self.types[0]["hidden_states"])
         self.hidden_size = int(self.sessions[0].get_inputs()[0].shape[-1])
@@ -173,39 +203,57 @@ class _Stages(Sessions):
 
 
 class _Bindings:
-    """One thread's I/O bindings, made once for each graph and bound again where a shape or an address changed."""
+    """One thread's I/O bindings: one for each graph, bound again where a shape or an address changed.
+
+    With CUDA graphs there is one for each shape and set of addresses too, with the run options that name its graph.
+    """
 
     def __init__(self, sessions: Sessions) -> None:
         self._owner = sessions
         self.stream = sessions.stream
-        self._bindings = {graph: session.io_binding() for graph, session in sessions.sessions.items()}
+        self._bindings: dict[Any, Any] = {}
         _clear_before(self, self._bindings, sessions.stream)
-        self._bound: dict[str | int, Any] = {}
+        self._bound: dict[Any, Any] = {}
+        self._options: dict[Any, Any] = {}  # none: of a run that is not captured
 
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
-        """Start a session's run."""
-        owner, binding = self._owner, self._bindings[graph]
-        if self._bound.get(graph) != (shapes, addresses):
-            session = owner.sessions[graph]
-            sizes: dict[Any, int] = {}  # of the dynamic dimensions, by their names
-            for value in session.get_inputs():
-                sizes.update(zip(value.shape, shapes[value.name], strict=True))
-                self._bind(binding.bind_input, graph, value.name, shapes[value.name], addresses)
-            for value in session.get_outputs():
-                self._bind(
-                    binding.bind_output, graph, value.name, tuple(sizes.get(d, d) for d in value.shape), addresses
-                )
-            self._bound[graph] = (shapes, addresses)
+        """Run a session, and wait for it."""
+        numbers, session = self._owner.graph_numbers, self._owner.sessions[graph]
+        key = graph if numbers is None else (graph, *shapes.items(), *addresses.items())
+        if key not in self._bindings:
+            self._bindings[key] = session.io_binding()
+            self._options[key] = None if numbers is None else _naming_graph(next(numbers))
+        if self._bound.get(key) != (shapes, addresses):
+            self._bind_all(self._bindings[key], graph, shapes, addresses)
+            self._bound[key] = (shapes, addresses)
         try:
-            with owner.lock:
-                owner.sessions[graph].run_with_iobinding(binding)
+            session.run_with_iobinding(self._bindings[key], self._options[key])
         except Exception as error:  # of onnxruntime's own classes, which have no common one
             raise EngineError(f"onnxruntime could not run {graph!r} on {shapes}: {error}") from error
+
+    def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
+        """Enqueue: each session replays its own graph."""
+        enqueue()
+
+    def _bind_all(self, binding: Any, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
+        session = self._owner.sessions[graph]
+        sizes: dict[Any, int] = {}  # of the dynamic dimensions, by their names
+        for value in session.get_inputs():
+            sizes.update(zip(value.shape, shapes[value.name], strict=True))
+            self._bind(binding.bind_input, graph, value.name, shapes[value.name], addresses)
+        for value in session.get_outputs():
+            self._bind(binding.bind_output, graph, value.name, tuple(sizes.get(d, d) for d in value.shape), addresses)
 
     def _bind(
         self, bind: Any, graph: str | int, name: str, shape: tuple[int, ...], addresses: Mapping[str, int]
     ) -> None:
         bind(name, self._owner.device, 0, self._owner.types[graph][name], list(shape), addresses[name])
+
+
+def _naming_graph(number: int) -> Any:
+    options = importlib.import_module("onnxruntime").RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(number))
+    return options
 
 
 class _HostMemory:

@@ -4,10 +4,12 @@ A plan runs on the TensorRT version and the GPU architecture that it was built f
 read. A thread has its own contexts, which share one block of memory for activations: they run one after the other.
 """
 
+import contextlib
 import importlib
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,7 @@ class Engines:
         self.runtime = trt.Runtime(self.log.trt_logger)
         self.engines = {graph: self._read(path) for graph, path in files.items()}
         self.lock = threading.Lock()  # threads make their contexts one after the other
+        self.turn: AbstractContextManager[Any] = contextlib.nullcontext()  # a thread has a stream of its own
 
     def worker(self) -> "_Contexts":
         """Return what a thread runs engines with."""
@@ -198,6 +201,10 @@ class _Contexts:
                 self._check(context.set_tensor_address(name, address), key, f"the address of {name}")
         self._bound[key] = (shapes, addresses)
         self._check(context.execute_async_v3(self.stream.handle), key, "a run")
+
+    def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
+        """Capture all that is enqueued as one graph, or replay it."""
+        self.stream.replay(key, enqueue)
 
     def _make(self, key: tuple[str | int, int]) -> Any:
         graph, profile = key

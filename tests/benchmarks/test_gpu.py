@@ -47,9 +47,11 @@ def test_the_whole_model_in_one_engine_gives_the_last_exits_answers(built, tmp_p
         assert np.abs(whole.run(ids, np.ones_like(ids), np.zeros_like(ids)) - expected).max() < 0.02
 
 
-def test_the_whole_model_in_one_session_gives_the_last_exits_answers(gpu_bundle, tmp_path):
-    graph = write_whole_model(gpu_bundle, read_manifest(gpu_bundle).variant_for("cuda"), tmp_path)
-    whole = WholeModel(open_session(graph, 3, provider=CPU))
+@pytest.mark.parametrize("graphs", [False, True])
+def test_the_whole_model_in_one_session_gives_the_last_exits_answers(gpu_bundle, tmp_path, graphs):
+    manifest = read_manifest(gpu_bundle)
+    graph = write_whole_model(gpu_bundle, manifest.variant_for("cuda"), tmp_path)
+    whole = WholeModel(open_session(graph, manifest, cuda_graphs=graphs, provider=CPU), cuda_graphs=graphs)
     for rows, length in ((2, 9), (40, 48), (1, 5)):  # the buffers grow
         ids = np.random.default_rng(0).integers(4, 24, (rows, length))
         expected = Classifier.load(gpu_bundle, variant="fp32").run(ids, speed=0.0).logits
@@ -81,7 +83,8 @@ def test_with_onnxruntime_depths_are_layers_and_shapes_those_that_the_model_has(
     report = measure(tmp_path / "b", device="cuda", runs=1)
     assert [(shape["batch"], shape["sequence"]) for shape in report["shapes"]] == [(1, 16), (8, 16), (32, 16)]
     chain = report["shapes"][0]["chain"]
-    assert list(chain) == ["every exit", "every 2nd exit", "every 4th exit"]
+    assert {"every exit", "every 4th exit", "every 2nd exit, CUDA graphs"} <= set(chain)
+    assert set(report["shapes"][0]["whole_model_ms"]) == {"streams", "CUDA graphs"}
     assert list(chain["every exit"]["ms_by_layers_run"]) == ["2", "3"]
     assert list(chain["every 2nd exit"]["ms_by_layers_run"]) == ["3"]
 

@@ -18,9 +18,45 @@ def load(bundle, variant="fp16", **options):
     return Classifier.from_engine(bundle, manifest, engine, exit_every=options.get("exit_every", 1))
 
 
+class CapturedSession:
+    """A session as ONNX Runtime runs it with CUDA graphs: the first run of a number is replayed ever after.
+
+    :param owner: whose ``turn`` must be held.
+    """
+
+    def __init__(self, session, owner):
+        self._session, self._owner, self._graphs = session, owner, {}
+        self.replays = 0
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def run_with_iobinding(self, binding, options):
+        assert self._owner.turn.locked()
+        number = options.get_run_config_entry("gpu_graph_id")
+        if number in self._graphs:
+            self.replays += 1
+        else:
+            binding.bind_input = binding.bind_output = None  # nobody binds what is captured
+            self._graphs[number] = binding
+        self._session.run_with_iobinding(self._graphs[number])
+
+
+def load_captured(bundle, **options):
+    found = load(bundle, cuda_graphs=True, **options)
+    owner = found._engine._executor
+    owner.sessions = {graph: CapturedSession(session, owner) for graph, session in owner.sessions.items()}
+    return found
+
+
+@pytest.fixture(scope="module", params=[load, load_captured], ids=["streams", "graphs"])
+def loaded(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def device(gpu_bundle):
-    return load(gpu_bundle)
+def device(gpu_bundle, loaded):
+    return loaded(gpu_bundle)
 
 
 def random_batch(rows, length, seed=0):
@@ -62,8 +98,8 @@ def test_shapes_may_grow_and_shrink(device):
         assert np.array_equal(device.run(*arrays, speed=0.6).logits, again.logits)
 
 
-def test_every_second_exit_and_the_last_are_looked_at(gpu_bundle, device):
-    sparse = load(gpu_bundle, exit_every=2)
+def test_every_second_exit_and_the_last_are_looked_at(gpu_bundle, loaded, device):
+    sparse = loaded(gpu_bundle, exit_every=2)
     arrays = random_batch(13, 20)
     assert set(sparse.run(*arrays, speed=1.0).exit_layer.tolist()) == {1}
     assert np.array_equal(sparse.run_all_exits(*arrays)[0], device.run_all_exits(*arrays)[0][:, [1, 2]])
@@ -135,3 +171,24 @@ def test_a_thread_takes_the_buffers_of_one_that_ended(gpu_bundle, monkeypatch):
     assert two <= 2 * one
     assert in_threads(2) <= 2 * one
     assert all(np.array_equal(logits, found[0]) for logits in found)
+
+
+def test_with_graphs_batches_and_sequences_are_padded_to_few_sizes_that_the_model_has(gpu_bundle):
+    device = load_captured(gpu_bundle)
+    executor, limit = device._engine._executor, read_manifest(gpu_bundle).max_positions
+    sizes = {executor.fit(rows, length, pad_batch=True) for rows in range(1, 33) for length in range(1, limit + 1)}
+    assert {rows for rows, _ in sizes} == {1, 2, 3, 4, 6, 8, 12, 16, 24, 32}
+    assert {length for _, length in sizes} == {16, 24, 32, 48, 64, limit}
+    assert limit == 66  # not a size itself
+    assert all(executor.fit(*size, pad_batch=True) == size for size in sizes)
+    assert executor.fit(5, 7, pad_batch=False) == (5, 7)
+
+
+def test_with_graphs_a_known_shape_is_replayed(gpu_bundle):
+    device = load_captured(gpu_bundle)
+    stage = device._engine._executor.sessions[0]
+    for length in (17, 18, 24, 24):
+        device.run(*random_batch(1, length), speed=0.0)
+    assert stage.replays == 3
+    device.run(*random_batch(1, 25), speed=0.0)
+    assert stage.replays == 3
