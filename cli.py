@@ -371,6 +371,9 @@ def bench(
     ] = "onnxruntime",
     checkpoint: Annotated[Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.")] = None,
     device: Device = "cpu",
+    cuda_graphs: Annotated[
+        bool, typer.Option("--cuda-graphs", help="On a GPU: the chain and the whole model replay CUDA graphs.")
+    ] = False,
     threads: Threads = None,
     rate: Annotated[
         str | None,
@@ -407,6 +410,7 @@ def bench(
         baselines=[name for name in parse_names(baseline) or () if name != "none"],
         checkpoint=checkpoint,
         device=device,
+        cuda_graphs=cuda_graphs,
         threads=threads,
         rates=parse_numbers(rate, "--rate"),
         percentiles=parse_numbers(percentile, "--percentile"),

@@ -35,14 +35,19 @@ def measure_footprint(
     request = {
         "family": family.name,
         "chain": family.kind == "chain",
-        "sources": {name: None if value is None else str(value) for name, value in asdict(sources).items()},
+        "sources": asdict(sources),
         "threads": budget.threads,
         "rows": [[array.tolist() for array in workload.inputs[row]] for row in longest],
     }
     command = [sys.executable, "-m", __name__]
     try:
         done = subprocess.run(
-            command, input=json.dumps(request), capture_output=True, text=True, check=False, timeout=_LIMIT_S
+            command,
+            input=json.dumps(request, default=str),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LIMIT_S,
         )
     except subprocess.TimeoutExpired:
         return None, f"it took more than {_LIMIT_S} s"
@@ -62,6 +67,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         None if named["checkpoint"] is None else Path(named["checkpoint"]),
         named["device"],
         Path(named["folder"]),
+        named["cuda_graphs"],
     )
     if request["chain"]:
         (family,) = chain_families(sources, [request["family"]])

@@ -24,6 +24,7 @@ class BenchOptions:
     :param variants: names in the bundle; None: every one that is for ``device``.
     :param baselines: names of `fastbert.benchmarks.baselines.BASELINES`.
     :param checkpoint: what the bundle was exported from; the PyTorch baselines need it.
+    :param cuda_graphs: of the chain and of the whole model, on a GPU.
     :param threads: processor threads for every system alike; None: the cores that this process may use.
     :param rates: arrivals of the server scenario, in rows/s; None: shares of what the whole model can hold.
     :param percentiles: None: those that the rows suffice for; if named, too few rows are an error.
@@ -41,6 +42,7 @@ class BenchOptions:
     baselines: Sequence[str] = ("onnxruntime",)
     checkpoint: Path | None = None
     device: str = "cpu"
+    cuda_graphs: bool = False
     threads: int | None = None
     rates: Sequence[float] | None = None
     percentiles: Sequence[float] | None = None
@@ -64,6 +66,8 @@ class BenchOptions:
         for rate in self.rates or ():
             if not (math.isfinite(rate) and rate > 0):
                 raise UsageError(f"The rate {rate:g} cannot be offered; a rate is a number of rows/s above 0.")
+        if self.cuda_graphs and self.device == "cpu":
+            raise UsageError("CUDA graphs are for a GPU: use --device cuda or tensorrt.")
         for percentile in self.percentiles or ():
             if percentile not in PERCENTILES:
                 raise UsageError(f"The percentile {percentile:g} is unknown; use {', '.join(map(str, PERCENTILES))}.")

@@ -33,12 +33,14 @@ class Sources:
 
     :param checkpoint: what the bundle was exported from, if it was named.
     :param folder: where files that are made for baselines go.
+    :param cuda_graphs: of the chain and of the whole model on a GPU.
     """
 
     bundle: Path
     checkpoint: Path | None
     device: str
     folder: Path
+    cuda_graphs: bool = False
 
 
 class Runner(Protocol):
@@ -112,8 +114,15 @@ def chain_families(sources: Sources, variants: Sequence[str] | None) -> list[Fam
 
     def loader(name: str, engine: str) -> Callable[[Budget], Runner]:
         def load(budget: Budget) -> Runner:
-            classifier = Classifier.load(sources.bundle, device=sources.device, variant=name, threads=budget.threads)
-            return ChainRunner(classifier, {"engine": engine, "device": sources.device, "threads": budget.threads})
+            classifier = Classifier.load(
+                sources.bundle,
+                device=sources.device,
+                variant=name,
+                threads=budget.threads,
+                cuda_graphs=sources.cuda_graphs,
+            )
+            settings = {"engine": engine, "device": sources.device, "threads": budget.threads}
+            return ChainRunner(classifier, settings | ({"cuda_graphs": True} if sources.cuda_graphs else {}))
 
         return load
 

@@ -39,17 +39,18 @@ def load(sources: Sources, budget: Budget) -> Runner:
     if sources.device == "tensorrt":
         executor = open_engine(sources.folder / ENGINE, manifest.variant_for(sources.device), len(manifest.labels))
     else:
-        executor = open_session(sources.folder / SESSION, manifest)
-    return GpuRunner(
-        executor, manifest.layers, {"engine": _ENGINES[sources.device], "device": sources.device, "calls": budget.calls}
-    )
+        executor = open_session(sources.folder / SESSION, manifest, cuda_graphs=sources.cuda_graphs)
+    settings = {"engine": _ENGINES[sources.device], "device": sources.device, "calls": budget.calls}
+    settings |= {"cuda_graphs": True} if sources.cuda_graphs else {}
+    return GpuRunner(executor, manifest.layers, settings, cuda_graphs=sources.cuda_graphs)
 
 
 class GpuRunner:
     """What was opened; each thread has buffers of its own."""
 
-    def __init__(self, executor: Any, layers: int, settings: dict[str, Any]) -> None:
+    def __init__(self, executor: Any, layers: int, settings: dict[str, Any], *, cuda_graphs: bool = False) -> None:
         self._executor = executor
+        self._cuda_graphs = cuda_graphs
         self._layers = layers
         self._threads = threading.local()
         self.settings = settings
@@ -63,7 +64,7 @@ class GpuRunner:
     ) -> Answer:
         """Classify a padded batch, in parts where it is larger than every profile."""
         if not hasattr(self._threads, "model"):
-            self._threads.model = WholeModel(self._executor)
+            self._threads.model = WholeModel(self._executor, cuda_graphs=self._cuda_graphs)
         size = self._executor.max_batch or len(input_ids)
         parts = [
             self._threads.model.run(

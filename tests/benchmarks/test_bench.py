@@ -63,7 +63,7 @@ def test_figures_follow_from_each_other(report):
     assert "onnxruntime" not in base.times_faster
     for system in found.values():
         assert system.latency_with_tokenization.mean_ms > system.latency.mean_ms
-        assert system.latency.n == report.single_stream.passes * report.single_stream.rows
+        assert system.latency.n == pytest.approx(report.single_stream.passes * report.single_stream.rows)
         assert sum(system.exit_histogram.values()) == (60 if system.speed is not None else 0)
     offline = systems(report.offline)
     faster = offline["fp32 speed 1"].rows_per_s / offline["onnxruntime"].rows_per_s
@@ -177,6 +177,7 @@ def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
         ({"percentiles": (50, 99)}, DataError, "p99 was asked for and needs 500 rows; 60 of the 60 rows"),
         ({"percentiles": (90,), "max_rows": 20}, DataError, "raise --max-rows 20"),
         ({"device": "tpu"}, UsageError, "'tpu'"),
+        ({"cuda_graphs": True}, UsageError, "CUDA graphs are for a GPU"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(bundle, data, options, error, message):

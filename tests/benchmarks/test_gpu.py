@@ -12,7 +12,7 @@ from fastbert.benchmarks.baselines import prepare_baselines
 from fastbert.benchmarks.environment import describe_environment
 from fastbert.benchmarks.gpu import break_even_layers, measure
 from fastbert.benchmarks.gpu_environment import describe_gpu, synchronisation_us
-from fastbert.benchmarks.systems import Budget, Sources
+from fastbert.benchmarks.systems import Budget, Sources, chain_families
 from fastbert.benchmarks.whole_model_gpu import (
     WholeModel,
     build_whole_model,
@@ -148,15 +148,25 @@ def test_where_nvml_cannot_be_asked_the_block_says_so(monkeypatch):
     assert "NVML cannot be asked" in describe_gpu()["note"]
 
 
-def test_fastbert_bench_has_the_whole_model_as_a_baseline_on_tensorrt_only(built, tmp_path):
-    sources = Sources(built, None, "tensorrt", tmp_path)
+@pytest.mark.parametrize("graphs", [False, True])
+def test_fastbert_bench_runs_the_chain_and_the_whole_model_on_tensorrt(built, tmp_path, cuda, graphs):
+    sources = Sources(built, None, "tensorrt", tmp_path, cuda_graphs=graphs)
     [family], skipped = prepare_baselines(["tensorrt"], sources)
     assert skipped == []
     ids = np.random.default_rng(0).integers(4, 24, (20, 12))
-    logits, layers = family.load(Budget(1)).run(ids, np.ones_like(ids), np.zeros_like(ids), None)
     expected = Classifier.load(built, variant="fp32").run(ids, speed=0.0).logits
-    assert np.abs(logits - expected).max() < 0.02
-    assert set(layers) == {3}
+    for system in (family, *chain_families(sources, None)):
+        runner = system.load(Budget(1))
+        for _ in range(3):
+            cuda.calls.clear()
+            logits, layers = runner.run(ids, np.ones_like(ids), np.zeros_like(ids), 0.0)
+        assert ("cudaGraphLaunch" in cuda.calls) is graphs
+        assert runner.settings.get("cuda_graphs", False) is graphs
+        assert np.abs(logits - expected).max() < 0.02
+        assert set(layers) == {3}
+
+
+def test_fastbert_bench_has_no_whole_model_of_tensorrt_on_the_cpu(built, tmp_path):
     families, skipped = prepare_baselines(["tensorrt"], Sources(built, None, "cpu", tmp_path))
     assert families == []
     assert "it runs on tensorrt, not on cpu" in skipped[0].reason
