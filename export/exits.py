@@ -17,6 +17,12 @@ left of each of its three products, where ONNX Runtime takes the weight as it is
 and folded with its neighbour it would be another matrix: three copies of it to read instead of one. At batch 1 an
 engine waits for its weights, and a kernel that has left the caches for its code. Vectors are columns, which ONNX
 Runtime multiplies without packing. What a head costs: benchmarks/reports/chain_profile.json.
+
+A GPU waits for the next kernel instead. There vectors are rows, N is folded with its neighbours, and what is one matrix
+per attention head is one for all: of heads side by side, or with zeros between them. No product repeats a weight over
+the batch: ONNX Runtime's CUDA provider copies a list of addresses for each that does, and takes [heads, ...] with
+[batch, 1, ...] for one product per pair where the batch is as large as heads are many, which is wrong (MatMul,
+CanUseStridedBatchedGemm, seen in 1.31).
 """
 
 import math
@@ -89,6 +95,15 @@ def _add_linear_attention(
         dense, bias = weights["attention_output.weight"].T @ dense, weights["attention_output.bias"] @ dense + bias
     bias = (weights["value.weight"] @ narrow_bias + weights["value.bias"]) @ dense + bias
     dense = value.transpose(0, 2, 1) @ dense.reshape(heads, d, -1)  # [heads, size, size]
+    if graph.for_gpu:
+        side_by_side = (weights["narrow.weight"].T @ transposed_key @ query).transpose(2, 0, 1)  # [size, heads, width]
+        key_bias = weights["narrow.weight"].T @ transposed_key @ query_bias
+        first = graph.op("Gather", hidden, graph.ints(0), axis=1, name="first_token")
+        q = graph.linear(first, "narrow", _f32(weights["narrow.weight"].T), None)
+        q = graph.linear(q, "query_key", _f32(side_by_side.reshape(size, -1)), _f32(key_bias.reshape(-1)))
+        context = _attend_by_rows(graph, q, hidden, mask, (heads, width))
+        dense = weights["narrow.weight"].T @ dense  # [heads, width, size]
+        return _add_classifier(graph, config, context, dense.reshape(heads * width, -1), bias, weights)
     narrow = graph.weight("narrow", _f32(weights["narrow.weight"]))  # [size, width]
     # vectors are columns: [..., n, 1]
     first = graph.op("Gather", hidden, graph.ints(0), axis=1, name="first_token")
@@ -114,11 +129,16 @@ def _add_narrowed_attention(
     tokens = add_activation(graph, tokens, config.narrow_activation)
     first = graph.op("Gather", tokens, graph.ints(0), axis=1, name="first_token")  # [batch, size]
     q = graph.linear(first, "query", _f32(weights["query.weight"].T), _f32(weights["query.bias"]))
-    q = graph.op("Reshape", q, graph.ints([0, heads, d, 1]))
-    q = graph.op("MatMul", graph.weight("key", _f32(key)), q, name="key")  # [batch, heads, size, 1]
-    context = _attend(graph, q, tokens, mask, (heads, size))
-    context = graph.op("MatMul", graph.weight("value", _f32(value)), context, name="value")  # [batch, heads, d, 1]
-    context = graph.op("Reshape", context, graph.ints([0, size]))
+    if graph.for_gpu:
+        q = graph.linear(q, "key", _f32(_block_diagonal(key.transpose(0, 2, 1))), None)
+        context = _attend_by_rows(graph, q, tokens, mask, (heads, size))
+        context = graph.linear(context, "value", _f32(_block_diagonal(value.transpose(0, 2, 1))), None)
+    else:
+        q = graph.op("Reshape", q, graph.ints([0, heads, d, 1]))
+        q = graph.op("MatMul", graph.weight("key", _f32(key)), q, name="key")  # [batch, heads, size, 1]
+        context = _attend(graph, q, tokens, mask, (heads, size))
+        context = graph.op("MatMul", graph.weight("value", _f32(value)), context, name="value")  # [batch, heads, d, 1]
+        context = graph.op("Reshape", context, graph.ints([0, size]))
     dense, bias, value_bias = weights["dense.weight"].T, weights["dense.bias"], weights["value.bias"]
     if config.output_projection:
         # The authors' heads: sums of thousands cancel to about 1 before the tanh, where the rounding of a folded
@@ -142,6 +162,27 @@ def _attend(graph: Graph, query: str, tokens: str, mask: str, shape: tuple[int, 
     scores = graph.op("Add", graph.op("Reshape", scores, graph.ints([0, heads, 1, -1])), mask)
     shares = graph.op("Reshape", graph.op("Softmax", scores, axis=-1), graph.ints([0, heads, -1, 1]))
     return graph.transposed_matmul(tokens, shares, rank=4, name="context")
+
+
+def _attend_by_rows(graph: Graph, query: str, tokens: str, mask: str, shape: tuple[int, int]) -> str:
+    """Average tokens by their scores: query [batch, heads * n], tokens [batch, sequence, n] -> as the query.
+
+    :param shape: (heads, n).
+    """
+    heads, width = shape
+    query = graph.op("Reshape", query, graph.ints([0, heads, width]))
+    scores = graph.op("MatMul", query, graph.op("Transpose", tokens, perm=[0, 2, 1]), name="scores")
+    scores = graph.op("Add", graph.op("Reshape", scores, graph.ints([0, heads, 1, -1])), mask)
+    shares = graph.op("Reshape", graph.op("Softmax", scores, axis=-1), graph.ints([0, heads, -1]))
+    return graph.op("Reshape", graph.op("MatMul", shares, tokens, name="context"), graph.ints([0, heads * width]))
+
+
+def _block_diagonal(blocks: NDArray[Any]) -> NDArray[Any]:
+    """[heads, n, m] -> [heads * n, heads * m], zeros between."""
+    heads, n, m = blocks.shape
+    joined = np.zeros((heads, n, heads, m))
+    joined[np.arange(heads), :, np.arange(heads)] = blocks
+    return joined.reshape(heads * n, heads * m)
 
 
 def _add_classifier(

@@ -21,6 +21,7 @@ class Float16Graph(Graph):
     """A graph that writes weights, constants and hidden states in float16 until `to_float32`."""
 
     dtype = "float16"
+    for_gpu = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -51,11 +52,6 @@ class Float16Graph(Graph):
         value = self.cast(value, "float32")
         self._float = np.float32
         return value
-
-    def transposed_matmul(self, left: str, right: str, *, rank: int, name: str) -> str:
-        """``left^T @ right`` in the standard's operators: TensorRT parses no others, and folds the transpose."""
-        perm = [*range(rank - 2), rank - 1, rank - 2]
-        return self.op("MatMul", self.op("Transpose", left, perm=perm), right, name=name)
 
     def unbiased_layer_norm(
         self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float

@@ -22,6 +22,7 @@ class Graph:
     """
 
     dtype = "float32"
+    for_gpu = False  # how exit heads are written
 
     def __init__(self, name: str) -> None:
         self.name = name

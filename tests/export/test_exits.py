@@ -23,8 +23,14 @@ def _session(graph: Graph) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph.model().SerializeToString())
 
 
+class ForGpu(Graph):
+    """A GPU's heads in float32, where nothing but the folding changes an answer."""
+
+    for_gpu = True
+
+
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("graph_type", [Graph, Float16Graph])
+@pytest.mark.parametrize("graph_type", [Graph, ForGpu, Float16Graph])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_folded_head_is_the_module(name, graph_type, batch):
     torch.manual_seed(0)
@@ -44,7 +50,7 @@ def test_the_folded_head_is_the_module(name, graph_type, batch):
     found = _session(graph).run(None, {key: value.astype(graph.dtype) for key, value in feeds.items()})[0]
     with torch.no_grad():
         expected = module(hidden_states, mask).numpy()
-    assert np.abs(found - expected).max() < (2e-6 if graph_type is Graph else 1e-2)
+    assert np.abs(found - expected).max() < (1e-2 if graph_type is Float16Graph else 2e-6)
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,21 @@ def test_a_stage_has_one_cast_and_float16_between_engines(head):
     assert all("classifier" in name or name.startswith("constant/") for name in wide)
 
 
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
+def test_no_product_repeats_an_operand_over_the_batch(head):
+    """ONNX Runtime's CUDA provider gets [2, ...] times [batch, 1, ...] wrong in a batch of two."""
+    graph = stage_graph(make_checkpoint(head=head).model, StagePlan(0, 0), Float16Graph).graph
+    inferred = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph), data_prop=True).graph
+    shapes = {weight.name: tuple(weight.dims) for weight in inferred.initializer}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        shapes[value.name] = tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    products = [node for node in inferred.node if node.op_type == "MatMul"]
+    for node in products:
+        left, right = (shapes[name] for name in node.input)
+        assert len(right) == 2 or left[:-2] == right[:-2], (node.name, left, right)
+    assert len(products) >= 10
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_embeddings_cast_nothing_but_ids(family):
     graph = embeddings_graph(make_checkpoint(family).model, Float16Graph)
