@@ -14,7 +14,6 @@ ONNX Runtime's TensorRT provider is no way to TensorRT 11: its wheels link Tenso
 """
 
 import contextlib
-import importlib
 import io
 import itertools
 import threading
@@ -251,7 +250,9 @@ class _Bindings:
 
 
 def _naming_graph(number: int) -> Any:
-    options = importlib.import_module("onnxruntime").RunOptions()
+    import onnxruntime as ort
+
+    options = ort.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(number))
     return options
 
