@@ -372,7 +372,10 @@ def bench(
     checkpoint: Annotated[Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.")] = None,
     device: Device = "cpu",
     cuda_graphs: Annotated[
-        bool, typer.Option("--cuda-graphs", help="On a GPU: the chain and the whole model replay CUDA graphs.")
+        bool,
+        typer.Option(
+            "--cuda-graphs", help="On a GPU, with --threads 1: the chain and the whole model replay CUDA graphs."
+        ),
     ] = False,
     threads: Threads = None,
     rate: Annotated[

@@ -24,7 +24,7 @@ class BenchOptions:
     :param variants: names in the bundle; None: every one that is for ``device``.
     :param baselines: names of `fastbert.benchmarks.baselines.BASELINES`.
     :param checkpoint: what the bundle was exported from; the PyTorch baselines need it.
-    :param cuda_graphs: of the chain and of the whole model, on a GPU.
+    :param cuda_graphs: of the chain and of the whole model, on a GPU; with one thread, and not for ``server``.
     :param threads: processor threads for every system alike; None: the cores that this process may use.
     :param rates: arrivals of the server scenario, in rows/s; None: shares of what the whole model can hold.
     :param percentiles: None: those that the rows suffice for; if named, too few rows are an error.
@@ -68,6 +68,11 @@ class BenchOptions:
                 raise UsageError(f"The rate {rate:g} cannot be offered; a rate is a number of rows/s above 0.")
         if self.cuda_graphs and self.device == "cpu":
             raise UsageError("CUDA graphs are for a GPU: use --device cuda or tensorrt.")
+        if self.cuda_graphs and (self.threads != 1 or "server" in self.scenarios):
+            raise UsageError(
+                "A thread captures CUDA graphs of its own, and the threads of a scenario are new ones: use --threads 1 "
+                "and the scenarios single-stream and offline."
+            )
         for percentile in self.percentiles or ():
             if percentile not in PERCENTILES:
                 raise UsageError(f"The percentile {percentile:g} is unknown; use {', '.join(map(str, PERCENTILES))}.")

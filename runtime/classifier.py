@@ -78,7 +78,7 @@ class Classifier:
         :param threads: processor threads for one call; None: the cores that this process may use.
         :param thread_pool: ``"separate"``, ``"shared"`` or ``"host"``: see `fastbert.runtime.engines.onnxruntime.load`.
         :param exit_every: look at every so many exits only, which saves synchronisations of a GPU; the last one counts.
-        :param cuda_graphs: replay what lies between two exits as CUDA graphs; texts of a new length are slow at first.
+        :param cuda_graphs: replay what lies between two exits as CUDA graphs; a length is slow at first in each thread.
         :param batches: get ready for batches, as for a file of texts, rather than for one text at a time: on the CPU a
             single text has an engine of its own, and what runs batches is otherwise loaded with the first one.
         :param check_contents: compare every file's sha256 with the manifest's; False: only its size.

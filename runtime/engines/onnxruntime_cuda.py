@@ -6,7 +6,9 @@ of every run, and frees them at the session's end from a callback, which CUDA re
 
 CUDA graphs are ONNX Runtime's own, as its caller cannot capture it (onnxruntime#32081): a run names a graph by a number
 (``gpu_graph_id``); the first one with a number captures, later ones replay, whatever is bound. So a number stands for
-one session, shape and set of addresses, in all threads, and is never used again.
+one session, shape and set of addresses, and is never used again. Graphs belong to the thread that captured them:
+another one captures anew, and what an ended one captured stays until the session ends. While one captures, nothing else
+in the process may allocate or free on the device.
 
 The same engine on the CPU provider checks the graphs of a GPU variant on a machine without a GPU.
 
@@ -94,7 +96,6 @@ class Sessions:
     """
 
     max_batch = None
-    capacity = (1, 128)  # of tokens; grows
 
     def __init__(
         self, files: Mapping[str | int, Path], provider: str, *, max_positions: int, cuda_graphs: bool = False
@@ -107,6 +108,8 @@ class Sessions:
         self.turn: AbstractContextManager[Any] = threading.Lock()
         self.graph_numbers = itertools.count(1) if cuda_graphs else None
         self._max_positions = max_positions
+        # of rows and tokens; where buffers grow, what was captured is lost
+        self.capacity = (1, max_positions if cuda_graphs else 128)
         self.sessions = {graph: self._session(ort, path, provider, graph) for graph, path in files.items()}
         _clear_before(self, self.sessions, self.stream)
         self.types = {

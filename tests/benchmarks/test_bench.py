@@ -178,6 +178,8 @@ def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
         ({"percentiles": (90,), "max_rows": 20}, DataError, "raise --max-rows 20"),
         ({"device": "tpu"}, UsageError, "'tpu'"),
         ({"cuda_graphs": True}, UsageError, "CUDA graphs are for a GPU"),
+        ({"cuda_graphs": True, "device": "cuda", "threads": 2}, UsageError, "--threads 1"),
+        ({"cuda_graphs": True, "device": "cuda", "threads": 1, "scenarios": ("server",)}, UsageError, "single-stream"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(bundle, data, options, error, message):

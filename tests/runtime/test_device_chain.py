@@ -19,21 +19,17 @@ def load(bundle, variant="fp16", **options):
 
 
 class CapturedSession:
-    """A session as ONNX Runtime runs it with CUDA graphs: the first run of a number is replayed ever after.
+    """A session as ONNX Runtime runs it with CUDA graphs: a thread's first run of a number is replayed ever after."""
 
-    :param owner: whose ``turn`` must be held.
-    """
-
-    def __init__(self, session, owner):
-        self._session, self._owner, self._graphs = session, owner, {}
+    def __init__(self, session):
+        self._session, self._graphs = session, {}
         self.replays = 0
 
     def __getattr__(self, name):
         return getattr(self._session, name)
 
     def run_with_iobinding(self, binding, options):
-        assert self._owner.turn.locked()
-        number = options.get_run_config_entry("gpu_graph_id")
+        number = (threading.get_ident(), options.get_run_config_entry("gpu_graph_id"))
         if number in self._graphs:
             self.replays += 1
         else:
@@ -43,9 +39,23 @@ class CapturedSession:
 
 
 def load_captured(bundle, **options):
+    """Load with CUDA graphs as above, where whoever uses the device must hold ``turn``."""
     found = load(bundle, cuda_graphs=True, **options)
     owner = found._engine._executor
-    owner.sessions = {graph: CapturedSession(session, owner) for graph, session in owner.sessions.items()}
+    owner.sessions = {graph: CapturedSession(session) for graph, session in owner.sessions.items()}
+
+    def in_turn(work):
+        def guarded(*arguments):
+            assert owner.turn.locked()
+            return work(*arguments)
+
+        return guarded
+
+    uses = [(session, "run_with_iobinding") for session in owner.sessions.values()]
+    uses += [(owner.memory, name) for name in ("allocate", "pinned")]
+    uses += [(owner.stream, name) for name in ("to_device", "to_host", "synchronize")]
+    for of, name in uses:
+        setattr(of, name, in_turn(getattr(of, name)))
     return found
 
 

@@ -69,13 +69,15 @@ class Recorded:
         return session
 
 
-def test_all_sessions_share_one_stream_and_none_may_fall_back_to_the_cpu(gpu_bundle, cuda, monkeypatch):
+@pytest.mark.parametrize("graphs", [False, True], ids=["streams", "graphs"])
+def test_all_sessions_share_one_stream_and_none_may_fall_back_to_the_cpu(gpu_bundle, cuda, monkeypatch, graphs):
     ort = Recorded()
     ort.runs_on = onnxruntime_cuda.CUDA
     monkeypatch.setitem(sys.modules, "onnxruntime", ort)
-    engine = Classifier.load(gpu_bundle, device="cuda")._engine
+    engine = Classifier.load(gpu_bundle, device="cuda", cuda_graphs=graphs)._engine
     handle = str(engine._executor.stream.handle)
     assert [settings["user_compute_stream"] for _, _, [(_, settings)] in ort.made] == [handle] * 5
+    assert {settings["enable_cuda_graph"] for _, _, [(_, settings)] in ort.made} == {"1" if graphs else "0"}
     fallback = "session.disable_cpu_ep_fallback"
     strict = [options.get_session_config_entry(fallback) for path, options, _ in ort.made if "embeddings" not in path]
     assert strict == ["1"] * 4
@@ -126,7 +128,8 @@ class OutlivedStream(Recorded):
             get_providers=real.get_providers,
             get_inputs=real.get_inputs,
             get_outputs=real.get_outputs,
-            io_binding=lambda: SimpleNamespace(inner=inner),
+            io_binding=lambda: SimpleNamespace(inner=inner, bind_input=lambda *_: None, bind_output=lambda *_: None),
+            run_with_iobinding=lambda *_: None,
         )
 
 
@@ -136,7 +139,7 @@ def test_sessions_end_before_their_stream(gpu_bundle, cuda, monkeypatch):
     for used, in_a_cycle in itertools.product((False, True), repeat=2):  # a lane's bindings hold sessions too
         classifier = Classifier.load(gpu_bundle, device="cuda")
         if used:
-            classifier._engine._lane()
+            classifier._engine.start(*np.ones((3, 1, 5), np.int64))
         if in_a_cycle:  # as with a traceback that is kept: the garbage collector takes all at once
             classifier._engine.me = classifier._engine
         del classifier
