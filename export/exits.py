@@ -18,12 +18,11 @@ and folded with its neighbour it would be another matrix: three copies of it to 
 engine waits for its weights, and a kernel that has left the caches for its code. Vectors are columns, which ONNX
 Runtime multiplies without packing. What a head costs: benchmarks/reports/chain_profile.json.
 
-A GPU waits for the next kernel instead. There vectors are rows, N is folded with what follows it or comes before it but
-in its first product, and what is one matrix per attention head is one for all: of heads side by side, or with zeros
-between them. No product repeats a weight over
-the batch: ONNX Runtime's CUDA provider copies a list of addresses for each that does, and takes [heads, ...] with
-[batch, 1, ...] for one product per pair where the batch is as large as heads are many, which is wrong (MatMul,
-CanUseStridedBatchedGemm, seen in 1.31).
+A GPU waits for the next kernel instead. There vectors are rows, N is folded with what follows or precedes it but in its
+first product, and what is one matrix per attention head is one for all: of heads side by side, or with zeros between
+them. No product repeats a weight over the batch: ONNX Runtime's CUDA provider copies a list of addresses for each that
+does, and takes [heads, ...] with [batch, 1, ...] for one product per pair where the batch is as large as heads are
+many, which is wrong (MatMul, CanUseStridedBatchedGemm, seen in 1.31).
 """
 
 import math
