@@ -95,22 +95,22 @@ def _add_linear_attention(
         dense, bias = weights["attention_output.weight"].T @ dense, weights["attention_output.bias"] @ dense + bias
     bias = (weights["value.weight"] @ narrow_bias + weights["value.bias"]) @ dense + bias
     dense = value.transpose(0, 2, 1) @ dense.reshape(heads, d, -1)  # [heads, size, size]
+    first = graph.op("Gather", hidden, graph.ints(0), axis=1, name="first_token")
     if graph.for_gpu:
-        side_by_side = (weights["narrow.weight"].T @ transposed_key @ query).transpose(2, 0, 1)  # [size, heads, width]
-        key_bias = weights["narrow.weight"].T @ transposed_key @ query_bias
-        first = graph.op("Gather", hidden, graph.ints(0), axis=1, name="first_token")
-        q = graph.linear(first, "narrow", _f32(weights["narrow.weight"].T), None)
+        widen = weights["narrow.weight"].T  # [width, size]
+        side_by_side = (widen @ transposed_key @ query).transpose(2, 0, 1)  # [size, heads, width]
+        key_bias = widen @ transposed_key @ query_bias
+        q = graph.linear(first, "narrow", _f32(widen), None)
         q = graph.linear(q, "query_key", _f32(side_by_side.reshape(size, -1)), _f32(key_bias.reshape(-1)))
         context = _attend_by_rows(graph, q, hidden, mask, (heads, width))
-        dense = weights["narrow.weight"].T @ dense  # [heads, width, size]
+        dense = widen @ dense  # [heads, width, size]
         return _add_classifier(graph, config, context, dense.reshape(heads * width, -1), bias, weights)
     narrow = graph.weight("narrow", _f32(weights["narrow.weight"]))  # [size, width]
     # vectors are columns: [..., n, 1]
-    first = graph.op("Gather", hidden, graph.ints(0), axis=1, name="first_token")
     first = graph.op("MatMul", narrow, graph.op("Reshape", first, graph.ints([0, 1, width, 1])), name="narrow")
     q = graph.op("MatMul", graph.weight("query_key", _f32(transposed_key @ query)), first, name="query_key")
     q = graph.op("Add", q, graph.weight("query_key.bias", _f32(transposed_key @ query_bias)))  # [batch, heads, size, 1]
-    q = graph.transposed_matmul(narrow, q, rank=2, name="widen")  # [batch, heads, width, 1]
+    q = graph.transposed_matmul(narrow, q, name="widen")  # [batch, heads, width, 1]
     context = _attend(graph, q, hidden, mask, (heads, width))
     context = graph.op("MatMul", narrow, context, name="narrow_context")  # [batch, heads, size, 1]
     context = graph.op("Reshape", context, graph.ints([0, heads * size]))
@@ -161,7 +161,7 @@ def _attend(graph: Graph, query: str, tokens: str, mask: str, shape: tuple[int, 
     scores = graph.op("MatMul", tokens, query, name="scores")  # [batch, heads, sequence, 1]
     scores = graph.op("Add", graph.op("Reshape", scores, graph.ints([0, heads, 1, -1])), mask)
     shares = graph.op("Reshape", graph.op("Softmax", scores, axis=-1), graph.ints([0, heads, -1, 1]))
-    return graph.transposed_matmul(tokens, shares, rank=4, name="context")
+    return graph.transposed_matmul(tokens, shares, name="context")
 
 
 def _attend_by_rows(graph: Graph, query: str, tokens: str, mask: str, shape: tuple[int, int]) -> str:

@@ -95,10 +95,10 @@ class Graph:
             result if bias is None else self.op("Add", result, self.weight(f"{name}.bias", bias), name=f"{name}.bias")
         )
 
-    def transposed_matmul(self, left: str, right: str, *, rank: int, name: str) -> str:
+    def transposed_matmul(self, left: str, right: str, *, name: str) -> str:
         """``left^T @ right``, left read as it is: ONNX Runtime's own operator, as the standard has none.
 
-        :param rank: number of dimensions of ``left``, of which the last two are transposed.
+        The last two dimensions of ``left`` are transposed.
         """
         return self.onnxruntime_op("FusedMatMul", left, right, name=name, transA=1)
 

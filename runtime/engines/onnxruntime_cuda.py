@@ -21,7 +21,6 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ class Sessions:
         self._problem = _load_cuda(ort) if provider == CUDA else ""
         self.stream = self.memory.stream()
         self.device = "cuda" if provider == CUDA else "cpu"
-        self.turn: AbstractContextManager[Any] = threading.Lock()
+        self.turn: contextlib.AbstractContextManager[Any] = threading.Lock()
         self.graph_numbers = itertools.count(1) if cuda_graphs else None
         self._max_positions = max_positions
         # of rows and tokens; where buffers grow, what was captured is lost
@@ -213,23 +212,22 @@ class _Bindings:
     def __init__(self, sessions: Sessions) -> None:
         self._owner = sessions
         self.stream = sessions.stream
-        self._bindings: dict[Any, Any] = {}
+        self._bindings: dict[Any, Any] = {}  # with run options; none where a run is not captured
         _clear_before(self, self._bindings, sessions.stream)
         self._bound: dict[Any, Any] = {}
-        self._options: dict[Any, Any] = {}  # none: of a run that is not captured
 
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
         """Run a session, and wait for it."""
         numbers, session = self._owner.graph_numbers, self._owner.sessions[graph]
         key = graph if numbers is None else (graph, *shapes.items(), *addresses.items())
         if key not in self._bindings:
-            self._bindings[key] = session.io_binding()
-            self._options[key] = None if numbers is None else _naming_graph(next(numbers))
+            self._bindings[key] = session.io_binding(), None if numbers is None else _naming_graph(next(numbers))
+        binding, options = self._bindings[key]
         if self._bound.get(key) != (shapes, addresses):
-            self._bind_all(self._bindings[key], graph, shapes, addresses)
+            self._bind_all(binding, graph, shapes, addresses)
             self._bound[key] = (shapes, addresses)
         try:
-            session.run_with_iobinding(self._bindings[key], self._options[key])
+            session.run_with_iobinding(binding, options)
         except Exception as error:  # of onnxruntime's own classes, which have no common one
             raise EngineError(f"onnxruntime could not run {graph!r} on {shapes}: {error}") from error
 

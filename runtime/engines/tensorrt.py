@@ -9,7 +9,6 @@ import importlib
 import logging
 import threading
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +135,7 @@ class Engines:
         self.runtime = trt.Runtime(self.log.trt_logger)
         self.engines = {graph: self._read(path) for graph, path in files.items()}
         self.lock = threading.Lock()  # threads make their contexts one after the other
-        self.turn: AbstractContextManager[Any] = contextlib.nullcontext()  # a thread has a stream of its own
+        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # a thread has a stream of its own
 
     def worker(self) -> "_Contexts":
         """Return what a thread runs engines with."""
