@@ -366,7 +366,7 @@ def bench(
         str,
         typer.Option(
             help="Comma-separated: onnxruntime, onnxruntime-int8, pytorch, pytorch-early-exit, openvino, "
-            "openvino-bf16, openvino-int8, tensorrt; all; or none."
+            "openvino-bf16, openvino-int8, onnxruntime-cuda, tensorrt; all; or none."
         ),
     ] = "onnxruntime",
     checkpoint: Annotated[Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.")] = None,
