@@ -128,18 +128,18 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
         onnx.save(layer, path)
     embeddings = Path(directory) / "embeddings.onnx"  # beside them, as their joined model reads all from one folder
     shutil.copyfile(bundle / variant.embeddings, embeddings)
-    bare_model = Path(directory) / "bare-early-exit.onnx"
-    onnx.save(early_exit_model(embeddings, bare), bare_model)
+    bare_model = Path(directory) / "bare-row.onnx"
+    onnx.save(early_exit_model(embeddings, bare, range(len(bare))), bare_model)
 
     ids = np.random.default_rng(0).integers(3, 1000, (1, tokens))
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)
 
     def chain(paths: list[Path], joined: Path) -> Callable[[], Any]:
-        engine = load_files(embeddings, paths, early_exit=joined, threads=threads, saturates=variant.saturates)
+        engine = load_files(embeddings, paths, row=joined, threads=threads, saturates=variant.saturates)
         exits = tuple(range(len(stages)))
         return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
 
-    systems = {"chain": chain(files, bundle / str(variant.early_exit)), "chain_without_heads": chain(bare, bare_model)}
+    systems = {"chain": chain(files, bundle / str(variant.row)), "chain_without_heads": chain(bare, bare_model)}
     every_exit = join_stages(bundle, variant, every_exit=True)
     systems["one_session"] = _one_session(every_exit, threads, (ids, ones, zeros))
     systems["in_order"] = _one_session(heads_in_order(every_exit, len(stages)), threads, (ids, ones, zeros))

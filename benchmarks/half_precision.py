@@ -88,7 +88,7 @@ def _run(classifier: Classifier, texts: Sequence[Any], speed: float) -> ChainOut
         parts.append(
             classifier.run(encoded.input_ids, encoded.attention_mask, encoded.token_type_ids, speed=speed),
         )
-    return ChainOutput(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+    return ChainOutput(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _judge(expected: ChainOutput, found: ChainOutput, right: Any) -> dict[str, Any]:

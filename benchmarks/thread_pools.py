@@ -34,7 +34,7 @@ _TOKENS = 64
 SETTINGS = {
     **{f"a session a stage, spin {us} us": (None, us) for us in (10, 40, 100, 1000)},
     **{f"one session, spin {us} us": ("chain", us) for us in (40, 200, 1000, 5000)},
-    **{f"one session and one call, spin {us} us": ("early_exit", us) for us in (200, 1000, 5000)},
+    **{f"one session and one call, spin {us} us": ("row", us) for us in (200, 1000, 5000)},
 }
 SHARED = "a session a stage, ONNX Runtime's global pool"
 

@@ -32,7 +32,7 @@ from fastbert.runtime.tokenization import TOKENIZER
 
 __all__ = ["ExportReport", "export_bundle", "export_checkpoint"]
 
-_COMPACTION, _CHAIN, _EARLY_EXIT = "compaction.onnx", "chain.onnx", "early_exit.onnx"
+_COMPACTION, _CHAIN, _ROW = "compaction.onnx", "chain.onnx", "row.onnx"
 _log = logging.getLogger(__name__)
 
 
@@ -117,7 +117,7 @@ def export_checkpoint(
             if (compaction := PRECISIONS[name].compaction) is not None:
                 (partial / name / _COMPACTION).write_bytes(compaction(model).SerializeToString())
             if PRECISIONS[name].engine == "onnxruntime" and len(plan) > 1:
-                _write_joined(partial / name)
+                _write_joined(partial / name, exits)
         _write_tokenizer(checkpoint, partial / TOKENIZER)
         write_golden(partial / GOLDEN, golden, exits)
         manifest = _manifest(checkpoint, partial, exits, default_speed, precisions)
@@ -143,11 +143,11 @@ def _write_engines(folder: Path, graphs: Iterable[ModelProto]) -> None:
         (folder / name).write_bytes(graph.SerializeToString())
 
 
-def _write_joined(folder: Path) -> None:
+def _write_joined(folder: Path, exits: Sequence[int]) -> None:
     """Write the models that join the engines, whose weights they read from those files."""
     stages = sorted(folder.glob("stage_*.onnx"))
     (folder / _CHAIN).write_bytes(chain_model(stages).SerializeToString())
-    (folder / _EARLY_EXIT).write_bytes(early_exit_model(folder / "embeddings.onnx", stages).SerializeToString())
+    (folder / _ROW).write_bytes(early_exit_model(folder / "embeddings.onnx", stages, exits).SerializeToString())
 
 
 def _warn_undistilled(config: Any, exits: list[int]) -> None:
@@ -220,7 +220,7 @@ def _variant(bundle: Path, name: str) -> dict[str, Any]:
         "stages": stages,
         **{
             key: f"{name}/{file}" if (bundle / name / file).exists() else None
-            for key, file in (("compaction", _COMPACTION), ("chain", _CHAIN), ("early_exit", _EARLY_EXIT))
+            for key, file in (("compaction", _COMPACTION), ("chain", _CHAIN), ("row", _ROW))
         },
     }
 

@@ -1,52 +1,47 @@
 """The whole early exit of one row in one model: one call a request.
 
 A session call a stage, with Python around it, is time in which all threads but one wait; an ``If`` inside a session
-takes a fraction of it. So every stage after the first is a branch of an ``If`` here, which either runs it or, once an
-exit has answered, hands the answer on. They follow one another: a stage inside the branch of the one before would run
-while all those around it keep their memory. Weights stay in the files of the other engines, which this model names as
-its external data. A batch of more rows runs stage by stage, as they leave at different exits.
+takes a fraction of it. So every stage after the first is in a branch of an ``If`` here, which either runs it or, once
+an exit has answered, hands the answer on. A stage inside the branch of the one before runs while all those around it
+keep their memory; where they all follow one another, an early answer is handed on past each, 12 us at a time. So
+branches hold some stages each: the first, and an ``If`` for each of the others.
+
+A row alone has no padding: no mask is made, and none added. Weights stay in the files of the other engines, which this
+model names as its external data. A batch of more rows runs stage by stage, as they leave at different exits.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from onnx import GraphProto, ModelProto, TensorProto, compose, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
+from onnx.utils import Extractor
 
 from fastbert.export.joining import joined_model, load_part, renamed_value
 
 __all__ = ["early_exit_model"]
 
-_HIDDEN_STATES = "next_hidden_states"
+_HIDDEN_STATES, _MASK = "next_hidden_states", "extended_attention_mask"
 
 
-def early_exit_model(embeddings: Path, stages: Sequence[Path]) -> ModelProto:
+def early_exit_model(embeddings: Path, stages: Sequence[Path], exits: Sequence[int]) -> ModelProto:
     """Join the graphs of the embeddings and of all stages; the model belongs into their folder.
 
     :param stages: files, in order.
-    :returns: a model with the inputs of the embeddings, int64 [1, sequence], and ``speed``, float32 [1]. It answers as
-        the first exit does whose uncertainty is below the speed, or as the last: ``logits`` float32 [1, classes],
-        ``uncertainty`` float32 [1], and ``stage`` int64 [1], the number of the exit.
+    :param exits: the layer of each stage's exit.
+    :returns: a model with the inputs of the embeddings but the mask, int64 [1, sequence], and ``speed``, float32 [1].
+        It answers as the first exit does whose uncertainty is below the speed, or as the last: ``logits`` float32
+        [1, classes], ``exit_layer`` int64 [1] and ``uncertainty`` float32 [1].
+    :raises ValueError: a stage does more with the mask than to add it.
     """
-    start = load_part(embeddings)
-    for ids in start.graph.input:
-        ids.type.tensor_type.shape.dim[0].dim_value = 1
-    parts = [_stage(number, file) for number, file in enumerate(stages)]
+    start = _embeddings(embeddings)
+    parts = [_stage(number, file, layer) for number, (file, layer) in enumerate(zip(stages, exits, strict=True))]
     first, *others = [part.graph for part in parts]
-    nodes = [*start.graph.node, *first.node]
-    found = {_last(value.name): value.name for value in first.output}  # what the stages so far have given
-    for number, stage in enumerate(others, start=1):
-        leaves = helper.make_node("Less", [found["uncertainty"], "speed"], [f"leaves_{number:02d}"])
-        choice = helper.make_node(
-            "If",
-            leaves.output,
-            [f"after_{number:02d}/{name}" for name in found],
-            name=f"exit_or_stage_{number:02d}",
-            then_branch=_hand_on(number, found, stage),
-            else_branch=_go_on(stage, found[_HIDDEN_STATES]),
-        )
-        nodes += [leaves, choice]
-        found = dict(zip(found, choice.output, strict=True))
+    nodes, found = [*start.graph.node, *first.node], _outputs(first)
+    for group in _groups(others):
+        choice, found = _exit_or(group, found)
+        nodes += choice
     outputs = [renamed_value(value, _last(value.name)) for value in first.output if _last(value.name) != _HIDDEN_STATES]
     nodes += [helper.make_node("Identity", [found[output.name]], [output.name]) for output in outputs]
     speed = helper.make_tensor_value_info("speed", TensorProto.FLOAT, [1])
@@ -56,36 +51,93 @@ def early_exit_model(embeddings: Path, stages: Sequence[Path]) -> ModelProto:
     )
 
 
-def _stage(number: int, file: Path) -> ModelProto:
-    """Load a stage and let it give its number too; its values get names of their own, as all are in one model."""
+def _embeddings(file: Path) -> ModelProto:
+    """Load the embeddings of one row, without what makes the mask."""
+    whole = load_part(file)
+    ids = [value.name for value in whole.graph.input if value.name != "attention_mask"]
+    start = Extractor(whole).extract_model(ids, ["hidden_states"])
+    for value in start.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return start
+
+
+def _stage(number: int, file: Path, layer: int) -> ModelProto:
+    """Load a stage and let it give its layer too; its values get names of their own, as all are in one model."""
     stage = load_part(file)
     graph = stage.graph
     del graph.value_info[:]  # inputs that are listed here too would be renamed
-    graph.initializer.append(numpy_helper.from_array(np.array([number]), "number"))
-    graph.node.append(helper.make_node("Identity", ["number"], ["stage"]))
-    graph.output.append(helper.make_tensor_value_info("stage", TensorProto.INT64, [1]))
+    _remove_mask(graph)
+    graph.initializer.append(numpy_helper.from_array(np.array([layer]), "layer"))
+    graph.node.append(helper.make_node("Identity", ["layer"], ["exit_layer"]))
+    graph.output.append(helper.make_tensor_value_info("exit_layer", TensorProto.INT64, [1]))
     return compose.add_prefix(stage, f"stage_{number:02d}/", rename_inputs=False)
 
 
-def _go_on(stage: GraphProto, hidden_states: str) -> GraphProto:
-    """Return the branch that runs a stage, on hidden_states of that name."""
-    for node in stage.node:
-        node.input[:] = [hidden_states if name == "hidden_states" else name for name in node.input]
-    return helper.make_graph(stage.node, f"{stage.name}/go_on", [], stage.output, stage.initializer)
+def _remove_mask(graph: GraphProto) -> None:
+    """Take the mask's additions away."""
+    same: dict[str, str] = {}  # a sum with the mask -> what the mask was added to
+    kept = []
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+        if _MASK not in node.input:
+            kept.append(node)
+        elif node.op_type == "Add":
+            [same[node.output[0]]] = [name for name in node.input if name != _MASK]
+        else:
+            raise ValueError(f"{node.op_type} {node.name} reads {_MASK}, and not to add it.")
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in kept]  # the list's own go with it
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
-def _hand_on(number: int, found: Mapping[str, str], stage: GraphProto) -> GraphProto:
+def _groups(stages: Sequence[GraphProto]) -> list[Sequence[GraphProto]]:
+    """Cut what follows the first stage into groups of about as many as there are groups, the smallest one first."""
+    size = math.ceil(math.sqrt(len(stages)))
+    return [stages[max(0, stop - size) : stop] for stop in range(len(stages), 0, -size)][::-1] if stages else []
+
+
+def _exit_or(group: Sequence[GraphProto], found: Mapping[str, str]) -> tuple[list[NodeProto], dict[str, str]]:
+    """Return the choice to hand on what was found or to run a group of stages, and the names of what it gives.
+
+    :param found: the names of what the stages so far have given.
+    """
+    first, *others = group
+    scope = f"exit_or_{first.output[0].name.partition('/')[0]}/"
+    for node in first.node:
+        node.input[:] = [found[_HIDDEN_STATES] if name == "hidden_states" else name for name in node.input]
+    nodes, given = [*first.node], _outputs(first)
+    for stage in others:
+        choice, given = _exit_or([stage], given)
+        nodes += choice
+    outputs = [renamed_value(value, given[_last(value.name)]) for value in first.output]
+    leaves = helper.make_node("Less", [found["uncertainty"], "speed"], [f"{scope}leaves"])
+    names = {_last(value.name): scope + _last(value.name) for value in first.output}
+    choice_node = helper.make_node(
+        "If",
+        leaves.output,
+        list(names.values()),
+        name=f"{scope}choice",
+        then_branch=_hand_on(scope, found, first),
+        else_branch=helper.make_graph(nodes, f"{scope}stages", [], outputs, first.initializer),
+    )
+    return [leaves, choice_node], names
+
+
+def _hand_on(scope: str, found: Mapping[str, str], stage: GraphProto) -> GraphProto:
     """Return the branch that gives what was found before, instead of running a stage, and hidden_states of no token."""
-    scope = f"answered_{number:02d}/"
-    outputs = [renamed_value(value, scope + _last(value.name)) for value in stage.output]
+    outputs = [renamed_value(value, f"{scope}found/{_last(value.name)}") for value in stage.output]
     declared = {_last(output.name): output.type.tensor_type for output in outputs}[_HIDDEN_STATES]
     size, dtype = declared.shape.dim[-1].dim_value, helper.tensor_dtype_to_np_dtype(declared.elem_type)
     nothing = numpy_helper.from_array(np.zeros((1, 0, size), dtype), f"{scope}no_tokens")
     sources = {**found, _HIDDEN_STATES: nothing.name}
     nodes = [helper.make_node("Identity", [sources[_last(output.name)]], [output.name]) for output in outputs]
-    return helper.make_graph(nodes, f"{scope}graph", [], outputs, [nothing])
+    return helper.make_graph(nodes, f"{scope}hand_on", [], outputs, [nothing])
+
+
+def _outputs(graph: GraphProto) -> dict[str, str]:
+    """Return a stage's outputs: name without what it got in the joined model -> name."""
+    return {_last(value.name): value.name for value in graph.output}
 
 
 def _last(name: str) -> str:
-    """Return a value's name without what it got in the joined model."""
     return name.rpartition("/")[2]

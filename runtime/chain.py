@@ -3,10 +3,8 @@
 It knows an `Engine` and an `ExitRule`; it knows no engine by name.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +13,11 @@ from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule
 
 __all__ = ["ChainOutput", "Engine", "exits_looked_at", "run_all_exits", "run_chain"]
+
+
+# Runs one row without padding until the uncertainty of an exit is below the speed, or to the last one: input_ids and
+# token_type_ids, int64 [1, sequence], and the speed, float32 [1] -> the fields of a `ChainOutput`.
+RunRow = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]], Sequence[NDArray[Any]]]
 
 
 class Engine(Protocol):
@@ -33,19 +36,9 @@ class Engine(Protocol):
     def max_batch(self) -> int | None:
         """Most rows of one run; None: no limit."""
 
-    def run_row(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-        speed: np.float32,
-    ) -> tuple[NDArray[np.float32], int, NDArray[np.float32]] | None:
-        """Run one row until the uncertainty of an exit is below ``speed``, both in float32, or to the last one.
-
-        :param input_ids: int64 [1, sequence]; the others likewise.
-        :returns: logits float32 [1, classes], number of the stage, uncertainty float32 [1] of the exit that answered;
-            None: this engine runs a row as it runs a batch.
-        """
+    @property
+    def run_row(self) -> RunRow | None:
+        """What runs a single row in one call; None: this engine runs it as a batch."""
 
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
@@ -62,8 +55,7 @@ class Engine(Protocol):
         """Return the state of these samples only, in this order, cut to their first ``sequence`` tokens."""
 
 
-@dataclass(frozen=True)
-class ChainOutput:
+class ChainOutput(NamedTuple):
     """Answers in input order.
 
     :param logits: float32 [batch, classes] of the exit that answered.
@@ -155,21 +147,21 @@ def _run_one(
 
     It matters: Python's own code has left the caches each time that an engine has streamed its weights through them.
     """
-    answer = engine.run_row(input_ids, attention_mask, token_type_ids, rule.speed32)
-    if answer is None:
-        speed, state = float(rule.speed32), engine.start(input_ids, attention_mask, token_type_ids)
-        for stage in range(len(exits)):
-            state, uncertainty = engine.run_stage(stage, state)
-            if uncertainty.item(0) < speed:
-                break
-        answer = engine.logits(state), stage, uncertainty.copy()
-    logits, stage, uncertainty = answer
-    return ChainOutput(logits, _one_layer(exits[stage]).copy(), uncertainty)
+    if engine.run_row is not None and (length := _tokens_before_padding(attention_mask)):
+        return ChainOutput._make(engine.run_row(input_ids[:, :length], token_type_ids[:, :length], rule.speed32))
+    speed, state = rule.speed32.item(), engine.start(input_ids, attention_mask, token_type_ids)
+    for stage in range(len(exits)):
+        state, uncertainty = engine.run_stage(stage, state)
+        if uncertainty.item(0) < speed:
+            break
+    return ChainOutput(engine.logits(state), np.array([exits[stage]]), uncertainty.copy())
 
 
-@cache
-def _one_layer(layer: int) -> NDArray[np.int64]:
-    return np.array([layer])
+def _tokens_before_padding(attention_mask: NDArray[np.int64]) -> int | None:
+    """Return how many tokens one row has: int64 [1, sequence]; None where one is hidden between others."""
+    [visible] = attention_mask.tolist()
+    length: int = visible.count(1)
+    return None if 1 in visible[length:] else length
 
 
 def _lengths(attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from fastbert.runtime.chain import ChainOutput, Engine, exits_looked_at, run_all
 from fastbert.runtime.engines import load_engine
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule, exit_rule
-from fastbert.runtime.inputs import checked_inputs
+from fastbert.runtime.inputs import checked_inputs, is_visible_row
 from fastbert.runtime.manifest import Manifest, check_files, read_manifest
 from fastbert.runtime.threads import usable_cores
 from fastbert.runtime.tokenization import TOKENIZER, TextEncoder, TextInput
@@ -167,7 +167,7 @@ class Classifier:
         for name, value in (("batch_size", batch_size), ("workers", workers), ("window", window)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} is {value}; it must be at least 1.")
-        rule = self._rule(speed)
+        rule = exit_rule(self._manifest.default_speed if speed is None else speed)
         read = 0
 
         def plan(window_texts: list[TextInput]) -> list[Callable[[], list[tuple[int, Prediction]]]]:
@@ -203,7 +203,10 @@ class Classifier:
         :returns: arrays in input order; a batch of no rows gives arrays of no rows.
         :raises UsageError: shapes disagree, an id is unknown, a sequence is too long, or a row has no token.
         """
-        rule = self._rule(speed)
+        rule = exit_rule(self._manifest.default_speed if speed is None else speed)
+        run_row = self._engine.run_row
+        if run_row is not None and is_visible_row(self._manifest, input_ids, attention_mask, token_type_ids):
+            return ChainOutput._make(run_row(input_ids, token_type_ids, rule.speed32))  # type: ignore[arg-type]
         ids, mask, types = checked_inputs(self._manifest, input_ids, attention_mask, token_type_ids)
         if not len(ids):
             empty = np.zeros(0, dtype=np.float32)
@@ -229,9 +232,6 @@ class Classifier:
     def encode(self, texts: Sequence[TextInput]) -> Any:
         """Tokenize texts as `predict` does: `fastbert.runtime.tokenization.Encoded`."""
         return self._encoder.encode(texts)
-
-    def _rule(self, speed: float | None) -> ExitRule:
-        return exit_rule(self._manifest.default_speed if speed is None else speed)
 
     def _run_chain(
         self, rule: ExitRule, ids: NDArray[np.int64], mask: NDArray[np.int64], types: NDArray[np.int64]

@@ -28,9 +28,9 @@ class ExitRule:
             raise UsageError(f"speed is {self.speed!r}; it must be a number from 0 (never exit early) to 1.")
 
     @cached_property
-    def speed32(self) -> np.float32:
-        """``speed`` in float32, in which the uncertainty was computed and both are compared."""
-        return np.float32(self.speed)
+    def speed32(self) -> NDArray[np.float32]:
+        """``speed`` in float32, in which the uncertainty was computed and both are compared: float32 [1]."""
+        return np.array([self.speed], dtype=np.float32)
 
     def leaves(self, uncertainty: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which samples leave: float32 [samples] -> bool [samples]."""

@@ -33,7 +33,7 @@ class Variant:
     :param compaction: path of the engine that drops samples on the device; None: they are dropped on the host.
     :param chain: path of the model that runs the stage asked for (`stage_digits`) and reads its weights from the
         stages' files; None: there is none.
-    :param early_exit: path of the model that runs one row until an exit answers, and reads its weights from the other
+    :param row: path of the model that runs one row until an exit answers, and reads its weights from the other
         files; None: there is none.
     :param saturates: whether its int8 products may, on an x86 processor without VNNI.
     :param record: all that the manifest says of it.
@@ -48,7 +48,7 @@ class Variant:
     stages: tuple[str, ...]
     compaction: str | None = None
     chain: str | None = None
-    early_exit: str | None = None
+    row: str | None = None
     saturates: bool = True
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -65,7 +65,7 @@ class Variant:
             tuple(record["stages"]),
             record.get("compaction"),
             record.get("chain"),
-            record.get("early_exit"),
+            record.get("row"),
             bool(record.get("saturates", True)),
             record,
         )
@@ -73,7 +73,7 @@ class Variant:
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of all its files inside the bundle."""
-        joined = (self.compaction, self.chain, self.early_exit)
+        joined = (self.compaction, self.chain, self.row)
         return (self.embeddings, *self.stages, *(file for file in joined if file))
 
 

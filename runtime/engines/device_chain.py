@@ -96,6 +96,8 @@ class DeviceChain:
     :param graphs: replay what lies between two looks as CUDA graphs, captured for each shape.
     """
 
+    run_row = None
+
     def __init__(self, executor: Executor, *, exit_every: int = 1, graphs: bool = False) -> None:
         self._executor = executor
         self._graphs = graphs
@@ -113,15 +115,6 @@ class DeviceChain:
     def max_batch(self) -> int | None:
         """Most rows of one run; None: no limit."""
         return self._executor.max_batch
-
-    def run_row(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-        speed: np.float32,
-    ) -> None:
-        """Leave a single row to `start` and `run_stage`."""
 
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]

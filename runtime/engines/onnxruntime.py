@@ -156,7 +156,7 @@ class OnnxRuntimeEngine:
         self.stages = stages
         self._make_sessions = make_sessions
         self._run_options = run_options
-        self._row = row
+        self.run_row = None if row is None else row.run
         self._sessions: _Sessions | None = None
         self._loading = threading.Lock()
         self._threads = threading.local()
@@ -167,16 +167,6 @@ class OnnxRuntimeEngine:
             if self._sessions is None:
                 self._sessions = self._make_sessions()
             return self._sessions
-
-    def run_row(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-        speed: np.float32,
-    ) -> tuple[NDArray[np.float32], int, NDArray[np.float32]] | None:
-        """Run one row in one call, if there is a session for it."""
-        return None if self._row is None else self._row.run(input_ids, attention_mask, token_type_ids, speed)
 
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
@@ -258,7 +248,7 @@ def load(
         embeddings,
         stages,
         chain=bundle / variant.chain if several and joinable and variant.chain else None,
-        early_exit=bundle / variant.early_exit if not batches and joinable and variant.early_exit else None,
+        row=bundle / variant.row if not batches and joinable and variant.row else None,
         threads=threads,
         thread_pool=thread_pool,
         saturates=variant.saturates,
@@ -278,7 +268,7 @@ def load_files(
     stages: Sequence[Path],
     *,
     chain: Path | None = None,
-    early_exit: Path | None = None,
+    row: Path | None = None,
     threads: int | None = None,
     thread_pool: str = "separate",
     spin_us: int | None = None,
@@ -287,7 +277,7 @@ def load_files(
     """Make the sessions.
 
     :param chain: the model of all stages; None: there is none, each stage gets a session.
-    :param early_exit: the model that runs a single row; what runs batches is then loaded with the first batch. None:
+    :param row: the model that runs a single row; what runs batches is then loaded with the first batch. None:
         there is none, a single row runs as a batch does.
     :param threads: processor threads for one run; None: the cores that this process may use.
     :param thread_pool: one of `THREAD_POOLS`. ``"separate"``: the classifier has its own threads, asleep when idle.
@@ -320,7 +310,7 @@ def load_files(
 
     def give_back_memory() -> None:
         _give_back_freed_memory()
-        if chain or early_exit:
+        if chain or row:
             let_go_of((embeddings, *stages))
 
     def make_sessions() -> _Sessions:
@@ -335,13 +325,13 @@ def load_files(
 
     _share_arena(ort)
     run_options = ort.RunOptions()
-    row = None
-    if early_exit is not None:
+    row_session = None
+    if row is not None:
         for_rows = options(threads, _SPIN_US)
         for_rows.enable_mem_pattern = True  # a row's shape is its length
-        row = RowSession(session(early_exit, for_rows), run_options)
-    engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row)
-    if row is None:
+        row_session = RowSession(session(row, for_rows), run_options)
+    engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row_session)
+    if row_session is None:
         engine.load_batches()
     else:
         give_back_memory()

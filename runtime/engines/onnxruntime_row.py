@@ -1,6 +1,6 @@
 """One row's whole early exit as one call of an ONNX Runtime session on the CPU."""
 
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 __all__ = ["RowSession"]
 
-_OUTPUTS = ("logits", "stage", "uncertainty")
+_OUTPUTS = ("logits", "exit_layer", "uncertainty")
 
 
 class RowSession:
@@ -26,23 +26,9 @@ class RowSession:
         self._run_options = run_options
 
     def run(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-        speed: np.float32,
-    ) -> tuple[NDArray[np.float32], int, NDArray[np.float32]]:
-        """Run a row; arguments and result as in `fastbert.runtime.chain.Engine.run_row`."""
-        feeds = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "speed": _one(speed),
-        }
-        logits, stage, uncertainty = self._run(_OUTPUTS, feeds, self._run_options)
-        return logits, stage.item(), uncertainty
-
-
-@lru_cache(maxsize=64)
-def _one(speed: np.float32) -> NDArray[np.float32]:
-    return np.array([speed], np.float32)
+        self, input_ids: NDArray[np.int64], token_type_ids: NDArray[np.int64], speed: NDArray[np.float32]
+    ) -> Sequence[NDArray[Any]]:
+        """Run a row; arguments and result as in `fastbert.runtime.chain.RunRow`."""
+        feeds = {"input_ids": input_ids, "token_type_ids": token_type_ids, "speed": speed}
+        answer: Sequence[NDArray[Any]] = self._run(_OUTPUTS, feeds, self._run_options)
+        return answer

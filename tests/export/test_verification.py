@@ -135,9 +135,10 @@ def test_every_weight_of_a_stage_matters_to_the_check(bundle, golden, tmp_path):
 def test_what_only_a_single_row_runs_is_verified_too(bundle, golden, tmp_path):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     first, second, third = sorted((copy / "fp32").glob("stage_*.onnx"))
-    wrong = copy / "fp32" / "early_exit.onnx"
-    wrong.write_bytes(early_exit_model(copy / "fp32" / "embeddings.onnx", [second, first, third]).SerializeToString())
+    wrong = copy / "fp32" / "row.onnx"
+    joined = early_exit_model(copy / "fp32" / "embeddings.onnx", [second, first, third], range(3))
+    wrong.write_bytes(joined.SerializeToString())
     manifest = json.loads((copy / MANIFEST).read_text())
-    manifest["files"]["fp32/early_exit.onnx"] = file_record(wrong)
+    manifest["files"]["fp32/row.onnx"] = file_record(wrong)
     (copy / MANIFEST).write_text(json.dumps(manifest))
     assert "logits at exit" in verify_bundle(copy, golden).problems[0]

@@ -19,6 +19,7 @@ class Table:
 
     uncertainty: np.ndarray  # [samples, stages]
     max_batch: int | None = None
+    run_row = None
 
     def __post_init__(self):
         self.ran = []
@@ -26,9 +27,6 @@ class Table:
     @property
     def stages(self):
         return self.uncertainty.shape[1]
-
-    def run_row(self, input_ids, attention_mask, token_type_ids, speed):
-        return None
 
     def start(self, input_ids, attention_mask, token_type_ids):
         assert self.max_batch is None or len(input_ids) <= self.max_batch

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastbert.runtime import UsageError
-from fastbert.runtime.inputs import checked_inputs
+from fastbert.runtime.inputs import checked_inputs, is_visible_row
 
 _MANIFEST: Any = SimpleNamespace(vocab_size=20, type_vocab_size=2, max_positions=6, default_token_type=0)
 
@@ -27,6 +27,8 @@ def test_a_row_of_arrays_is_judged_as_the_same_row_of_lists(data: st.DataObject)
     width = data.draw(st.integers(1, 7))
     ends = (20, 2, 2)
     rows = [data.draw(st.lists(st.integers(0, end - 1), min_size=width, max_size=width)) for end in ends]
+    if data.draw(st.booleans()):
+        rows[1] = [1] * width
     rows[1][0] = data.draw(st.sampled_from([1, 1, 1, 0]))
     if data.draw(st.booleans()):
         row = data.draw(st.integers(0, 2))
@@ -36,9 +38,46 @@ def test_a_row_of_arrays_is_judged_as_the_same_row_of_lists(data: st.DataObject)
 
 
 def test_a_good_row_of_arrays_is_taken_as_it_is() -> None:
-    row = np.array([[3, 4, 0]]), np.array([[1, 1, 0]]), np.array([[0, 1, 0]])
+    row = np.array([[3, 4, 0]]), np.array([[1, 1, 1]]), np.array([[0, 1, 0]])
+    assert is_visible_row(_MANIFEST, *row)
     for array, taken in zip(row, checked_inputs(_MANIFEST, *row), strict=True):
         assert taken is array
+
+
+_GOOD = np.array([[1, 1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("place", "array"),
+    [
+        (0, np.array([[1, 1]])),
+        (0, np.array([[1, 20, 1]])),
+        (0, np.array([[1, -1, 1]])),
+        (0, [[1, 1, 1]]),
+        (0, np.array([1, 1, 1])),
+        (0, np.array(1)),
+        (0, np.array([[[1], [1], [1]]])),
+        (1, None),
+        (1, np.array([[1, 1, 0]])),
+        (1, np.array([[1, 0, 1]])),
+        (1, np.array([[1, 1, 2]])),
+        (1, np.array([[1, 1, 1], [1, 1, 1]])),
+        (2, np.array([[1, 1, 2]])),
+        (2, np.array([[1, 1, -1]])),
+        (2, np.array([[1, 1, 1]], dtype=np.int32)),
+        (2, np.array([[1.0, 1.0, 1.0]])),
+    ],
+)
+def test_anything_else_is_looked_at_closely(place: int, array: Any) -> None:
+    row: list[Any] = [_GOOD] * 3
+    assert is_visible_row(_MANIFEST, *row)
+    row[place] = array
+    assert not is_visible_row(_MANIFEST, *row)
+
+
+@pytest.mark.parametrize("width", [0, 7])
+def test_a_row_of_no_token_or_too_many_is_looked_at_closely(width: int) -> None:
+    assert not is_visible_row(_MANIFEST, *[np.ones((1, width), np.int64)] * 3)
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint64, np.bool_])

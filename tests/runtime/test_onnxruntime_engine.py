@@ -173,10 +173,10 @@ def test_an_onnxruntime_of_other_inner_names_answers_the_same(bundle, classifier
         found.append(outputs["hidden_states"])
     assert np.array_equal(*found)
     assert found[0].any()
-    session = onnxruntime.InferenceSession(bundle / "fp32" / "early_exit.onnx")
+    session = onnxruntime.InferenceSession(bundle / "fp32" / "row.onnx")
     rows = [RowSession(one, onnxruntime.RunOptions()) for one in (session, _PublicSession(session))]
-    short, public = (row.run(*inputs.values(), np.float32(0.0)) for row in rows)
-    assert short[1] == public[1] == 2
+    short, public = (row.run(inputs["input_ids"], inputs["token_type_ids"], np.zeros(1, np.float32)) for row in rows)
+    assert short[1].tolist() == public[1].tolist() == [2]
     assert np.array_equal(short[0], public[0])
 
 
@@ -208,6 +208,32 @@ def test_a_row_in_one_call_is_answered_as_stage_by_stage(bundle, seed, speed):
         assert np.array_equal(found.uncertainty, expected.uncertainty)
 
 
+@given(seed=st.integers(0, 10**6), speed=st.floats(0.0, 1.0), data=st.data())
+def test_a_row_with_hidden_tokens_is_answered_as_in_a_batch(bundle, seed, speed, data):
+    for one, many in _ways(bundle):
+        [row] = make_rows(1, seed=seed)
+        encoded = one.encode([row.text])
+        ids, mask, types = encoded.input_ids, encoded.attention_mask.copy(), encoded.token_type_ids
+        mask[0, 1:] = data.draw(st.lists(st.integers(0, 1), min_size=mask.size - 1, max_size=mask.size - 1))
+        found, expected = one.run(ids, mask, types, speed=speed), many.run(ids, mask, types, speed=speed)
+        assert np.allclose(found.logits, expected.logits, atol=1e-5)
+        assert np.allclose(found.uncertainty, expected.uncertainty, atol=1e-5)
+        borderline = np.abs(many.run_all_exits(ids, mask, types)[1] - speed).min() < 1e-5
+        assert borderline or found.exit_layer.tolist() == expected.exit_layer.tolist()
+
+
+def test_a_padded_row_needs_no_batches(bundle, classifier):
+    engine = load(bundle, classifier.manifest.variant_for("cpu"), threads=1)
+    alone = Classifier.from_engine(bundle, classifier.manifest, engine)
+    ids = classifier.encode(["good film"]).input_ids
+    wide, mask = np.pad(ids, ((0, 0), (0, 3))), np.pad(np.ones_like(ids), ((0, 0), (0, 3)))
+    assert np.array_equal(alone.run(wide, mask, speed=0.0).logits, alone.run(ids, speed=0.0).logits)
+    assert engine._sessions is None
+    mask[0, 1] = 0  # between others: it cannot be cut off
+    assert not np.array_equal(alone.run(wide, mask, speed=0.0).logits, alone.run(ids, speed=0.0).logits)
+    assert engine._sessions is not None
+
+
 @cache
 def _ways(bundle):
     return [
@@ -226,8 +252,8 @@ def test_what_runs_batches_is_loaded_with_the_first_one(bundle, classifier):
 
 def test_a_bundle_written_before_a_row_had_a_model_runs_it_stage_by_stage(bundle, classifier):
     variant = classifier.manifest.variant_for("cpu")
-    assert variant.early_exit == "fp32/early_exit.onnx"
-    engine = load(bundle, replace(variant, early_exit=None), threads=1)
+    assert variant.row == "fp32/row.onnx"
+    engine = load(bundle, replace(variant, row=None), threads=1)
     old = Classifier.from_engine(bundle, classifier.manifest, engine)
     assert engine._sessions is not None
     assert old.predict(["good film"], speed=0.3) == classifier.predict(["good film"], speed=0.3)

@@ -132,11 +132,13 @@ def test_threads_have_contexts_and_streams_of_their_own(built, tensorrt, expecte
     batches = [random_batch(9, 25, seed) for seed in range(3)]
     wanted = [expected.run(*batch, speed=0.6) for batch in batches]
     failed = []
+    all_at_work = threading.Barrier(3)  # the streams of a thread that ended go to the next one
 
     def work(index):
         try:
             for _ in range(3):
                 assert_same(classifier.run(*batches[index], speed=0.6), wanted[index])
+                all_at_work.wait(60)
         except BaseException as error:
             failed.append(error)
 
