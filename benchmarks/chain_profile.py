@@ -2,12 +2,13 @@
 
 For each shape, models of random weights take turns at batch 1, every exit evaluated, in three processes whose medians
 are given: the whole model in one session; the chain; the chain whose stages have no exit head (its logits are
-constants); and the variant's own layers in one session that never leaves, with the last head alone, with all heads, and
-with all heads where a chain must run them. ONNX Runtime runs heads that nothing waits for last and together, with their
-code in the caches; a chain needs each before the next layer. So ``in_order_times_last_head`` is about what a chain can
-come to but by a better head (four operators on single numbers a stage make it wait), and ``chain_times_in_order`` what
-it adds to that. (Not against the whole model: in int8 that is ``quantize_dynamic`` with ONNX Runtime's defaults.) What
-the chain takes beyond the whole model is then split:
+constants); and the variant's own layers in one session that never leaves, without a mask as the chain of a single row
+is, with the last head alone, with all heads, and with all heads where a chain must run them. ONNX Runtime runs heads
+that nothing waits for last and together, with their code in the caches; a chain needs each before the next layer. So
+``in_order_times_last_head`` is about what a chain can come to but by a better head (four operators on single numbers a
+stage make it wait), and ``chain_times_in_order`` what it adds to that. (Not against the whole model: in int8 that is
+``quantize_dynamic`` with ONNX Runtime's defaults, and it has a mask.) What the chain takes beyond the whole model is
+then split:
 
     heads  = chain - chain without heads
     exits  = chain without heads - whole model                       what decides after each stage, and Python's part
@@ -40,6 +41,7 @@ from fastbert.benchmarks.targets import Bundles, in_child, int8_here, whole_sess
 from fastbert.benchmarks.whole_model import join_stages
 from fastbert.export.early_exit import early_exit_model
 from fastbert.export.graph import Graph
+from fastbert.export.joining import remove_mask
 from fastbert.runtime.chain import run_chain
 from fastbert.runtime.engines.onnxruntime import DISABLED_OPTIMIZERS, load_files, session_options
 from fastbert.runtime.exit_rule import ExitRule
@@ -77,11 +79,12 @@ def without_head(stage: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def head_of(stage: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a stage's exit head alone: from next_hidden_states and mask to logits and uncertainty."""
+    """Return a stage's exit head alone, for rows without padding: next_hidden_states -> logits and uncertainty."""
     model = onnx.ModelProto()
     model.CopyFrom(stage)
     model.graph.input.extend(output for output in stage.graph.output if output.name == "next_hidden_states")
-    return Extractor(model).extract_model(["next_hidden_states", _STAGE_INPUTS[1]], ["logits", "uncertainty"])
+    remove_mask(model.graph)
+    return Extractor(model).extract_model(["next_hidden_states"], ["logits", "uncertainty"])
 
 
 def heads_in_order(model: onnx.ModelProto, stages: int) -> onnx.ModelProto:
@@ -140,10 +143,11 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
         return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
 
     systems = {"chain": chain(files, bundle / str(variant.row)), "chain_without_heads": chain(bare, bare_model)}
-    every_exit = join_stages(bundle, variant, every_exit=True)
-    systems["one_session"] = _one_session(every_exit, threads, (ids, ones, zeros))
-    systems["in_order"] = _one_session(heads_in_order(every_exit, len(stages)), threads, (ids, ones, zeros))
-    systems["one_session_last_head"] = _one_session(join_stages(bundle, variant), threads, (ids, ones, zeros))
+    every_exit = join_stages(bundle, variant, every_exit=True, masked=False)
+    last_head = join_stages(bundle, variant, masked=False)
+    systems["one_session"] = _one_session(every_exit, threads, (ids, zeros))
+    systems["in_order"] = _one_session(heads_in_order(every_exit, len(stages)), threads, (ids, zeros))
+    systems["one_session_last_head"] = _one_session(last_head, threads, (ids, zeros))
     session = whole_session(directory, threads, precision)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
     systems["whole_model"] = lambda: session.run(None, feeds)

@@ -7,6 +7,7 @@ from onnx import ModelProto
 from onnx.compose import add_prefix
 from onnx.utils import Extractor
 
+from fastbert.export.joining import remove_mask
 from fastbert.runtime.manifest import Variant
 
 __all__ = ["join_stages"]
@@ -14,10 +15,11 @@ __all__ = ["join_stages"]
 _EXIT_OUTPUTS = ("logits", "uncertainty")
 
 
-def join_stages(bundle: Path, variant: Variant, *, every_exit: bool = False) -> ModelProto:
+def join_stages(bundle: Path, variant: Variant, *, every_exit: bool = False, masked: bool = True) -> ModelProto:
     """Join a variant's engines into one graph, keep the last exit, and drop the heads of the others.
 
     :param every_exit: keep all heads, and answer what they answer: logits and uncertainty of each exit, in layer order.
+    :param masked: False: for rows without padding, as `fastbert.export.early_exit`: without the input of the mask.
     :returns: a model with the inputs of the embeddings and the output ``logits``: float32 [batch, classes].
     """
     joined = onnx.load(bundle / variant.embeddings)
@@ -38,4 +40,8 @@ def join_stages(bundle: Path, variant: Variant, *, every_exit: bool = False) -> 
     if every_exit:
         kept = [f"stage_{number:02d}/{name}" for number in range(len(variant.stages)) for name in _EXIT_OUTPUTS]
     joined.graph.output.extend(value for value in joined.graph.value_info if value.name in kept)
-    return Extractor(joined).extract_model([value.name for value in joined.graph.input], kept)
+    inputs = [value.name for value in joined.graph.input]
+    if not masked:
+        remove_mask(joined.graph)
+        inputs.remove("attention_mask")
+    return Extractor(joined).extract_model(inputs, kept)

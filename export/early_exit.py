@@ -18,11 +18,11 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
 from onnx.utils import Extractor
 
-from fastbert.export.joining import joined_model, load_part, renamed_value
+from fastbert.export.joining import joined_model, load_part, remove_mask, renamed_value
 
 __all__ = ["early_exit_model"]
 
-_HIDDEN_STATES, _MASK = "next_hidden_states", "extended_attention_mask"
+_HIDDEN_STATES = "next_hidden_states"
 
 
 def early_exit_model(embeddings: Path, stages: Sequence[Path], exits: Sequence[int]) -> ModelProto:
@@ -66,28 +66,11 @@ def _stage(number: int, file: Path, layer: int) -> ModelProto:
     stage = load_part(file)
     graph = stage.graph
     del graph.value_info[:]  # inputs that are listed here too would be renamed
-    _remove_mask(graph)
+    remove_mask(graph)
     graph.initializer.append(numpy_helper.from_array(np.array([layer]), "layer"))
     graph.node.append(helper.make_node("Identity", ["layer"], ["exit_layer"]))
     graph.output.append(helper.make_tensor_value_info("exit_layer", TensorProto.INT64, [1]))
     return compose.add_prefix(stage, f"stage_{number:02d}/", rename_inputs=False)
-
-
-def _remove_mask(graph: GraphProto) -> None:
-    """Take the mask's additions away."""
-    same: dict[str, str] = {}  # a sum with the mask -> what the mask was added to
-    kept = []
-    for node in graph.node:
-        node.input[:] = [same.get(name, name) for name in node.input]
-        if _MASK not in node.input:
-            kept.append(node)
-        elif node.op_type == "Add":
-            [same[node.output[0]]] = [name for name in node.input if name != _MASK]
-        else:
-            raise ValueError(f"{node.op_type} {node.name} reads {_MASK}, and not to add it.")
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in kept]  # the list's own go with it
-    del graph.node[:]
-    graph.node.extend(copies)
 
 
 def _groups(stages: Sequence[GraphProto]) -> list[Sequence[GraphProto]]:

@@ -146,6 +146,9 @@ class Classifier:
         :returns: one prediction a text, in the order of the texts.
         :raises UsageError: ``speed``, ``batch_size`` or ``workers`` is out of range, or a text is no string.
         """
+        rule = self._checked(texts, speed, batch_size=batch_size, workers=workers)
+        if isinstance(texts, Sequence) and len(texts) == 1:  # without what many texts need
+            return self._answers(rule, self._encoder.tokenize(texts))
         return list(self.predict_iter(texts, speed=speed, batch_size=batch_size, workers=workers))
 
     def predict_iter(
@@ -162,12 +165,7 @@ class Classifier:
         :param window: texts read ahead, within which those of like length are found. The first answer comes after so
             many texts.
         """
-        if isinstance(texts, str):
-            raise UsageError("predict takes a list of texts; put the one text into a list.")
-        for name, value in (("batch_size", batch_size), ("workers", workers), ("window", window)):
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1.")
-        rule = exit_rule(self._manifest.default_speed if speed is None else speed)
+        rule = self._checked(texts, speed, batch_size=batch_size, workers=workers, window=window)
         read = 0
 
         def plan(window_texts: list[TextInput]) -> list[Callable[[], list[tuple[int, Prediction]]]]:
@@ -179,12 +177,25 @@ class Classifier:
 
         return run_in_order(texts, plan, window=window, workers=workers)
 
+    def _checked(self, texts: Iterable[TextInput], speed: float | None, **counts: int | None) -> ExitRule:
+        """Check what `predict` and `predict_iter` are asked, and return the rule of the speed."""
+        if isinstance(texts, str):
+            raise UsageError("predict takes a list of texts; put the one text into a list.")
+        for name, value in counts.items():
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1.")
+        return exit_rule(self._manifest.default_speed if speed is None else speed)
+
     def _predict_batch(
         self, rule: ExitRule, items: Sequence[Any], rows: NDArray[np.int64]
     ) -> list[tuple[int, Prediction]]:
-        encoded = self._encoder.pad([items[row] for row in rows])
+        return list(zip(rows.tolist(), self._answers(rule, [items[row] for row in rows]), strict=True))
+
+    def _answers(self, rule: ExitRule, items: Sequence[Any]) -> list[Prediction]:
+        """Run one batch of what the encoder's ``tokenize`` gave."""
+        encoded = self._encoder.pad(items)
         output = self._run_chain(rule, encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
-        return list(zip(rows.tolist(), self._predictions(output, encoded.truncated), strict=True))
+        return self._predictions(output, encoded.truncated)
 
     def run(
         self,

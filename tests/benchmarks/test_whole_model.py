@@ -31,3 +31,18 @@ def test_with_every_exit_it_gives_what_the_chain_gives(bundle, classifier):
     found = session.run(None, inputs)
     assert np.allclose(np.stack(found[::2], axis=1), logits, atol=1e-5)
     assert np.allclose(np.stack(found[1::2], axis=1), uncertainty, atol=1e-5)
+
+
+def test_without_a_mask_a_row_is_answered_the_same(bundle, classifier):
+    variant = classifier.manifest.variant_for("cpu")
+    encoded = classifier.encode(["good film"])
+    found = []
+    for masked in (True, False):
+        model = join_stages(bundle, variant, every_exit=True, masked=masked)
+        onnx.checker.check_model(model, full_check=True)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        inputs = {value.name: getattr(encoded, value.name) for value in session.get_inputs()}
+        assert ("attention_mask" in inputs) == masked
+        found.append(session.run(None, inputs))
+    for with_mask, without in zip(*found, strict=True):
+        assert np.array_equal(with_mask, without)

@@ -99,10 +99,17 @@ def test_an_int8_row_is_answered_as_stage_by_stage(checkpoint, tmp_path):
     assert left == {0, 1, 2}
 
 
-def test_a_mask_that_is_not_only_added_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "inputs", "name"),
+    [
+        ("Neg", ["extended_attention_mask"], "other"),
+        ("Add", ["next_hidden_states", "extended_attention_mask"], "logits"),
+    ],
+)
+def test_a_mask_that_is_not_only_added_on_the_way_is_refused(tmp_path, kind, inputs, name):
     files = write_engines(tmp_path, 2)
     stage = onnx.load(files[1])
-    stage.graph.node.append(onnx.helper.make_node("Neg", ["extended_attention_mask"], ["other"], name="negated"))
+    stage.graph.node.append(onnx.helper.make_node(kind, inputs, [name], name="wrong"))
     onnx.save(stage, files[1])
-    with pytest.raises(ValueError, match="Neg negated reads extended_attention_mask"):
+    with pytest.raises(ValueError, match=f"{kind} wrong reads extended_attention_mask"):
         early_exit_model(files[0], files[1:], range(2))

@@ -92,6 +92,20 @@ def test_less_than_one_is_refused_before_a_text_is_read(classifier, argument):
         classifier.predict_iter(iter([]), **{argument: 0})
 
 
+@pytest.mark.parametrize("argument", ["batch_size", "workers", "speed"])
+def test_one_text_is_refused_what_many_are(classifier, argument):
+    with pytest.raises(UsageError, match=f"{argument} is -1"):
+        classifier.predict(["good film"], **{argument: -1})
+    with pytest.raises(UsageError, match="put the one text into a list"):
+        classifier.predict("a")
+
+
+def test_one_text_in_any_sequence_is_answered_alike(classifier):
+    expected = list(classifier.predict_iter(["good film"], speed=0.0))
+    for texts in (["good film"], ("good film",), np.array(["good film"], dtype=object)):
+        assert classifier.predict(texts, speed=0.0) == expected
+
+
 def test_empty_text_is_answered_and_a_long_one_is_flagged(classifier):
     empty, long, fits = classifier.predict(["", "good " * 200, "good " * 46])
     assert (empty.truncated, long.truncated, fits.truncated) == (False, True, False)
