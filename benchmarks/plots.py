@@ -100,6 +100,7 @@ def _accuracy(document: dict[str, Any], look: _Look) -> Figure | None:
         return None
     figure = Figure(figsize=(_WIDTH_IN, 4.1))
     axes = figure.add_subplot()
+    speeds = []
     for name, family in look.families.items():
         systems = [system for system in found["systems"] if system["family"] == name]
         times = [_middle(system["latency"]) for system in systems]
@@ -112,18 +113,33 @@ def _accuracy(document: dict[str, Any], look: _Look) -> Figure | None:
         )  # fmt: skip
         if family["kind"] == "chain":
             above = look.chains.index(name) % 2 == 0
-            for system, x, y in zip(systems, times, accuracies, strict=True):
+            speeds += [
                 axes.annotate(
                     f"{system['speed']:g}", (x, y), xytext=(6, 3) if above else (-6, -3), textcoords="offset points",
                     ha="left" if above else "right", va="bottom" if above else "top", fontsize=8,
                     color=look.colours[name], zorder=4,
-                )  # fmt: skip
+                )
+                for system, x, y in zip(systems, times, accuracies, strict=True)
+            ]  # fmt: skip
     _time_axis(axes, [_middle(system["latency"]) for system in found["systems"]], "x")
     axes.margins(x=0.08, y=0.14)
     axes.set_xlabel("p50 latency at batch 1, ms (left is faster)")
     axes.set_ylabel("accuracy, % (up is better)")
     figure.legend(loc="outside lower center", ncols=2)
+    _keep_apart(figure, speeds)
     return figure
+
+
+def _keep_apart(figure: Figure, labels: list[Any]) -> None:
+    """Remove the labels that would touch one before them."""
+    figure.draw_without_rendering()  # places everything
+    kept: list[Any] = []
+    for label in labels:
+        box = label.get_window_extent().padded(1)
+        if any(box.overlaps(other) for other in kept):
+            label.remove()
+        else:
+            kept.append(box)
 
 
 def _exits(document: dict[str, Any], look: _Look) -> Figure | None:
@@ -321,7 +337,7 @@ def _svg(figure: Figure, label: str) -> str:
 _PLOTS: dict[str, tuple[str, str, str, Callable[[dict[str, Any], _Look], Figure | None]]] = {
     "plot-accuracy": (
         "What does a speed cost, and what does it give?",
-        "Numbers at the points are speeds; single points are models that always run all layers.",
+        "Numbers at the points are speeds, where there is room; single points are models that always run all layers.",
         "Not drawn: it needs the scenario single-stream and rows with labels.",
         _accuracy,
     ),
