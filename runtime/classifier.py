@@ -182,8 +182,8 @@ class Classifier:
         if isinstance(texts, str):
             raise UsageError("predict takes a list of texts; put the one text into a list.")
         for name, value in counts.items():
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1.")
+            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+                raise UsageError(f"{name} is {value!r}; it must be a whole number, at least 1.")
         return exit_rule(self._manifest.default_speed if speed is None else speed)
 
     def _predict_batch(

@@ -1,6 +1,5 @@
 """When an exit takes a sample."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -23,8 +22,9 @@ class ExitRule:
     speed: float
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.speed, int | float | np.number) and not isinstance(self.speed, bool)
-        if not is_number or math.isnan(self.speed) or not 0.0 <= self.speed <= 1.0:
+        is_number = isinstance(self.speed, int | float | np.integer | np.floating)
+        is_other = isinstance(self.speed, bool | np.timedelta64)
+        if not is_number or is_other or not 0.0 <= self.speed <= 1.0:  # nor is NaN
             raise UsageError(f"speed is {self.speed!r}; it must be a number from 0 (never exit early) to 1.")
 
     @cached_property

@@ -28,7 +28,7 @@ def checked_inputs(
     """
     if is_visible_row(manifest, input_ids, attention_mask, token_type_ids):
         return input_ids, attention_mask, token_type_ids  # type: ignore[return-value]
-    ids = np.asarray(input_ids)
+    ids = _array("input_ids", input_ids)
     if ids.size == 0 and ids.ndim <= 2 and len(ids) == 0:
         empty = np.zeros((0, 1), dtype=np.int64)
         return empty, empty, empty
@@ -60,8 +60,12 @@ def is_visible_row(manifest: Manifest, ids: Any, mask: Any, types: Any) -> bool:
 
     By lists: the caches have lost the code of array operations by the next request, which takes 80 us longer with them.
     """
+    if not type(ids) is type(mask) is type(types) is np.ndarray:
+        return False
+    if not ids.dtype is mask.dtype is types.dtype is _INT64:
+        return False
     try:
-        if not ids.dtype is mask.dtype is types.dtype is _INT64:
+        if len(ids) != 1:  # a batch would become lists
             return False
         [id_list], [mask_list], [type_list] = ids.tolist(), mask.tolist(), types.tolist()
         return (
@@ -72,12 +76,19 @@ def is_visible_row(manifest: Manifest, ids: Any, mask: Any, types: Any) -> bool:
             and min(type_list) >= 0
             and max(type_list) < manifest.type_vocab_size
         )
-    except (AttributeError, TypeError, ValueError):  # no arrays, or of other dimensions
+    except (TypeError, ValueError):  # of other dimensions
         return False
 
 
+def _array(name: str, values: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{name} is no array: {error}. Give rows of equal length, padded on the right.") from error
+
+
 def _integers(name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    values = np.asarray(array)
+    values = _array(name, array)
     if values.dtype.kind not in "iub":
         raise UsageError(f"{name} holds {values.dtype}; expected integers.")
     if values.shape != shape:

@@ -92,10 +92,12 @@ def test_less_than_one_is_refused_before_a_text_is_read(classifier, argument):
         classifier.predict_iter(iter([]), **{argument: 0})
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, "a"])
 @pytest.mark.parametrize("argument", ["batch_size", "workers", "speed"])
-def test_one_text_is_refused_what_many_are(classifier, argument):
-    with pytest.raises(UsageError, match=f"{argument} is -1"):
-        classifier.predict(["good film"], **{argument: -1})
+def test_one_text_is_refused_what_many_are(classifier, argument, value):
+    for texts in (["good film"], ["good film", "bad film"]):
+        with pytest.raises(UsageError, match=f"{argument} is {value!r}"):
+            classifier.predict(texts, **{argument: value})
     with pytest.raises(UsageError, match="put the one text into a list"):
         classifier.predict("a")
 

@@ -9,7 +9,25 @@ from fastbert.runtime import UsageError
 from fastbert.runtime.exit_rule import exit_rule
 
 
-@pytest.mark.parametrize("speed", [-0.1, 1.1, math.nan, True, False, "0.5", None, [0.5], np.array([0.5])])
+@pytest.mark.parametrize(
+    "speed",
+    [
+        -0.1,
+        1.1,
+        math.nan,
+        True,
+        False,
+        "0.5",
+        None,
+        [0.5],
+        np.array([0.5]),
+        10**400,
+        0.5j,
+        np.complex64(0.5),
+        np.timedelta64(1, "s"),
+        np.bool_(True),
+    ],
+)
 def test_what_is_no_speed_is_refused_whatever_was_asked_before(speed) -> None:
     exit_rule(0.0)
     exit_rule(1.0)  # equals True

@@ -1,5 +1,6 @@
 """Token ids from a caller."""
 
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,6 +74,40 @@ def test_anything_else_is_looked_at_closely(place: int, array: Any) -> None:
     assert is_visible_row(_MANIFEST, *row)
     row[place] = array
     assert not is_visible_row(_MANIFEST, *row)
+
+
+class _Tensor:
+    """An array of another library, whose dtype is NumPy's."""
+
+    dtype, shape, ndim = np.dtype(np.int64), (1, 3), 2
+
+    def tolist(self) -> Any:
+        return [[1, 1, 1]]
+
+    def __len__(self) -> int:
+        return 1
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array(self.tolist(), dtype)
+
+
+def test_arrays_of_another_library_are_converted() -> None:
+    row: list[Any] = [_Tensor()] * 3
+    assert not is_visible_row(_MANIFEST, *row)
+    assert all(type(array) is np.ndarray for array in checked_inputs(_MANIFEST, *row))
+
+
+def test_a_batch_is_not_made_lists() -> None:
+    batch = np.ones((1000, 6), np.int64)
+    tracemalloc.start()
+    assert not is_visible_row(_MANIFEST, batch, batch, batch)
+    assert tracemalloc.get_traced_memory()[1] < 10_000
+    tracemalloc.stop()
+
+
+def test_rows_of_unequal_length_are_refused() -> None:
+    assert "input_ids is no array" in _outcome([[1, 2], [1]])
+    assert "attention_mask is no array" in _outcome([[1, 2], [1, 2]], [[1, 1], [1]])
 
 
 @pytest.mark.parametrize("width", [0, 7])
