@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule
 
-__all__ = ["ChainOutput", "Engine", "exits_looked_at", "run_all_exits", "run_chain"]
-
+__all__ = ["ChainOutput", "Engine", "RunRow", "exits_looked_at", "run_all_exits", "run_chain"]
 
 # Runs one row without padding until the uncertainty of an exit is below the speed, or to the last one: input_ids and
 # token_type_ids, int64 [1, sequence], and the speed, float32 [1] -> the fields of a `ChainOutput`.
