@@ -75,8 +75,8 @@ def _stage(number: int, file: Path, layer: int) -> ModelProto:
 
 def _groups(stages: Sequence[GraphProto]) -> list[Sequence[GraphProto]]:
     """Cut what follows the first stage into groups of about as many as there are groups, the smallest one first."""
-    size = math.ceil(math.sqrt(len(stages)))
-    return [stages[max(0, stop - size) : stop] for stop in range(len(stages), 0, -size)][::-1] if stages else []
+    size = math.ceil(math.sqrt(len(stages))) or 1
+    return [stages[max(0, stop - size) : stop] for stop in range(len(stages), 0, -size)][::-1]
 
 
 def _exit_or(group: Sequence[GraphProto], found: Mapping[str, str]) -> tuple[list[NodeProto], dict[str, str]]:
