@@ -5,10 +5,18 @@ The rest of the package stands in its own folders: ``fastbert.export`` (checkpoi
 """
 
 import importlib
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from fastbert.version import __version__
+
+# The Linux wheels of ONNX Runtime 1.29 and later have telemetry, which is on unless this is set before their import: a
+# thread, a database in the home directory, and forked workers that hang when they end. Set it to 0 to have it.
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+telemetry_came_first = _TELEMETRY not in os.environ and "onnxruntime" in sys.modules
+os.environ.setdefault(_TELEMETRY, "1")
 
 # In a checkout the other folders stand beside this one, not in it (see pyproject.toml). Looking there too makes
 # `python -m fastbert...` and editable installs work from the repository's root.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["TOKENS", "WINDOW", "micro_batches", "run_in_order"]
+__all__ = ["TOKENS", "WINDOW", "WINDOW_SIZE", "micro_batches", "run_in_order"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,6 +16,8 @@ R = TypeVar("R")
 TOKENS = 1024
 # Rows that are read, sorted by length and cut at a time.
 WINDOW = 4096
+# Their size, in characters of text, at which fewer are taken.
+WINDOW_SIZE = 1 << 22
 
 
 def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = TOKENS) -> list[NDArray[np.int64]]:
@@ -41,15 +43,21 @@ def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = T
 
 
 def run_in_order(
-    items: Iterable[T], plan: Callable[[list[T]], list[Callable[[], list[tuple[int, R]]]]], *, window: int, workers: int
+    items: Iterable[T],
+    plan: Callable[[list[T]], list[Callable[[], list[tuple[int, R]]]]],
+    *,
+    window: int,
+    workers: int,
+    size: Callable[[T], int] = lambda item: 1,
 ) -> Iterator[R]:
     """Run items window by window and yield a result for each, in the order of the items.
 
     :param plan: turns a window's items into jobs, each of which returns (place in the window, result) pairs.
-    :param window: items taken at a time; at most three windows are held, whatever the length of ``items``.
+    :param window: most items taken at a time; at most three windows are held, whatever the length of ``items``.
     :param workers: jobs that run at once; 1: in the caller's thread.
+    :param size: of an item; a window ends where its items' sizes reach `WINDOW_SIZE`.
     """
-    windows = _windows(items, window)
+    windows = _windows(items, window, size)
     if workers == 1:
         for taken in windows:
             yield from _ordered(len(taken), (job() for job in plan(taken)))
@@ -76,15 +84,17 @@ def run_in_order(
         raise failure
 
 
-def _windows(items: Iterable[T], window: int) -> Iterator[list[T]]:
+def _windows(items: Iterable[T], window: int, size: Callable[[T], int]) -> Iterator[list[T]]:
     """Cut items into lists; where reading them fails, those before are given out first."""
     taken: list[T] = []
+    total = 0
     try:
         for item in items:
             taken.append(item)
-            if len(taken) == window:
+            total += size(item)
+            if len(taken) == window or total >= WINDOW_SIZE:
                 yield taken
-                taken = []
+                taken, total = [], 0
     except Exception:
         if taken:
             yield taken

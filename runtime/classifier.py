@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from fastbert.runtime.batching import WINDOW, micro_batches, run_in_order
 from fastbert.runtime.chain import ChainOutput, Engine, exits_looked_at, run_all_exits, run_chain
 from fastbert.runtime.engines import load_engine
-from fastbert.runtime.errors import UsageError
+from fastbert.runtime.errors import BundleError, UsageError
 from fastbert.runtime.exit_rule import ExitRule, exit_rule
 from fastbert.runtime.inputs import checked_inputs, is_visible_row
-from fastbert.runtime.manifest import Manifest, check_files, read_manifest
+from fastbert.runtime.manifest import MANIFEST, Manifest, check_files, file_versions, read_manifest
 from fastbert.runtime.threads import usable_cores
-from fastbert.runtime.tokenization import TOKENIZER, TextEncoder, TextInput
+from fastbert.runtime.tokenization import TOKENIZER, TextEncoder, TextInput, Tokens, text_size
 
 __all__ = ["Classifier", "Prediction"]
 
@@ -72,7 +72,8 @@ class Classifier:
     ) -> "Classifier":
         """Load a bundle.
 
-        :param bundle: directory that ``fastbert export`` wrote; it is only read.
+        :param bundle: directory that ``fastbert export`` wrote; it is only read. What is loaded with the first batch is
+            held open until then, so that a classifier stays one version whatever happens to the path.
         :param device: one of `fastbert.runtime.engines.DEVICES`.
         :param variant: a variant's name; None: the first one that is for the device.
         :param threads: processor threads for one call; None: the cores that this process may use.
@@ -86,11 +87,13 @@ class Classifier:
         :raises EngineError: the engine cannot run here.
         :raises UsageError: no such device or variant, or an option that the device does not have.
         """
-        path = Path(bundle)
+        path = Path(bundle).resolve()  # one version for the classifier's life, wherever a link leads later
         manifest = read_manifest(path)
         chosen = manifest.variant_for(device, variant)
         exits_looked_at(manifest.exits, exit_every)  # refused before anything is read
-        check_files(path, manifest, (*chosen.files, TOKENIZER), contents=check_contents, threads=usable_cores())
+        files = (*chosen.files, TOKENIZER)
+        before = file_versions(path, (MANIFEST, *files))
+        check_files(path, manifest, files, contents=check_contents, threads=usable_cores())
         options: dict[str, Any] = {"threads": threads, "thread_pool": thread_pool}
         if device != "cpu":
             options |= {"exit_every": exit_every, "cuda_graphs": cuda_graphs}
@@ -100,7 +103,10 @@ class Classifier:
             )
         else:
             options["batches"] = batches
-        return cls.from_engine(path, manifest, load_engine(device, path, chosen, **options), exit_every=exit_every)
+        loaded = cls.from_engine(path, manifest, load_engine(device, path, chosen, **options), exit_every=exit_every)
+        if file_versions(path, before) != before:
+            raise BundleError(f"{bundle} was replaced or written to while it was loaded. Load it again.")
+        return loaded
 
     @classmethod
     def from_engine(cls, bundle: Path, manifest: Manifest, engine: Engine, *, exit_every: int = 1) -> "Classifier":
@@ -108,13 +114,7 @@ class Classifier:
 
         :param exit_every: what the engine was loaded with.
         """
-        encoder = TextEncoder(
-            bundle,
-            max_length=manifest.max_length,
-            pad_token_id=manifest.pad_token_id,
-            type_ids=manifest.type_vocab_size > 1,
-        )
-        return cls(manifest, engine, encoder, exit_every=exit_every)
+        return cls(manifest, engine, TextEncoder.from_bundle(bundle, manifest), exit_every=exit_every)
 
     @property
     def manifest(self) -> Manifest:
@@ -144,7 +144,8 @@ class Classifier:
         :param workers: batches run at once, each with the ``threads`` of `load`. For many texts, workers with one
             thread each are faster than one worker with many threads.
         :returns: one prediction a text, in the order of the texts.
-        :raises UsageError: ``speed``, ``batch_size`` or ``workers`` is out of range, or a text is no string.
+        :raises UsageError: ``speed``, ``batch_size`` or ``workers`` is out of range, or a text is no string, or holds a
+            token that the model does not have.
         """
         if isinstance(texts, Sequence) and len(texts) == 1:  # without what many texts need
             rule = self._checked(texts, speed, batch_size=batch_size, workers=workers)
@@ -162,8 +163,8 @@ class Classifier:
     ) -> Iterator[Prediction]:
         """Classify any number of texts in bounded memory; otherwise as `predict`.
 
-        :param window: texts read ahead, within which those of like length are found. The first answer comes after so
-            many texts.
+        :param window: most texts read ahead, within which those of like length are found; fewer where they are long.
+            The first answer comes after so many texts.
         """
         rule = self._checked(texts, speed, batch_size=batch_size, workers=workers, window=window)
         read = 0
@@ -175,7 +176,7 @@ class Classifier:
             batches = micro_batches([len(item.ids) for item in items], batch_size=batch_size)
             return [partial(self._predict_batch, rule, items, rows) for rows in batches]
 
-        return run_in_order(texts, plan, window=window, workers=workers)
+        return run_in_order(texts, plan, window=window, workers=workers, size=text_size)
 
     def _checked(self, texts: Iterable[TextInput], speed: float | None, **counts: int | None) -> ExitRule:
         """Check what `predict` and `predict_iter` are asked, and return the rule of the speed."""
@@ -187,11 +188,11 @@ class Classifier:
         return exit_rule(self._manifest.default_speed if speed is None else speed)
 
     def _predict_batch(
-        self, rule: ExitRule, items: Sequence[Any], rows: NDArray[np.int64]
+        self, rule: ExitRule, items: Sequence[Tokens], rows: NDArray[np.int64]
     ) -> list[tuple[int, Prediction]]:
         return list(zip(rows.tolist(), self._answers(rule, [items[row] for row in rows]), strict=True))
 
-    def _answers(self, rule: ExitRule, items: Sequence[Any]) -> list[Prediction]:
+    def _answers(self, rule: ExitRule, items: Sequence[Tokens]) -> list[Prediction]:
         """Run one batch of what the encoder's ``tokenize`` gave."""
         encoded = self._encoder.pad(items)
         output = self._run_chain(rule, encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)

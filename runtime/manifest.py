@@ -13,7 +13,17 @@ from typing import Any
 
 from fastbert.runtime.errors import BundleError, UsageError
 
-__all__ = ["MANIFEST", "SCHEMA", "Manifest", "Variant", "check_files", "file_record", "read_manifest", "stage_digits"]
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "Manifest",
+    "Variant",
+    "check_files",
+    "file_record",
+    "file_versions",
+    "read_manifest",
+    "stage_digits",
+]
 
 MANIFEST = "manifest.json"
 SCHEMA = "fastbert-bundle/1"
@@ -86,6 +96,7 @@ class Manifest:
     :param max_positions: longest sequence that the engines can number.
     :param exits: 0-based layer of each stage's exit; the last one is the model's last layer.
     :param default_speed: in [0, 1], used where the caller names none.
+    :param truncation_side: ``"right"``: the start of a longer text is kept; ``"left"``: its end.
     :param default_token_type: token type of every token where a caller gives none.
     :param flops: see `fastbert.flops`.
     :param files: path inside the bundle -> ``bytes`` and ``sha256``.
@@ -99,6 +110,7 @@ class Manifest:
     type_vocab_size: int
     default_token_type: int
     pad_token_id: int
+    truncation_side: str
     layers: int
     hidden_size: int
     exits: tuple[int, ...]
@@ -152,6 +164,7 @@ def read_manifest(bundle: Path) -> Manifest:
             type_vocab_size=int(raw["type_vocab_size"]),
             default_token_type=int(raw.get("default_token_type", 0)),
             pad_token_id=int(raw["pad_token_id"]),
+            truncation_side=str(raw.get("truncation_side", "right")),
             layers=int(raw["layers"]),
             hidden_size=int(raw["hidden_size"]),
             exits=tuple(int(layer) for layer in raw["exits"]),
@@ -184,6 +197,18 @@ def file_record(path: Path) -> dict[str, Any]:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def file_versions(bundle: Path, names: Iterable[str]) -> dict[str, tuple[int, ...] | None]:
+    """Return what changes when a file is replaced or written to; None: it is not there."""
+    found: dict[str, tuple[int, ...] | None] = {}
+    for name in names:
+        try:
+            status = (bundle / name).stat()
+            found[name] = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        except OSError:
+            found[name] = None
+    return found
 
 
 def check_files(bundle: Path, manifest: Manifest, names: Iterable[str], *, contents: bool, threads: int = 1) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.runtime.engines.kept_files import KeptFiles
 from fastbert.runtime.engines.mapped_files import let_go_of
 from fastbert.runtime.engines.onnxruntime_binding import bound
 from fastbert.runtime.engines.onnxruntime_row import RowSession
+from fastbert.runtime.engines.telemetry import warn_of_telemetry
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, stage_digits
 from fastbert.runtime.processor import int8_products_saturate
@@ -292,6 +294,7 @@ def load_files(
         import onnxruntime as ort
     except ImportError as error:
         raise MissingDependencyError("onnxruntime", "cpu") from error
+    warn_of_telemetry()
     if _PROVIDER not in ort.get_available_providers():
         raise EngineError(
             f"{_PROVIDER} was asked for; this onnxruntime {ort.__version__} has "
@@ -305,21 +308,34 @@ def load_files(
         made.enable_mem_pattern = False  # one is kept for every shape, and those of batches are many
         return made
 
-    def session(path: Path, options: Any) -> Any:
-        return _session(ort, path, options, thread_pool=thread_pool)
+    def session(path: Path, options: Any, contents: bytes | None = None) -> Any:
+        return _session(ort, path, options, thread_pool=thread_pool, contents=contents)
 
     def give_back_memory() -> None:
         _give_back_freed_memory()
         if chain or row:
             let_go_of((embeddings, *stages))
 
+    kept = KeptFiles((*((chain,) if chain else ()), embeddings, *stages))
+
     def make_sessions() -> _Sessions:
-        for_stages = options(threads, _SPIN_US if chain else _SPIN_US_A_STAGE)
+        kept.check_unwritten()
+        in_place = kept.are_where_they_were()  # if not, the model of all stages would read the weights of others
+        joined = [chain] if chain and in_place else stages
+        for_stages = options(threads, _SPIN_US if len(joined) == 1 else _SPIN_US_A_STAGE)
         # embeddings are too little work to share, and their threads would spin when the stages begin
         for_embeddings = options(1, 0) if thread_pool == "separate" else for_stages
-        files = [(embeddings, for_embeddings), *((file, for_stages) for file in ([chain] if chain else stages))]
+        files = [(embeddings, for_embeddings), *((file, for_stages) for file in joined)]
+
+        def load_one(file: tuple[Path, Any]) -> Any:
+            return session(*file) if in_place else session(*file, contents=kept.read(file[0]))
+
         with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
-            first, *others = pool.map(lambda one: session(*one), files)
+            first, *others = pool.map(load_one, files)
+        if in_place and not kept.are_where_they_were():  # replaced while it was read by its path
+            return make_sessions()
+        kept.check_unwritten()
+        kept.close()
         give_back_memory()
         return _joined(first, others, len(stages))
 
@@ -329,7 +345,8 @@ def load_files(
     if row is not None:
         for_rows = options(threads, _SPIN_US)
         for_rows.enable_mem_pattern = True  # a row's shape is its length
-        row_session = RowSession(session(row, for_rows), run_options)
+        # the embedding table stays in its file, which is mapped
+        row_session = RowSession(session(row, for_rows), run_options, KeptFiles([embeddings]).check_unwritten)
     engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row_session)
     if row_session is None:
         engine.load_batches()
@@ -386,10 +403,10 @@ def session_options(
     return options
 
 
-def _session(ort: Any, path: Path, options: Any, *, thread_pool: str) -> Any:
+def _session(ort: Any, path: Path, options: Any, *, thread_pool: str, contents: bytes | None = None) -> Any:
     try:
         session = ort.InferenceSession(
-            str(path),
+            str(path) if contents is None else contents,
             options,
             providers=[_PROVIDER],
             disabled_optimizers=DISABLED_OPTIMIZERS,

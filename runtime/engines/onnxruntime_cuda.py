@@ -29,6 +29,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbert.runtime.engines.cuda import Buffer, host_array, open_gpu
 from fastbert.runtime.engines.device_chain import DeviceChain, Shapes
+from fastbert.runtime.engines.telemetry import warn_of_telemetry
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, read_manifest
 
@@ -71,6 +72,7 @@ def require_onnxruntime(provider: str) -> Any:
         import onnxruntime as ort
     except ImportError as error:
         raise MissingDependencyError("onnxruntime", "gpu") from error
+    warn_of_telemetry()
     found = ort.get_available_providers()
     if provider not in found:
         raise EngineError(

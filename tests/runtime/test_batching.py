@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbert.runtime.batching import micro_batches, run_in_order
+from fastbert.runtime.batching import WINDOW_SIZE, micro_batches, run_in_order
 
 lengths = st.lists(st.integers(1, 200), min_size=1, max_size=60)
 
@@ -46,6 +46,19 @@ def test_only_a_few_windows_are_read_ahead(workers):
     assert [next(results) for _ in range(10)] == [i**2 for i in range(10)]
     assert next(read) <= 10 + 3 * 4
     results.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_window_ends_where_its_items_are_large(workers):
+    windows = []
+
+    def plan(items):
+        windows.append(len(items))
+        return squares(items)
+
+    results = run_in_order(range(20), plan, window=8, workers=workers, size=lambda item: -(-item * WINDOW_SIZE // 10))
+    assert list(results) == [i**2 for i in range(20)]
+    assert windows == [5, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

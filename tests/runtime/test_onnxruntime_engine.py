@@ -174,7 +174,7 @@ def test_an_onnxruntime_of_other_inner_names_answers_the_same(bundle, classifier
     assert np.array_equal(*found)
     assert found[0].any()
     session = onnxruntime.InferenceSession(bundle / "fp32" / "row.onnx")
-    rows = [RowSession(one, onnxruntime.RunOptions()) for one in (session, _PublicSession(session))]
+    rows = [RowSession(one, onnxruntime.RunOptions(), lambda: None) for one in (session, _PublicSession(session))]
     short, public = (row.run(inputs["input_ids"], inputs["token_type_ids"], np.zeros(1, np.float32)) for row in rows)
     assert short[1].tolist() == public[1].tolist() == [2]
     assert np.array_equal(short[0], public[0])
