@@ -70,10 +70,20 @@ def train(
     distill_epochs: Annotated[float, typer.Option(help="Epochs of stage 2.")] = 5,
     distill_learning_rate: Annotated[float, typer.Option(help="Learning rate of stage 2.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(help="Rows in a step, on each device.")] = 32,
-    max_length: Annotated[int, typer.Option(help="Longest text in tokens; longer ones are cut.")] = 128,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest text in tokens. [default: 128, or the checkpoint's own]")
+    ] = None,
     max_train_rows: Annotated[int | None, typer.Option(min=2, help="Draw this many training rows at random.")] = None,
-    exit_head: Annotated[str, typer.Option(help="attention (the paper's), authors, seed or mlp.")] = "attention",
-    exit_size: Annotated[int, typer.Option(help="Width of an exit head.")] = 128,
+    exit_head: Annotated[
+        str | None,
+        typer.Option(
+            help="attention (the paper's), authors, seed or mlp. [default: attention, or the checkpoint's own]"
+        ),
+    ] = None,
+    exit_size: Annotated[
+        int | None, typer.Option(help="Width of an exit head. [default: 128, or the checkpoint's own]")
+    ] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Directory or hub name. [default: the model's own]")] = None,
     precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16 (mixed precision).")] = "fp32",
     seed: Annotated[int, typer.Option()] = 42,
     overwrite: Overwrite = False,
@@ -103,7 +113,8 @@ def train(
         batch_size=batch_size,
         finetune=StageOptions(epochs, learning_rate),
         distill=StageOptions(distill_epochs, distill_learning_rate),
-        exit_head=exit_head_named(exit_head, exit_size),
+        exit_head=None if exit_head is exit_size is None else exit_head_named(exit_head, exit_size),
+        tokenizer=tokenizer,
         precision=precision,
         seed=seed,
     )
@@ -451,6 +462,9 @@ def import_(
         str | None, typer.Option(help="Class names by index, comma-separated, or a file of them. [default: 0,1,...]")
     ] = None,
     max_length: Annotated[int | None, typer.Option(help="Longest text in tokens. [default: the checkpoint's]")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Of a Hugging Face classifier: directory or hub name. [default: its own]")
+    ] = None,
     verify_data: Annotated[Path | None, typer.Option(help="Texts to keep, for the export's verification.")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -471,6 +485,7 @@ def import_(
         vocab=vocab,
         labels=None if labels is None else parse_labels(labels),
         max_length=max_length,
+        tokenizer=tokenizer,
         verify_data=verify_data,
         overwrite=overwrite,
     )

@@ -29,6 +29,7 @@ from fastbert.runtime.errors import CheckpointError, UsageError, VerificationErr
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.manifest import MANIFEST, SCHEMA, file_record
 from fastbert.runtime.tokenization import TOKENIZER
+from fastbert.tokenization import check_rows, check_vocabulary, pad_token_id, text_encoder
 
 __all__ = ["ExportReport", "export_bundle", "export_checkpoint"]
 
@@ -103,6 +104,8 @@ def export_checkpoint(
     plan = plan_stages(config.num_exits, layers_per_stage, exits)
     exits = [stage.last for stage in plan]
     ExitRule(default_speed)
+    check_vocabulary("the checkpoint", checkpoint.tokenizer, config.backbone_config.vocab_size)
+    check_rows("the checkpoint", checkpoint.tokenizer, rows)
     _warn_undistilled(config, exits)
     reference = compute_reference(checkpoint, rows)
     if not np.isfinite(reference.logits).all():
@@ -161,10 +164,8 @@ def _warn_undistilled(config: Any, exits: list[int]) -> None:
 
 
 def _write_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
-    tokenizer = checkpoint.tokenizer.backend_tokenizer
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    document = json.loads(tokenizer.to_str())
+    text_encoder(checkpoint.tokenizer, checkpoint.model.config)  # which sets its truncation
+    document = json.loads(checkpoint.tokenizer.backend_tokenizer.to_str())
     if checkpoint.tokenizer.split_special_tokens:
         # "[SEP]" in a text is text. tokenizers keeps that switch out of its file; with nothing to find, it needs none.
         document["added_tokens"] = []
@@ -188,7 +189,8 @@ def _manifest(
         "type_vocab_size": backbone.type_vocab_size,
         "layer_norm": config.layer_norm,
         "default_token_type": config.default_token_type,
-        "pad_token_id": checkpoint.tokenizer.pad_token_id,
+        "pad_token_id": pad_token_id(checkpoint.tokenizer, backbone),
+        "truncation_side": checkpoint.tokenizer.truncation_side,
         "family": backbone.model_type,
         "layers": config.num_exits,
         "hidden_size": backbone.hidden_size,

@@ -19,21 +19,23 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedTokenizerBase,
 )
 
 from fastbert.atomic import replace_directory
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
-from fastbert.families import Family, family_of, position_limit
+from fastbert.families import Family, check_activation, family_of, position_limit
+from fastbert.labels import class_names, placeholders_as
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
-from fastbert.runtime.errors import CheckpointError
+from fastbert.runtime.errors import CheckpointError, UsageError
+from fastbert.tokenization import load_tokenizer
 
 __all__ = ["TRAINING", "Checkpoint", "describe_checkpoint", "load_checkpoint", "save_checkpoint", "start_from"]
 
 SAMPLE_ROWS = "sample_rows.jsonl"
 TRAINING = "training.json"
+_USUAL_MAX_LENGTH = 128
 _log = logging.getLogger(__name__)
 
 
@@ -104,31 +106,40 @@ def start_from(
     source: str | Path,
     *,
     labels: Sequence[str] | None,
-    exit_head: ExitHeadConfig,
-    max_length: int,
+    exit_head: ExitHeadConfig | None,
+    max_length: int | None,
     keep_classifier: bool,
 ) -> FastBertForSequenceClassification:
-    """Make a model to train.
+    """Make a model to train, in float32 whatever its weights are stored in.
 
     A FastBERT checkpoint is taken as it is. Any other Hugging Face model of a known family gives its backbone, and
     new exits are put on it; with ``keep_classifier`` its trained classifier becomes the last exit.
 
     :param source: a directory, or a name on a model hub.
     :param labels: class names by index; None: the checkpoint's own.
-    :raises CheckpointError: unknown family, no such model, no classifier to keep, or labels that it does not know.
+    :param exit_head: of the new exits; None: the paper's head, or a FastBERT checkpoint's own.
+    :param max_length: longest sequence, special tokens included; None: 128 or the model's positions if they are fewer,
+        or a FastBERT checkpoint's own.
+    :raises CheckpointError: unknown family, no such model, no classifier to keep, labels that it does not know, or
+        fewer positions than asked.
+    :raises UsageError: a FastBERT checkpoint has another exit head or length than asked.
     """
     config = _read_config(source)
     if isinstance(config, FastBertConfig):
-        _check_labels(source, config, labels)
+        _check_own(source, config, exit_head, max_length)
+        _check_labels(source, config.labels, labels)
+        check_activation(config.backbone_config)
         return _load_weights(FastBertForSequenceClassification, source, config)
     family = family_of(config)
+    check_activation(config)
     limit = position_limit(config)
-    if max_length > limit:
+    if max_length is not None and max_length > limit:
         raise CheckpointError(f"--max-length {max_length} is beyond the {limit} positions of {source}.")
+    head, length = exit_head or ExitHeadConfig(), min(_USUAL_MAX_LENGTH, limit) if max_length is None else max_length
     if not keep_classifier:
         if labels is None:
             raise CheckpointError(f"{source} has no classifier, and the training file has no labels to train one on.")
-        model = FastBertForSequenceClassification(_new_config(config, labels, exit_head, None, max_length))
+        model = FastBertForSequenceClassification(_new_config(config, labels, head, None, length))
         arguments = {"add_pooling_layer": False} if family.pooler_argument else {}
         backbone = _load_weights(AutoModel, source, config, **arguments)
         model.backbone.load_state_dict(backbone.state_dict())
@@ -145,32 +156,17 @@ def start_from(
             f"{source} holds a {architecture} for {problem} with num_labels {config.num_labels}; "
             "exits need a classifier of two or more classes of which one is right."
         )
-    _check_labels(source, config, labels)
-    return _with_classifier(source, config, family, exit_head, max_length)
-
-
-def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """Load a fast tokenizer.
-
-    :raises CheckpointError: there is none; the runtime needs its ``tokenizer.json``.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), use_fast=True)
-    except Exception as error:
-        raise CheckpointError(f"No tokenizer could be loaded from {source}: {error}") from error
-    if not tokenizer.is_fast:
-        raise CheckpointError(f"{source} has only a slow tokenizer; fastbert needs one with a tokenizer.json.")
-    return tokenizer
+    names = placeholders_as(class_names(source, config), labels or ())
+    _check_labels(source, names, labels)
+    return _with_classifier(source, config, family, names, head, length)
 
 
 def _with_classifier(
-    source: str | Path, config: Any, family: Family, exit_head: ExitHeadConfig, max_length: int
+    source: str | Path, config: Any, family: Family, labels: Sequence[str], exit_head: ExitHeadConfig, max_length: int
 ) -> FastBertForSequenceClassification:
     classifier = _load_weights(AutoModelForSequenceClassification, source, config)
     teacher_head = ExitHeadConfig(kind="mlp", size=config.hidden_size, dense_activation=family.classifier_activation)
-    model = FastBertForSequenceClassification(
-        _new_config(config, _labels_of(config), exit_head, teacher_head, max_length)
-    )
+    model = FastBertForSequenceClassification(_new_config(config, labels, exit_head, teacher_head, max_length))
     backbone = getattr(classifier, classifier.base_model_prefix)
     model.backbone.load_state_dict(
         {key: value for key, value in backbone.state_dict().items() if not key.startswith("pooler.")}
@@ -193,19 +189,27 @@ def _new_config(
     )
 
 
-def _labels_of(config: Any) -> list[str]:
-    """Class names by index; the placeholders LABEL_0, LABEL_1 ... become 0, 1 ..., as data files have them."""
-    names = [config.id2label[index] for index in range(config.num_labels)]
-    placeholders = [f"LABEL_{index}" for index in range(config.num_labels)]
-    return [str(index) for index in range(config.num_labels)] if names == placeholders else names
-
-
-def _check_labels(source: str | Path, config: Any, labels: Sequence[str] | None) -> None:
-    known = _labels_of(config)
+def _check_labels(source: str | Path, known: Sequence[str], labels: Sequence[str] | None) -> None:
     if labels is not None and not set(labels) <= set(known):
         raise CheckpointError(
             f"{source} was trained on the labels {', '.join(known)}; the training file also has "
             f"{', '.join(sorted(set(labels) - set(known)))}. Start from a model without a classifier, or relabel it."
+        )
+
+
+def _check_own(
+    source: str | Path, config: FastBertConfig, exit_head: ExitHeadConfig | None, max_length: int | None
+) -> None:
+    """Refuse options that a FastBERT checkpoint has answered already."""
+    if max_length not in (None, config.max_sequence_length):
+        raise UsageError(
+            f"{source} is a FastBERT checkpoint that cuts texts to {config.max_sequence_length} tokens; --max-length "
+            f"{max_length} cannot change that. Leave the option out."
+        )
+    if exit_head is not None and asdict(exit_head) != config.exit_head:
+        raise UsageError(
+            f"{source} is a FastBERT checkpoint with the exit heads {ExitHeadConfig(**config.exit_head)}, which "
+            "--exit-head and --exit-size cannot change. Leave these options out."
         )
 
 
@@ -215,11 +219,14 @@ def _read_config(source: str | Path) -> Any:
     if not Path(source).exists():
         _log.info("There is no directory %s; looking for a model of that name on the hub.", source)
     try:
-        return AutoConfig.from_pretrained(str(source))
+        config = AutoConfig.from_pretrained(str(source))
     except CheckpointError:
         raise
     except Exception as error:
         raise CheckpointError(f"The model {source} could not be read: {_first_line(error)}") from error
+    if isinstance(config, FastBertConfig):
+        config.id2label = dict(enumerate(class_names(source, config)))
+    return config
 
 
 def _fastbert_config(source: str | Path) -> FastBertConfig:

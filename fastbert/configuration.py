@@ -61,8 +61,8 @@ class ExitHeadConfig:
         return cls(size=size, heads=2, narrow_activation="tanh")
 
 
-def exit_head_named(name: str, size: int) -> ExitHeadConfig:
-    """Return the head of a name: ``attention`` (the default), ``authors``, ``seed`` or ``mlp``.
+def exit_head_named(name: str | None = None, size: int | None = None) -> ExitHeadConfig:
+    """Return the head of a name, ``attention`` (the default), ``authors``, ``seed`` or ``mlp``, and of a size (128).
 
     :raises UsageError: unknown name, or a size that such a head cannot have.
     """
@@ -72,10 +72,11 @@ def exit_head_named(name: str, size: int) -> ExitHeadConfig:
         "seed": ExitHeadConfig.seed,
         "mlp": partial(ExitHeadConfig, kind="mlp"),
     }
-    if name not in presets:
+    make = presets.get(name or "attention")
+    if make is None:
         raise UsageError(f"The exit head {name!r} is unknown; use {', '.join(presets)}.")
     try:
-        return presets[name](size=size)
+        return make() if size is None else make(size=size)
     except CheckpointError as error:
         raise UsageError(f"--exit-size {size} does not do: {error}") from error
 
@@ -108,10 +109,14 @@ class FastBertConfig(PretrainedConfig):
         default_token_type: int = 0,
         **kwargs: Any,
     ) -> None:
+        backbone: Any = backbone_config
         if isinstance(backbone_config, dict):
             values = dict(backbone_config)
-            backbone_config = AutoConfig.for_model(values.pop("model_type", ""), **values)
-        self.backbone_config: Any = backbone_config if backbone_config is not None else AutoConfig.for_model("bert")
+            backbone = AutoConfig.for_model(values.pop("model_type", ""), **values)
+        elif backbone_config is None:
+            backbone = AutoConfig.for_model("bert")
+        backbone.dtype = None  # in which it was stored; the whole model has one type
+        self.backbone_config = backbone
         self.exit_head = _as_dict(exit_head)
         self.teacher_head = _as_dict(teacher_head) if teacher_head is not None else self.exit_head
         self.max_sequence_length = max_sequence_length

@@ -18,7 +18,7 @@ from datasets import Dataset
 from fastbert.rows import Row
 from fastbert.runtime.errors import DataError
 
-__all__ = ["iter_rows", "label_names", "read_rows", "read_texts", "sample", "tokenized"]
+__all__ = ["iter_rows", "label_names", "read_rows", "read_texts", "sample"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -93,30 +93,6 @@ def sample(rows: Sequence[T], count: int | None, *, seed: int) -> list[T]:
     if count is None or count >= len(rows):
         return list(rows)
     return random.Random(seed).sample(list(rows), count)
-
-
-def tokenized(
-    rows: Sequence[Row], tokenizer: Any, labels: Sequence[str], *, max_length: int, type_ids: bool
-) -> Dataset:
-    """Turn rows into a `datasets.Dataset` of ``input_ids``, ``attention_mask``, ``token_type_ids`` and ``labels``.
-
-    :param max_length: longer rows are cut to this many tokens, special tokens included.
-    :param type_ids: whether the backbone knows more than one token type; if not they are all 0.
-    :returns: unpadded rows; ``labels`` is -100 where a row has none (ignored by the losses).
-    """
-    index = {label: number for number, label in enumerate(labels)}
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.enable_truncation(max_length)
-    encoded = backend.encode_batch([row.text if row.text_pair is None else (row.text, row.text_pair) for row in rows])
-    return Dataset.from_dict(
-        {
-            "input_ids": [item.ids for item in encoded],
-            "attention_mask": [item.attention_mask for item in encoded],
-            "token_type_ids": [item.type_ids if type_ids else [0] * len(item.ids) for item in encoded],
-            "labels": [index[row.label] if row.label is not None else -100 for row in rows],
-        }
-    )
 
 
 def _row(path: Path, line: int, record: dict[str, Any]) -> Row:

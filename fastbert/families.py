@@ -5,7 +5,10 @@ from typing import Any, Literal
 
 from fastbert.runtime.errors import CheckpointError
 
-__all__ = ["FAMILIES", "Family", "family_of"]
+__all__ = ["ACTIVATIONS", "FAMILIES", "Family", "check_activation", "family_of", "position_limit"]
+
+# By their Hugging Face names: what layers and exit heads may have, as the engines can compute it.
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh")
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,26 @@ def family_of(backbone_config: Any) -> Family:
     return FAMILIES[model_type]
 
 
+def check_activation(backbone_config: Any) -> None:
+    """Refuse, before any training, a backbone that could not be exported.
+
+    :raises CheckpointError: its ``hidden_act`` is none of `ACTIVATIONS`.
+    """
+    if backbone_config.hidden_act not in ACTIVATIONS:
+        raise CheckpointError(
+            f"The backbone's config.json has hidden_act={backbone_config.hidden_act!r}, which cannot be exported; use "
+            f"one of {', '.join(ACTIVATIONS)}."
+        )
+
+
 def position_limit(backbone_config: Any) -> int:
-    """Longest sequence, special tokens included, that the backbone's position table can number."""
+    """Longest sequence, special tokens included, that the backbone's position table can number.
+
+    :raises CheckpointError: unknown family, or positions that follow a padding id which is not named.
+    """
     positions = int(backbone_config.max_position_embeddings)
-    if family_of(backbone_config).positions == "after_padding_idx":
-        return positions - int(backbone_config.pad_token_id) - 1
-    return positions
+    if family_of(backbone_config).positions == "absolute":
+        return positions
+    if backbone_config.pad_token_id is None:
+        raise CheckpointError("The backbone's config.json has no pad_token_id, from which its positions are counted.")
+    return positions - int(backbone_config.pad_token_id) - 1

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from fastbert.checkpoint import Checkpoint
-from fastbert.data import tokenized
 from fastbert.rows import Row
+from fastbert.tokenization import text_encoder, text_inputs
 from fastbert.uncertainty import uncertainty
 
 __all__ = ["Reference", "compute_reference"]
@@ -45,19 +45,9 @@ def compute_reference(checkpoint: Checkpoint, rows: Sequence[Row]) -> Reference:
     :param rows: at least one; labels are not used.
     """
     model, config = checkpoint.model.eval(), checkpoint.model.config
-    encoded = tokenized(
-        [Row(row.text, row.text_pair) for row in rows],
-        checkpoint.tokenizer,
-        config.labels,
-        max_length=config.max_sequence_length,
-        type_ids=config.backbone_config.type_vocab_size > 1,
-    )
-    lengths = np.array([len(ids) for ids in encoded["input_ids"]])
-    arrays = {name: np.zeros((len(rows), lengths.max()), np.int64) for name in ("attention_mask", "token_type_ids")}
-    arrays["input_ids"] = np.full((len(rows), lengths.max()), checkpoint.tokenizer.pad_token_id, np.int64)
-    for name, array in arrays.items():
-        for index, values in enumerate(encoded[name]):
-            array[index, : len(values)] = values
+    encoded = text_encoder(checkpoint.tokenizer, config).encode(text_inputs(rows))
+    arrays = {name: getattr(encoded, name) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    lengths = encoded.attention_mask.sum(axis=1)
     logits = np.zeros((len(rows), config.num_exits, config.num_labels), np.float32)
     order = np.argsort(lengths, kind="stable")  # rows of like length together: little padding
     for start in range(0, len(rows), _BATCH):

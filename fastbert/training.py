@@ -20,19 +20,20 @@ import logging
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import (
-    DataCollatorWithPadding,
     EvalPrediction,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -45,13 +46,22 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 
 from fastbert.atomic import require_absent
-from fastbert.checkpoint import TRAINING, Checkpoint, load_checkpoint, load_tokenizer, save_checkpoint, start_from
+from fastbert.checkpoint import TRAINING, Checkpoint, load_checkpoint, save_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
-from fastbert.data import label_names, read_rows, read_texts, sample, tokenized
+from fastbert.data import label_names, read_rows, read_texts, sample
 from fastbert.losses import KL_DIRECTIONS, distillation_loss, exit_divergence
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
 from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError
+from fastbert.runtime.tokenization import TextEncoder, Tokens
+from fastbert.tokenization import (
+    check_rows,
+    check_vocabulary,
+    compare_with_transformers,
+    load_tokenizer,
+    text_encoder,
+    text_inputs,
+)
 
 __all__ = ["STAGES", "StageOptions", "StageReport", "TrainOptions", "TrainReport", "train"]
 
@@ -80,7 +90,10 @@ class TrainOptions:
     :param stage: one of `STAGES`.
     :param kl: direction of the divergence in stage 2 (`fastbert.losses.KL_DIRECTIONS`).
     :param label_share: share of cross-entropy on labelled rows in stage 2's loss, in [0, 1].
+    :param max_length: longest text in tokens; None: 128, or the checkpoint's own.
     :param max_train_rows: draw this many training rows at random.
+    :param exit_head: of the exits but the last; None: the paper's, or the checkpoint's own.
+    :param tokenizer: directory or hub name of the tokenizer; None: the one of ``model``.
     :param precision: ``fp32``, ``fp16`` or ``bf16`` (the Trainer's mixed precision).
     """
 
@@ -92,14 +105,15 @@ class TrainOptions:
     stage: str = "both"
     kl: str = "forward"
     label_share: float = 0.5
-    max_length: int = 128
+    max_length: int | None = None
     max_train_rows: int | None = None
     batch_size: int = 32
     finetune: StageOptions = StageOptions(epochs=3, learning_rate=5e-5)
     distill: StageOptions = StageOptions(epochs=5, learning_rate=1e-3)
     warmup: float = 0.1
     weight_decay: float = 0.01
-    exit_head: ExitHeadConfig = field(default_factory=ExitHeadConfig)
+    exit_head: ExitHeadConfig | None = None
+    tokenizer: str | None = None
     precision: str = "fp32"
     seed: int = 42
 
@@ -122,7 +136,7 @@ class TrainOptions:
             ("--distill-epochs", self.distill.epochs),
             ("--distill-learning-rate", self.distill.learning_rate),
         ):
-            if not 0 < value < math.inf:
+            if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} is {value:g}; it must be greater than 0.")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"--seed is {self.seed}; it must be from 0 to {2**32 - 1}.")
@@ -187,7 +201,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
         options.dev is not None and rows.labels is None
     ):  # only now are the labels known that a classifier brought with it
         read_rows(options.dev, labels=model.config.labels)
-    tokenizer = load_tokenizer(options.model)
+    tokenizer = _tokenizer(options, model, rows)
     with processes.main_process_first():
         work = _work_directory(options, overwrite=overwrite, resume=resume, prepare=processes.is_main_process)
     stages = []
@@ -219,6 +233,19 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
         len(rows.dev),
         tuple(stages),
     )
+
+
+def _tokenizer(options: TrainOptions, model: FastBertForSequenceClassification, rows: _Rows) -> PreTrainedTokenizerBase:
+    """Load the tokenizer, and find out before the work whether it fits the model and the rows."""
+    source = options.tokenizer or options.model
+    tokenizer = load_tokenizer(source)
+    given = [*rows.train, *rows.unlabeled, *rows.dev]
+    check_vocabulary(source, tokenizer, model.config.backbone_config.vocab_size)
+    check_rows(source, tokenizer, given)
+    compare_with_transformers(source, tokenizer, given)
+    pairs = [row for row in given if row.text_pair is not None]
+    text_encoder(tokenizer, model.config).tokenize(text_inputs(pairs[:1]))
+    return tokenizer
 
 
 def _read(options: TrainOptions) -> _Rows:
@@ -311,11 +338,8 @@ def _run_stage(
         train_rows = [*rows.train, *rows.unlabeled]
     labels = model.config.labels
 
-    def dataset(of: list[Row]) -> Any:
-        type_ids = model.config.backbone_config.type_vocab_size > 1
-        return tokenized(of, tokenizer, labels, max_length=model.config.max_sequence_length, type_ids=type_ids)
-
-    dev = dataset(rows.dev)
+    encoder = text_encoder(tokenizer, model.config)
+    dev = _dataset(rows.dev, encoder, labels)
     dev = dev.select(np.argsort([len(ids) for ids in dev["input_ids"]], kind="stable"))  # little padding in a batch
     labelled_dev = rows.dev[0].label is not None
     directory = work / stage
@@ -324,9 +348,9 @@ def _run_stage(
         options=options,
         model=model,
         args=_arguments(stage, options, directory, metric="accuracy" if labelled_dev else "divergence"),
-        train_dataset=dataset(train_rows),
+        train_dataset=_dataset(train_rows, encoder, labels),
         eval_dataset=dev,
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=partial(_padded, encoder),
         compute_metrics=_metrics,
     )
     trainer.remove_callback(ProgressCallback)
@@ -348,6 +372,27 @@ def _run_stage(
         tuple(_accuracy(exit_logits, label_ids).tolist()) if labelled_dev else None,
         tuple(divergence.tolist()),
     )
+
+
+def _dataset(rows: Sequence[Row], encoder: TextEncoder, labels: Sequence[str]) -> Dataset:
+    """Tokenize rows; ``labels`` is -100 where a row has none, which the losses leave out."""
+    index = {label: number for number, label in enumerate(labels)}
+    items = encoder.tokenize(text_inputs(rows))
+    return Dataset.from_dict(
+        {
+            "input_ids": [item.ids for item in items],
+            "token_type_ids": [item.type_ids for item in items],
+            "labels": [-100 if row.label is None else index[row.label] for row in rows],
+        }
+    )
+
+
+def _padded(encoder: TextEncoder, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """Make rows of `_dataset` a batch."""
+    batch = encoder.pad([Tokens(row["input_ids"], row["token_type_ids"], False) for row in rows])
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    tensors = {name: torch.from_numpy(getattr(batch, name)) for name in names}
+    return {**tensors, "labels": torch.tensor([row["labels"] for row in rows])}
 
 
 def _arguments(stage: str, options: TrainOptions, directory: Path, *, metric: str) -> TrainingArguments:
@@ -447,8 +492,10 @@ def _save(
 ) -> None:
     model.unfreeze()
     kept = sample(rows.dev, SAMPLE_ROWS, seed=options.seed)
+    config = model.config
+    used = replace(options, max_length=config.max_sequence_length, exit_head=ExitHeadConfig(**config.exit_head))
     record = {
-        "options": json.loads(json.dumps(asdict(options), default=str)),
+        "options": json.loads(json.dumps(asdict(used), default=str)),
         "stages": [asdict(stage) for stage in stages],
     }
     save_checkpoint(directory, Checkpoint(model.eval(), tokenizer, tuple(kept), record), overwrite=overwrite)

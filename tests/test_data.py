@@ -1,13 +1,11 @@
 import json
-import random
 
 import pytest
-from conftest import make_tokenizer
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbert.data import label_names, read_rows, read_texts, sample, tokenized
+from fastbert.data import label_names, read_rows, read_texts, sample
 from fastbert.rows import Row
 from fastbert.runtime.errors import DataError
 
@@ -132,13 +130,3 @@ def test_sample_is_seeded_and_without_replacement():
     assert drawn == sample(rows, 20, seed=1) != sample(rows, 20, seed=2)
     assert len(set(drawn)) == 20
     assert sample(rows, None, seed=1) == sample(rows, 99, seed=1) == rows
-
-
-def test_tokenized_cuts_and_marks_missing_labels():
-    random.seed(0)
-    rows = [Row("good " * 30, None, "b"), Row("bad", "dull plot")]
-    found = tokenized(rows, make_tokenizer(), ["a", "b"], max_length=8, type_ids=True)
-    assert [len(ids) for ids in found["input_ids"]] == [8, 6]
-    assert found["labels"] == [1, -100]
-    assert found["token_type_ids"][1] == [0, 0, 0, 1, 1, 1]
-    assert tokenized(rows, make_tokenizer(), ["a", "b"], max_length=8, type_ids=False)["token_type_ids"][1] == [0] * 6

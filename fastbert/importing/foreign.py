@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from fastbert.configuration import FastBertConfig
+from fastbert.families import check_activation
 from fastbert.importing.files import find_file
 from fastbert.importing.report import Findings
 from fastbert.importing.tensors import check_shapes, require
@@ -28,6 +29,7 @@ class Request:
     vocab: Path | None = None
     labels: tuple[str, ...] | None = None
     max_length: int | None = None
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ class Foreign:
 def build_model(path: Path, tensors: Mapping[str, torch.Tensor], foreign: Foreign) -> FastBertForSequenceClassification:
     """Check every shape, and load the tensors into our model; buffers stay without data: it is only to be saved.
 
-    :raises CheckpointError: tensors are missing or have another shape than the config asks for.
+    :raises CheckpointError: tensors are missing or have another shape than the config asks for, or its activation
+        cannot be exported.
     """
+    check_activation(foreign.config.backbone_config)
     require(path, tensors, foreign.names.values())
     with torch.device("meta"):  # shapes only, so that a wrong config costs no memory
         model = FastBertForSequenceClassification(foreign.config)

@@ -6,12 +6,13 @@ The exits before it are fresh and wait for ``fastbert train --stage distill``, w
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from fastbert.checkpoint import load_tokenizer, start_from
+from fastbert.checkpoint import start_from
 from fastbert.configuration import ExitHeadConfig
 from fastbert.families import position_limit
 from fastbert.importing.foreign import Request, label_names, note_undistilled, sequence_limit
 from fastbert.importing.report import Findings
 from fastbert.modeling import FastBertForSequenceClassification
+from fastbert.tokenization import load_tokenizer, tokenizer_limit
 
 __all__ = ["read"]
 
@@ -30,7 +31,7 @@ def read(request: Request, found: Findings) -> tuple[FastBertForSequenceClassifi
     ):
         if value is not None:
             found.ignored.append(f"{option} {value}: a Hugging Face directory has its own")
-    tokenizer = load_tokenizer(request.checkpoint)
+    tokenizer = load_tokenizer(request.tokenizer or request.checkpoint)
     torch.manual_seed(_SEED)  # the fresh exits
     model = start_from(request.checkpoint, labels=None, exit_head=ExitHeadConfig(), max_length=1, keep_classifier=True)
     config = model.config
@@ -39,7 +40,7 @@ def read(request: Request, found: Findings) -> tuple[FastBertForSequenceClassifi
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
     positions = position_limit(config.backbone_config)
-    usual = min(int(tokenizer.model_max_length), positions)  # a tokenizer without a limit has a huge one
+    usual = min(tokenizer_limit(tokenizer) or positions, positions)
     config.max_sequence_length = sequence_limit(request, usual, "the tokenizer's limit", positions, found)
     backbone = config.backbone_config
     found.recognised += [

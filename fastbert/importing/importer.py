@@ -16,6 +16,7 @@ from fastbert.importing.foreign import Request, build_model
 from fastbert.importing.report import Findings, ImportReport
 from fastbert.importing.tensors import first_ten, read_tensors
 from fastbert.runtime.errors import CheckpointError, UsageError
+from fastbert.tokenization import check_rows, check_vocabulary, compare_with_transformers, text_encoder, text_inputs
 
 __all__ = ["FORMATS", "import_checkpoint"]
 
@@ -35,6 +36,7 @@ def import_checkpoint(
     vocab: str | Path | None = None,
     labels: Sequence[str] | None = None,
     max_length: int | None = None,
+    tokenizer: str | None = None,
     verify_data: str | Path | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
@@ -49,6 +51,7 @@ def import_checkpoint(
     :param vocab: ``vocab.txt``; None: the one that ``config`` names.
     :param labels: class names by index; None: the checkpoint's own, or 0, 1 ...
     :param max_length: longest sequence, special tokens included; None: the checkpoint's own.
+    :param tokenizer: directory or hub name of a Hugging Face classifier's tokenizer; None: the one in its directory.
     :param verify_data: data file whose texts are kept in the checkpoint; an export verifies its engines on them.
     :param overwrite: replace an existing output; the old one stays until the new one is complete.
     :raises CheckpointError: the checkpoint, its configs or its vocabulary cannot be used, or contradict each other.
@@ -64,6 +67,7 @@ def import_checkpoint(
         vocab=_path(vocab),
         labels=None if labels is None else tuple(labels),
         max_length=max_length,
+        tokenizer=tokenizer,
     )
     require_absent(request.output, overwrite=overwrite, kind=TRAINING)
     rows = sample(read_texts(verify_data), _KEPT_ROWS, seed=0) if verify_data is not None else []
@@ -71,14 +75,23 @@ def import_checkpoint(
     if request.checkpoint.is_dir():
         _check_directory(request.checkpoint, format)
         format = "huggingface"
-        model, tokenizer = huggingface.read(request, found)
-        vocabulary = len(tokenizer)
+        model, loaded = huggingface.read(request, found)
+        vocabulary = len(loaded)
+        compare_with_transformers(tokenizer or request.checkpoint, loaded, rows)
     else:
         tensors = read_tensors(request.checkpoint)
         format = _format_of(request.checkpoint, tensors, format)
         foreign = _FILES[format].read(request, tensors, found)
-        model, tokenizer = build_model(request.checkpoint, tensors, foreign), foreign.tokenizer
+        model, loaded = build_model(request.checkpoint, tensors, foreign), foreign.tokenizer
         vocabulary = foreign.vocabulary
+        if tokenizer is not None:
+            found.ignored.append(
+                f"--tokenizer {tokenizer}: {format} files are read with the original's, from vocab.txt"
+            )
+    source = tokenizer or request.checkpoint
+    check_vocabulary(source, loaded, model.config.backbone_config.vocab_size)
+    check_rows(source, loaded, rows)
+    text_encoder(loaded, model.config).tokenize(text_inputs([row for row in rows if row.text_pair is not None][:1]))
     report = ImportReport(
         output=request.output,
         format=format,
@@ -95,7 +108,7 @@ def import_checkpoint(
     )
     record = {"imported": {"checkpoint": request.checkpoint.name, **asdict(report)}}
     del record["imported"]["output"]
-    save_checkpoint(request.output, Checkpoint(model, tokenizer, tuple(rows), record), overwrite=overwrite)
+    save_checkpoint(request.output, Checkpoint(model, loaded, tuple(rows), record), overwrite=overwrite)
     for warning in report.warnings:
         _log.warning("%s", warning)
     return report
