@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from fastbert.runtime.batching import WINDOW, micro_batches, run_in_order
 from fastbert.runtime.chain import ChainOutput, Engine, exits_looked_at, run_all_exits, run_chain
 from fastbert.runtime.engines import load_engine
-from fastbert.runtime.errors import UsageError
+from fastbert.runtime.errors import BundleError, UsageError
 from fastbert.runtime.exit_rule import ExitRule, exit_rule
 from fastbert.runtime.inputs import checked_inputs, is_visible_row
-from fastbert.runtime.manifest import Manifest, check_files, read_manifest
+from fastbert.runtime.manifest import MANIFEST, Manifest, check_files, read_manifest
 from fastbert.runtime.threads import usable_cores
 from fastbert.runtime.tokenization import TOKENIZER, TextEncoder, TextInput
 
@@ -107,7 +107,13 @@ class Classifier:
         """Make a classifier of an engine that is loaded; ``bundle`` gives the tokenizer.
 
         :param exit_every: what the engine was loaded with.
+        :raises BundleError: the manifest has other labels than the engine has classes, or the tokenizer is damaged.
         """
+        if len(manifest.labels) != engine.classes:
+            raise BundleError(
+                f"{bundle / MANIFEST} has {len(manifest.labels)} labels; the engines tell {engine.classes} classes "
+                "apart. Export the bundle again, or correct the labels where you wrote them yourself."
+            )
         encoder = TextEncoder(
             bundle,
             max_length=manifest.max_length,

@@ -146,20 +146,32 @@ class OnnxRuntimeEngine:
     :param stages: number of stages.
     :param make_sessions: makes what runs batches; called once, by `load_batches` or when the first one comes.
     :param row: what runs a single row in one call; None: it runs as a batch does.
+    :param classes: how many the row's session tells apart; None: what runs batches is asked.
     """
 
     max_batch = None
 
     def __init__(
-        self, stages: int, make_sessions: Callable[[], _Sessions], run_options: Any, row: RowSession | None = None
+        self,
+        stages: int,
+        make_sessions: Callable[[], _Sessions],
+        run_options: Any,
+        row: RowSession | None = None,
+        classes: int | None = None,
     ) -> None:
         self.stages = stages
         self._make_sessions = make_sessions
         self._run_options = run_options
+        self._classes = classes
         self.run_row = None if row is None else row.run
         self._sessions: _Sessions | None = None
         self._loading = threading.Lock()
         self._threads = threading.local()
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.load_batches().sizes[1] if self._classes is None else self._classes
 
     def load_batches(self) -> _Sessions:
         """Get ready for batches."""
@@ -325,12 +337,13 @@ def load_files(
 
     _share_arena(ort)
     run_options = ort.RunOptions()
-    row_session = None
+    row_session = classes = None
     if row is not None:
         for_rows = options(threads, _SPIN_US)
         for_rows.enable_mem_pattern = True  # a row's shape is its length
-        row_session = RowSession(session(row, for_rows), run_options)
-    engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row_session)
+        made = session(row, for_rows)
+        row_session, [classes] = RowSession(made, run_options), _last_sizes(made, "logits")
+    engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row_session, classes)
     if row_session is None:
         engine.load_batches()
     else:
@@ -346,9 +359,24 @@ def _joined(embeddings: Any, sessions: Sequence[Any], count: int) -> _Sessions:
         [session] = sessions
         digits = [stage_digits(stage, count) for stage in range(count)]
         stages = [_Stage(session, {name: np.array(digit) for name, digit in one.items()}, "chain/") for one in digits]
-    sizes = {output.name: output.shape[-1] for output in stages[0].session.get_outputs() if output.shape}
     prefix = stages[0].outputs
-    return _Sessions(embeddings, stages, (sizes[f"{prefix}next_hidden_states"], sizes[f"{prefix}logits"], count))
+    hidden_size, classes = _last_sizes(stages[0].session, f"{prefix}next_hidden_states", f"{prefix}logits")
+    return _Sessions(embeddings, stages, (hidden_size, classes, count))
+
+
+def _last_sizes(session: Any, *outputs: str) -> list[int]:
+    """Return the last dimension of these outputs of an engine.
+
+    :raises BundleError: it has no such output.
+    """
+    sizes = {output.name: output.shape[-1] for output in session.get_outputs() if output.shape}
+    missing = [name for name in outputs if name not in sizes]
+    if missing:
+        raise BundleError(
+            f"An engine gives {', '.join(sizes)} and not {', '.join(missing)}: the manifest names another file "
+            "than was meant. Export the bundle again."
+        )
+    return [sizes[name] for name in outputs]
 
 
 def session_options(

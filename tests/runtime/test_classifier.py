@@ -243,6 +243,30 @@ def test_a_damaged_or_missing_manifest_is_named(copy, tmp_path):
         Classifier.load(tmp_path)
 
 
+@pytest.mark.parametrize("labels", [["negative"], ["negative", "positive"], list("abcd")])
+@pytest.mark.parametrize("batches", [False, True])
+def test_labels_of_another_number_than_the_classes_are_refused(copy, labels, batches):
+    path = copy / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "labels": labels}))
+    with pytest.raises(BundleError, match=f"has {len(labels)} labels; the engines tell 3 classes apart"):
+        Classifier.load(copy, batches=batches)
+
+
+@pytest.mark.parametrize("engine", ["row", "stages"])
+def test_a_file_that_is_another_engine_is_refused(copy, engine):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    fp32 = manifest["variants"]["fp32"]
+    if engine == "row":
+        fp32["row"], fp32["embeddings"] = fp32["embeddings"], fp32["row"]
+    else:
+        fp32["stages"][0], fp32["embeddings"] = fp32["embeddings"], fp32["stages"][0]
+        fp32["chain"] = fp32["row"] = None
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="An engine gives .* and not .*logits"):
+        Classifier.load(copy, check_contents=False)
+
+
 def test_devices_and_variants_that_are_not_there_are_named(bundle):
     with pytest.raises(UsageError, match="no variant for device 'tpu'.*fp32 for cpu"):
         Classifier.load(bundle, device="tpu")
