@@ -75,9 +75,17 @@ def test_another_exit_is_found_and_a_borderline_one_is_allowed(bundle, golden):
 
 
 def test_another_tokenization_is_found(bundle, golden):
-    texts = golden.texts.copy()
-    texts[7] = texts[7] + " good"
+    texts = (*golden.texts[:7], golden.texts[7] + " good", *golden.texts[8:])
     assert verify_bundle(bundle, dataclasses.replace(golden, texts=texts)).token_mismatches >= 1
+
+
+def test_golden_rows_of_other_exits_or_classes_are_refused(bundle, golden):
+    for logits, uncertainty in (
+        (golden.logits[:, 1:], golden.uncertainty[:, 1:]),
+        (golden.logits[..., :2], golden.uncertainty),
+    ):
+        with pytest.raises(BundleError, match="exits and . classes; manifest.json has 3 exits and 3 labels"):
+            verify_bundle(bundle, dataclasses.replace(golden, logits=logits, uncertainty=uncertainty))
 
 
 def test_golden_rows_from_before_labels_were_kept_are_of_no_known_label(golden, bundle, tmp_path):
