@@ -165,6 +165,11 @@ def verify_classifier(
         arrays = [array[[row], :length] for array in (golden.input_ids, golden.attention_mask, golden.token_type_ids)]
         output = classifier.run(*arrays, speed=speed)
         exit_layer[speed][row], answers[speed][row] = output.exit_layer[0], output.logits[0].argmax()
+        if output.exit_layer[0] not in exits:  # the model of a single row has their layers in it
+            raise BundleError(
+                f"{variant.row} answers after layer {output.exit_layer[0]}; the exits of {MANIFEST} stand after "
+                f"{', '.join(map(str, exits))}. Export the bundle again."
+            )
         place = exits.index(int(output.exit_layer[0]))
         difference = np.abs(output.logits[0] - golden.logits[row, place]).max()
         differences[row, place] = np.maximum(differences[row, place], difference)  # a NaN stays one

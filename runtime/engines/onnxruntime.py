@@ -25,6 +25,7 @@ __all__ = ["DISABLED_OPTIMIZERS", "THREAD_POOLS", "OnnxRuntimeEngine", "load", "
 THREAD_POOLS = ("separate", "shared", "host")
 _PROVIDER = "CPUExecutionProvider"
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_ROW_INPUTS = ("input_ids", "token_type_ids", "speed")
 _SHAPES_KEPT = 512  # of batches, whose bindings one thread keeps; then it starts anew
 # The fused kernel takes 3 to 4 times as long on a CPU as the Add and LayerNormalization that it replaces (130 us
 # against 35 us at 64 x 384, onnxruntime 1.32). Whole layers: benchmarks/reports/layer_forms.json.
@@ -342,7 +343,8 @@ def load_files(
         for_rows = options(threads, _SPIN_US)
         for_rows.enable_mem_pattern = True  # a row's shape is its length
         made = session(row, for_rows)
-        row_session, [classes] = RowSession(made, run_options), _last_sizes(made, "logits")
+        [classes] = _last_sizes(made, _ROW_INPUTS, ["logits"])
+        row_session = RowSession(made, run_options)
     engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row_session, classes)
     if row_session is None:
         engine.load_batches()
@@ -359,22 +361,27 @@ def _joined(embeddings: Any, sessions: Sequence[Any], count: int) -> _Sessions:
         [session] = sessions
         digits = [stage_digits(stage, count) for stage in range(count)]
         stages = [_Stage(session, {name: np.array(digit) for name, digit in one.items()}, "chain/") for one in digits]
-    prefix = stages[0].outputs
-    hidden_size, classes = _last_sizes(stages[0].session, f"{prefix}next_hidden_states", f"{prefix}logits")
+    first = stages[0]
+    _last_sizes(embeddings, _INPUTS, ["hidden_states"])
+    hidden_size, classes = _last_sizes(
+        first.session,
+        ["hidden_states", "extended_attention_mask", *first.digits],
+        [f"{first.outputs}next_hidden_states", f"{first.outputs}logits"],
+    )
     return _Sessions(embeddings, stages, (hidden_size, classes, count))
 
 
-def _last_sizes(session: Any, *outputs: str) -> list[int]:
+def _last_sizes(session: Any, inputs: Sequence[str], outputs: Sequence[str]) -> list[int]:
     """Return the last dimension of these outputs of an engine.
 
-    :raises BundleError: it has no such output.
+    :raises BundleError: it takes other inputs, or has no such output.
     """
-    sizes = {output.name: output.shape[-1] for output in session.get_outputs() if output.shape}
-    missing = [name for name in outputs if name not in sizes]
-    if missing:
+    taken = [value.name for value in session.get_inputs()]
+    sizes = {value.name: value.shape[-1] for value in session.get_outputs() if value.shape}
+    if set(taken) != set(inputs) or not set(outputs) <= set(sizes):
         raise BundleError(
-            f"An engine gives {', '.join(sizes)} and not {', '.join(missing)}: the manifest names another file "
-            "than was meant. Export the bundle again."
+            f"An engine makes {', '.join(sizes)} of {', '.join(taken)}; it was to make {', '.join(outputs)} of "
+            f"{', '.join(inputs)}. The manifest names another file than was meant. Export the bundle again."
         )
     return [sizes[name] for name in outputs]
 

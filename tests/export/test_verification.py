@@ -140,6 +140,19 @@ def test_every_weight_of_a_stage_matters_to_the_check(bundle, golden, tmp_path):
         assert verify_bundle(target, golden).problems, tensor.name
 
 
+def test_a_single_rows_model_of_other_layers_is_refused(bundle, golden, tmp_path):
+    copy = shutil.copytree(bundle, tmp_path / "b")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest |= {"layers": 4, "exits": [0, 1, 3]}
+    manifest["flops"]["exits"] *= 2
+    manifest["flops"]["exits"] = manifest["flops"]["exits"][:4]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        BundleError, match="row.onnx answers after layer 2; the exits of manifest.json stand after 0, 1, 3"
+    ):
+        verify_bundle(copy, golden)
+
+
 def test_what_only_a_single_row_runs_is_verified_too(bundle, golden, tmp_path):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     first, second, third = sorted((copy / "fp32").glob("stage_*.onnx"))

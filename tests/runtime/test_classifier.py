@@ -252,19 +252,36 @@ def test_labels_of_another_number_than_the_classes_are_refused(copy, labels, bat
         Classifier.load(copy, batches=batches)
 
 
-@pytest.mark.parametrize("engine", ["row", "stages"])
-def test_a_file_that_is_another_engine_is_refused(copy, engine):
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize(
+    "swap",
+    [
+        lambda fp32: fp32.update(row=fp32["embeddings"], embeddings=fp32["row"]),
+        lambda fp32: fp32.update(row=fp32["stages"][0], stages=[fp32["row"], *fp32["stages"][1:]], chain=None),
+        lambda fp32: fp32.update(row=fp32["chain"], chain=fp32["row"]),
+        lambda fp32: fp32.update(
+            embeddings=fp32["stages"][0], stages=[fp32["embeddings"], *fp32["stages"][1:]], chain=None, row=None
+        ),
+        lambda fp32: fp32.update(embeddings=fp32["row"], row=None),
+    ],
+)
+def test_a_file_that_is_another_engine_is_refused(copy, swap, batches):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    swap(manifest["variants"]["fp32"])
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="An engine makes .* of .*; it was to make"):
+        Classifier.load(copy, threads=2, batches=batches).predict(["a", "b"])
+
+
+def test_a_model_of_all_stages_that_has_another_number_of_them_is_refused(copy):
     path = copy / "manifest.json"
     manifest = json.loads(path.read_text())
     fp32 = manifest["variants"]["fp32"]
-    if engine == "row":
-        fp32["row"], fp32["embeddings"] = fp32["embeddings"], fp32["row"]
-    else:
-        fp32["stages"][0], fp32["embeddings"] = fp32["embeddings"], fp32["stages"][0]
-        fp32["chain"] = fp32["row"] = None
-    path.write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match="An engine gives .* and not .*logits"):
-        Classifier.load(copy, check_contents=False)
+    fp32["stages"] = fp32["stages"][1:]
+    path.write_text(json.dumps({**manifest, "exits": [1, 2]}))
+    with pytest.raises(BundleError, match="An engine makes .*digit_1; it was to make"):
+        Classifier.load(copy, threads=2, batches=True)
 
 
 def test_devices_and_variants_that_are_not_there_are_named(bundle):
