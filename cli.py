@@ -94,6 +94,9 @@ def train(
 
     Example: fastbert train bert-base-uncased --train train.tsv --dev dev.tsv --output model
     """
+    from fastbert.distributed import is_first_process, require_whole_environment
+
+    require_whole_environment()
     _quiet_transformers()
     from fastbert.configuration import exit_head_named
     from fastbert.training import StageOptions, TrainOptions
@@ -119,7 +122,7 @@ def train(
         seed=seed,
     )
     report = run(options, overwrite=overwrite, resume=resume)
-    if os.environ.get("RANK", "0") != "0":  # one of several processes speaks
+    if not is_first_process():
         return
     if as_json:
         _print_json(asdict(report))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastbert.export.golden import GOLDEN, Golden, read_golden
+from fastbert.export.golden import GOLDEN, read_golden
 from fastbert.export.tensorrt import EngineBuilder
 from fastbert.export.verification import DEFAULT_BOUNDS, Bounds, Verification, verify_classifier
 from fastbert.runtime import Classifier
@@ -246,7 +246,7 @@ def _verify(
     notes = (
         (f"{left_out} of {len(fitting)} golden rows are longer than every profile: not verified",) if left_out else ()
     )
-    rows = Golden(**{name: getattr(golden, name)[fitting] for name in Golden.__dataclass_fields__})
+    rows = golden.select(fitting)
     classifier = Classifier.from_engine(bundle, manifest, tensorrt.load(bundle, variant))
     verification = verify_classifier(classifier, variant, rows, bounds=bounds)
     if verification.problems:

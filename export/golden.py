@@ -1,5 +1,22 @@
-"""``golden.npz``: real rows and PyTorch's float32 answers, kept in the bundle so that any runtime can be checked."""
+"""``golden.npz``: real rows and PyTorch's float32 answers, kept in the bundle so that any runtime can be checked.
 
+A zip of NumPy arrays (``.npy``), none of them pickled:
+
+::
+
+    texts_json      uint8 [bytes]: UTF-8 JSON of every row's [text, text_pair], text_pair null where the row is one text
+    input_ids       int64 [rows, sequence], padded on the right; attention_mask, token_type_ids likewise
+    logits          float32 [rows, exits, classes] of the exits that the bundle has
+    uncertainty     float32 [rows, exits]
+    labels          int64 [rows], the right class's index; -1: not known
+    exit_layer@S    int64 [rows]: the layer that answers at speed S, for each of `SPEEDS`
+
+JSON, because an array of strings gives each row the room of the longest, and drops NULs at a text's end. Bundles of
+earlier versions have such arrays: ``texts``, ``text_pairs``, and ``has_pair``, bool [rows]. The first ones have no
+``labels``.
+"""
+
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +27,8 @@ from numpy.typing import NDArray
 
 from fastbert.evaluation import exit_positions
 from fastbert.rows import Row
-from fastbert.runtime.errors import BundleError
+from fastbert.runtime.errors import BundleError, DataError
+from fastbert.runtime.tokenization import TextInput
 
 __all__ = ["GOLDEN", "SPEEDS", "Golden", "read_golden", "write_golden"]
 
@@ -22,16 +40,14 @@ SPEEDS = (0.1, 0.3, 0.5, 0.8)
 class Golden:
     """Rows and the answers that engines must give.
 
-    :param texts: str [rows]; ``text_pairs`` likewise, and ``has_pair`` bool [rows] says where one is meant.
+    :param texts: the rows as `fastbert.runtime.Classifier.predict` takes them.
     :param input_ids: int64 [rows, sequence], padded on the right; ``attention_mask``, ``token_type_ids`` likewise.
     :param logits: float32 [rows, exits, classes] of the exits that the bundle has.
     :param uncertainty: float32 [rows, exits].
     :param labels: int64 [rows], the right class's index; -1: not known.
     """
 
-    texts: NDArray[np.str_]
-    text_pairs: NDArray[np.str_]
-    has_pair: NDArray[np.bool_]
+    texts: tuple[TextInput, ...]
     input_ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]
     token_type_ids: NDArray[np.int64]
@@ -49,9 +65,7 @@ class Golden:
         """
         index = {name: number for number, name in enumerate(class_names)}
         return cls(
-            texts=np.array([row.text for row in rows]),
-            text_pairs=np.array([row.text_pair or "" for row in rows]),
-            has_pair=np.array([row.text_pair is not None for row in rows]),
+            texts=tuple(row.text if row.text_pair is None else (row.text, row.text_pair) for row in rows),
             input_ids=reference.input_ids,
             attention_mask=reference.attention_mask,
             token_type_ids=reference.token_type_ids,
@@ -60,20 +74,35 @@ class Golden:
             labels=np.array([index.get(row.label or "", -1) for row in rows], dtype=np.int64),
         )
 
-    @property
-    def inputs(self) -> list[str | tuple[str, str]]:
-        """The rows as `fastbert.runtime.Classifier.predict` takes them."""
-        columns = zip(self.texts.tolist(), self.text_pairs.tolist(), self.has_pair.tolist(), strict=True)
-        return [(text, pair) if paired else text for text, pair, paired in columns]
+    def select(self, rows: NDArray[np.bool_]) -> "Golden":
+        """Return some of the rows.
+
+        :param rows: bool [rows], which.
+        """
+        texts = tuple(text for text, kept in zip(self.texts, rows, strict=True) if kept)
+        return Golden(texts, **{name: getattr(self, name)[rows] for name in _ARRAYS})
+
+
+# name -> dtype and dimensions, of which the first is the row
+_ARRAYS: dict[str, tuple[str, int]] = {
+    "input_ids": ("int64", 2),
+    "attention_mask": ("int64", 2),
+    "token_type_ids": ("int64", 2),
+    "logits": ("float32", 3),
+    "uncertainty": ("float32", 2),
+    "labels": ("int64", 1),
+}
 
 
 def write_golden(path: Path, golden: Golden, exits: Sequence[int]) -> None:
-    """Write the file; it also holds ``exit_layer@SPEED``, int64 [rows], for each of `SPEEDS`."""
+    """Write the file.
+
+    :raises DataError: a text holds half a character.
+    """
     layers = np.asarray(exits)
-    chosen: dict[str, Any] = {
-        f"exit_layer@{speed}": layers[exit_positions(golden.uncertainty, speed)] for speed in SPEEDS
-    }
-    np.savez_compressed(path, **{**vars(golden), **chosen})
+    arrays: dict[str, Any] = {name: getattr(golden, name) for name in _ARRAYS}
+    arrays |= {f"exit_layer@{speed}": layers[exit_positions(golden.uncertainty, speed)] for speed in SPEEDS}
+    np.savez_compressed(path, texts_json=_packed(golden.texts), **arrays)
 
 
 def read_golden(path: Path) -> Golden:
@@ -83,8 +112,49 @@ def read_golden(path: Path) -> Golden:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            known = {name: file[name] for name in Golden.__dataclass_fields__ if name != "labels" or name in file}
-            # bundles made before golden rows kept their labels: none is known
-            return Golden(**{"labels": np.full(len(known["input_ids"]), -1, dtype=np.int64), **known})
+            texts = _unpacked(file["texts_json"]) if "texts_json" in file else _unpacked_arrays(file)
+            arrays: dict[str, Any] = {name: file[name] for name in _ARRAYS if name != "labels" or name in file}
+            golden = Golden(texts, **{"labels": np.full(len(texts), -1, dtype=np.int64), **arrays})
+        _check_shapes(golden)
     except Exception as error:  # zipfile, zlib, numpy and the system each have their own
         raise BundleError(f"{path} is missing or damaged: {error}. Export the bundle again.") from error
+    return golden
+
+
+def _packed(texts: Sequence[TextInput]) -> NDArray[np.uint8]:
+    rows = [[text, None] if isinstance(text, str) else list(text) for text in texts]
+    try:
+        return np.frombuffer(json.dumps(rows, ensure_ascii=False).encode(), dtype=np.uint8)
+    except UnicodeEncodeError as error:
+        raise DataError(f"A golden row holds half a character (a lone surrogate): {error}. Mend the text.") from error
+
+
+def _unpacked(packed: NDArray[np.uint8]) -> tuple[TextInput, ...]:
+    texts: list[TextInput] = []
+    for row in json.loads(packed.tobytes().decode()):
+        match row:
+            case [str(text), None]:
+                texts.append(text)
+            case [str(text), str(pair)]:
+                texts.append((text, pair))
+            case _:
+                raise ValueError(f"texts_json holds {row!r:.80}, not [text, text_pair]")
+    return tuple(texts)
+
+
+def _unpacked_arrays(file: Any) -> tuple[TextInput, ...]:
+    columns = zip(*(file[name].tolist() for name in ("texts", "text_pairs", "has_pair")), strict=True)
+    return tuple((text, pair) if paired else text for text, pair, paired in columns)
+
+
+def _check_shapes(golden: Golden) -> None:
+    if not golden.texts:
+        raise ValueError("it has no rows")
+    for name, (dtype, dimensions) in _ARRAYS.items():
+        array = getattr(golden, name)
+        if array.dtype != dtype or array.ndim != dimensions or len(array) != len(golden.texts):
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)} beside {len(golden.texts)} texts")
+    for name, like in (("attention_mask", "input_ids"), ("token_type_ids", "input_ids"), ("uncertainty", "logits")):
+        found, wanted = getattr(golden, name).shape, getattr(golden, like).shape[:2]
+        if found != wanted:
+            raise ValueError(f"{name} has the shape {list(found)} where {like} has {list(wanted)}")

@@ -1,5 +1,6 @@
 """Engines against PyTorch, on real rows."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from fastbert.evaluation import exit_positions
 from fastbert.export.golden import SPEEDS, Golden
 from fastbert.runtime import Classifier
 from fastbert.runtime.engines import onnxruntime_cuda
-from fastbert.runtime.manifest import Variant, read_manifest
+from fastbert.runtime.errors import BundleError
+from fastbert.runtime.manifest import MANIFEST, Variant, read_manifest
+from fastbert.runtime.tokenization import TextInput
 
 __all__ = ["BORDERLINE", "DEFAULT_BOUNDS", "Bounds", "Verification", "verify_bundle", "verify_classifier"]
 
@@ -130,8 +133,17 @@ def verify_bundle(
 def verify_classifier(
     classifier: Classifier, variant: Variant, golden: Golden, *, bounds: Bounds = DEFAULT_BOUNDS
 ) -> Verification:
-    """Run a classifier on rows whose answers are known; ``variant`` says whether it must be exact."""
+    """Run a classifier on rows whose answers are known; ``variant`` says whether it must be exact.
+
+    :raises BundleError: the answers are of another number of exits or classes.
+    """
     rows = len(golden.input_ids)
+    _, exit_count, classes = golden.logits.shape
+    if (exit_count, classes) != (len(classifier.manifest.exits), len(classifier.labels)):
+        raise BundleError(
+            f"The golden rows have answers of {exit_count} exits and {classes} classes; {MANIFEST} has "
+            f"{len(classifier.manifest.exits)} exits and {len(classifier.labels)} labels. Export the bundle again."
+        )
     speeds = (0.0, *SPEEDS)
     logits, uncertainty = np.zeros_like(golden.logits), np.zeros_like(golden.uncertainty)
     answers = {speed: np.zeros(rows, np.int64) for speed in speeds}
@@ -145,7 +157,7 @@ def verify_classifier(
         for speed in speeds:
             output = classifier.run(*arrays, speed=speed)
             exit_layer[speed][part], answers[speed][part] = output.exit_layer, output.logits.argmax(axis=1)
-        mismatches += _token_mismatches(classifier, golden.inputs[part], arrays)
+        mismatches += _token_mismatches(classifier, golden.texts[part], arrays)
     exits = classifier.manifest.exits
     differences = np.abs(logits - golden.logits).max(axis=2)  # [rows, exits]
     for row in range(rows):  # alone too, which may take another engine: each at one of the speeds, as all would be slow
@@ -153,6 +165,11 @@ def verify_classifier(
         arrays = [array[[row], :length] for array in (golden.input_ids, golden.attention_mask, golden.token_type_ids)]
         output = classifier.run(*arrays, speed=speed)
         exit_layer[speed][row], answers[speed][row] = output.exit_layer[0], output.logits[0].argmax()
+        if output.exit_layer[0] not in exits:  # the model of a single row has their layers in it
+            raise BundleError(
+                f"{variant.row} answers after layer {output.exit_layer[0]}; the exits of {MANIFEST} stand after "
+                f"{', '.join(map(str, exits))}. Export the bundle again."
+            )
         place = exits.index(int(output.exit_layer[0]))
         difference = np.abs(output.logits[0] - golden.logits[row, place]).max()
         differences[row, place] = np.maximum(differences[row, place], difference)  # a NaN stays one
@@ -186,7 +203,7 @@ def verify_classifier(
     )
 
 
-def _token_mismatches(classifier: Classifier, texts: list[Any], arrays: list[NDArray[np.int64]]) -> int:
+def _token_mismatches(classifier: Classifier, texts: Sequence[TextInput], arrays: list[NDArray[np.int64]]) -> int:
     encoded = classifier.encode(texts)
     found = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
     if found[0].shape != arrays[0].shape:

@@ -49,6 +49,7 @@ from fastbert.atomic import require_absent
 from fastbert.checkpoint import TRAINING, Checkpoint, load_checkpoint, save_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
 from fastbert.data import label_names, read_rows, read_texts, sample
+from fastbert.distributed import require_whole_environment
 from fastbert.losses import KL_DIRECTIONS, distillation_loss, exit_divergence
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
@@ -184,6 +185,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     :param resume: go on with a run of the same options that was stopped.
     :raises FastBertError: `UsageError`, `DataError`, `CheckpointError` or `OutputExistsError`; the output is untouched.
     """
+    require_whole_environment()
     processes = PartialState(
         cpu=not torch.accelerator.is_available()
     )  # one, or those that `accelerate launch` or `torchrun` started

@@ -36,6 +36,10 @@ class Engine(Protocol):
         """Most rows of one run; None: no limit."""
 
     @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    @property
     def run_row(self) -> RunRow | None:
         """What runs a single row in one call; None: this engine runs it as a batch."""
 

@@ -113,7 +113,13 @@ class Classifier:
         """Make a classifier of an engine that is loaded; ``bundle`` gives the tokenizer.
 
         :param exit_every: what the engine was loaded with.
+        :raises BundleError: the manifest has other labels than the engine has classes, or the tokenizer is damaged.
         """
+        if len(manifest.labels) != engine.classes:
+            raise BundleError(
+                f"{bundle / MANIFEST} has {len(manifest.labels)} labels; the engines tell {engine.classes} classes "
+                "apart. Export the bundle again, or correct the labels where you wrote them yourself."
+            )
         return cls(manifest, engine, TextEncoder.from_bundle(bundle, manifest), exit_every=exit_every)
 
     @property

@@ -116,6 +116,11 @@ class DeviceChain:
         """Most rows of one run; None: no limit."""
         return self._executor.max_batch
 
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self._executor.classes
+
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> _State:

@@ -27,6 +27,7 @@ __all__ = ["DISABLED_OPTIMIZERS", "THREAD_POOLS", "OnnxRuntimeEngine", "load", "
 THREAD_POOLS = ("separate", "shared", "host")
 _PROVIDER = "CPUExecutionProvider"
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_ROW_INPUTS = ("input_ids", "token_type_ids", "speed")
 _SHAPES_KEPT = 512  # of batches, whose bindings one thread keeps; then it starts anew
 # The fused kernel takes 3 to 4 times as long on a CPU as the Add and LayerNormalization that it replaces (130 us
 # against 35 us at 64 x 384, onnxruntime 1.32). Whole layers: benchmarks/reports/layer_forms.json.
@@ -148,20 +149,32 @@ class OnnxRuntimeEngine:
     :param stages: number of stages.
     :param make_sessions: makes what runs batches; called once, by `load_batches` or when the first one comes.
     :param row: what runs a single row in one call; None: it runs as a batch does.
+    :param classes: how many the row's session tells apart; None: what runs batches is asked.
     """
 
     max_batch = None
 
     def __init__(
-        self, stages: int, make_sessions: Callable[[], _Sessions], run_options: Any, row: RowSession | None = None
+        self,
+        stages: int,
+        make_sessions: Callable[[], _Sessions],
+        run_options: Any,
+        row: RowSession | None = None,
+        classes: int | None = None,
     ) -> None:
         self.stages = stages
         self._make_sessions = make_sessions
         self._run_options = run_options
+        self._classes = classes
         self.run_row = None if row is None else row.run
         self._sessions: _Sessions | None = None
         self._loading = threading.Lock()
         self._threads = threading.local()
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.load_batches().sizes[1] if self._classes is None else self._classes
 
     def load_batches(self) -> _Sessions:
         """Get ready for batches."""
@@ -316,22 +329,27 @@ def load_files(
         if chain or row:
             let_go_of((embeddings, *stages))
 
-    kept = KeptFiles((*((chain,) if chain else ()), embeddings, *stages))
+    kept = KeptFiles([embeddings, *stages, *([chain] if chain else [])])
 
     def make_sessions() -> _Sessions:
         kept.check_unwritten()
-        in_place = kept.are_where_they_were()  # if not, the model of all stages would read the weights of others
-        joined = [chain] if chain and in_place else stages
-        for_stages = options(threads, _SPIN_US if len(joined) == 1 else _SPIN_US_A_STAGE)
+        in_place = kept.are_where_they_were()
+        # elsewhere, the model of all stages would not find the files whose weights it reads
+        joined = chain if in_place else None
+        for_stages = options(threads, _SPIN_US if joined else _SPIN_US_A_STAGE)
         # embeddings are too little work to share, and their threads would spin when the stages begin
         for_embeddings = options(1, 0) if thread_pool == "separate" else for_stages
-        files = [(embeddings, for_embeddings), *((file, for_stages) for file in joined)]
+        files = [(embeddings, for_embeddings), *((file, for_stages) for file in ([joined] if joined else stages))]
 
         def load_one(file: tuple[Path, Any]) -> Any:
             return session(*file) if in_place else session(*file, contents=kept.read(file[0]))
 
-        with ThreadPoolExecutor(usable_cores()) as pool:  # each session packs its weights, and holds no lock meanwhile
-            first, *others = pool.map(load_one, files)
+        try:
+            with ThreadPoolExecutor(usable_cores()) as pool:  # each packs its weights, and holds no lock meanwhile
+                first, *others = pool.map(load_one, files)
+        except BundleError:
+            if not in_place or kept.are_where_they_were():
+                raise
         if in_place and not kept.are_where_they_were():  # replaced while it was read by its path
             return make_sessions()
         kept.check_unwritten()
@@ -341,13 +359,15 @@ def load_files(
 
     _share_arena(ort)
     run_options = ort.RunOptions()
-    row_session = None
+    row_session = classes = None
     if row is not None:
         for_rows = options(threads, _SPIN_US)
         for_rows.enable_mem_pattern = True  # a row's shape is its length
+        made = session(row, for_rows)
+        [classes] = _last_sizes(made, _ROW_INPUTS, ["logits"])
         # the embedding table stays in its file, which is mapped
-        row_session = RowSession(session(row, for_rows), run_options, KeptFiles([embeddings]).check_unwritten)
-    engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row_session)
+        row_session = RowSession(made, run_options, KeptFiles([embeddings]).check_unwritten)
+    engine = OnnxRuntimeEngine(len(stages), make_sessions, run_options, row_session, classes)
     if row_session is None:
         engine.load_batches()
     else:
@@ -363,9 +383,29 @@ def _joined(embeddings: Any, sessions: Sequence[Any], count: int) -> _Sessions:
         [session] = sessions
         digits = [stage_digits(stage, count) for stage in range(count)]
         stages = [_Stage(session, {name: np.array(digit) for name, digit in one.items()}, "chain/") for one in digits]
-    sizes = {output.name: output.shape[-1] for output in stages[0].session.get_outputs() if output.shape}
-    prefix = stages[0].outputs
-    return _Sessions(embeddings, stages, (sizes[f"{prefix}next_hidden_states"], sizes[f"{prefix}logits"], count))
+    first = stages[0]
+    _last_sizes(embeddings, _INPUTS, ["hidden_states"])
+    hidden_size, classes = _last_sizes(
+        first.session,
+        ["hidden_states", "extended_attention_mask", *first.digits],
+        [f"{first.outputs}next_hidden_states", f"{first.outputs}logits"],
+    )
+    return _Sessions(embeddings, stages, (hidden_size, classes, count))
+
+
+def _last_sizes(session: Any, inputs: Sequence[str], outputs: Sequence[str]) -> list[int]:
+    """Return the last dimension of these outputs of an engine.
+
+    :raises BundleError: it takes other inputs, or has no such output.
+    """
+    taken = [value.name for value in session.get_inputs()]
+    sizes = {value.name: value.shape[-1] for value in session.get_outputs() if value.shape}
+    if set(taken) != set(inputs) or not set(outputs) <= set(sizes):
+        raise BundleError(
+            f"An engine makes {', '.join(sizes)} of {', '.join(taken)}; it was to make {', '.join(outputs)} of "
+            f"{', '.join(inputs)}. The manifest names another file than was meant. Export the bundle again."
+        )
+    return [sizes[name] for name in outputs]
 
 
 def session_options(

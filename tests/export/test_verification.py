@@ -75,9 +75,17 @@ def test_another_exit_is_found_and_a_borderline_one_is_allowed(bundle, golden):
 
 
 def test_another_tokenization_is_found(bundle, golden):
-    texts = golden.texts.copy()
-    texts[7] = texts[7] + " good"
+    texts = (*golden.texts[:7], golden.texts[7] + " good", *golden.texts[8:])
     assert verify_bundle(bundle, dataclasses.replace(golden, texts=texts)).token_mismatches >= 1
+
+
+def test_golden_rows_of_other_exits_or_classes_are_refused(bundle, golden):
+    for logits, uncertainty in (
+        (golden.logits[:, 1:], golden.uncertainty[:, 1:]),
+        (golden.logits[..., :2], golden.uncertainty),
+    ):
+        with pytest.raises(BundleError, match="exits and . classes; manifest.json has 3 exits and 3 labels"):
+            verify_bundle(bundle, dataclasses.replace(golden, logits=logits, uncertainty=uncertainty))
 
 
 def test_golden_rows_from_before_labels_were_kept_are_of_no_known_label(golden, bundle, tmp_path):
@@ -130,6 +138,19 @@ def test_every_weight_of_a_stage_matters_to_the_check(bundle, golden, tmp_path):
         manifest["files"] |= {file: file_record(target / file) for file in (name, "fp32/chain.onnx")}
         (target / "manifest.json").write_text(json.dumps(manifest))
         assert verify_bundle(target, golden).problems, tensor.name
+
+
+def test_a_single_rows_model_of_other_layers_is_refused(bundle, golden, tmp_path):
+    copy = shutil.copytree(bundle, tmp_path / "b")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest |= {"layers": 4, "exits": [0, 1, 3]}
+    manifest["flops"]["exits"] *= 2
+    manifest["flops"]["exits"] = manifest["flops"]["exits"][:4]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        BundleError, match="row.onnx answers after layer 2; the exits of manifest.json stand after 0, 1, 3"
+    ):
+        verify_bundle(copy, golden)
 
 
 def test_what_only_a_single_row_runs_is_verified_too(bundle, golden, tmp_path):

@@ -243,6 +243,47 @@ def test_a_damaged_or_missing_manifest_is_named(copy, tmp_path):
         Classifier.load(tmp_path)
 
 
+@pytest.mark.parametrize("labels", [["negative"], ["negative", "positive"], list("abcd")])
+@pytest.mark.parametrize("batches", [False, True])
+def test_labels_of_another_number_than_the_classes_are_refused(copy, labels, batches):
+    path = copy / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "labels": labels}))
+    with pytest.raises(BundleError, match=f"has {len(labels)} labels; the engines tell 3 classes apart"):
+        Classifier.load(copy, batches=batches)
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize(
+    "swap",
+    [
+        lambda fp32: fp32.update(row=fp32["embeddings"], embeddings=fp32["row"]),
+        lambda fp32: fp32.update(row=fp32["stages"][0], stages=[fp32["row"], *fp32["stages"][1:]], chain=None),
+        lambda fp32: fp32.update(row=fp32["chain"], chain=fp32["row"]),
+        lambda fp32: fp32.update(
+            embeddings=fp32["stages"][0], stages=[fp32["embeddings"], *fp32["stages"][1:]], chain=None, row=None
+        ),
+        lambda fp32: fp32.update(embeddings=fp32["row"], row=None),
+    ],
+)
+def test_a_file_that_is_another_engine_is_refused(copy, swap, batches):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    swap(manifest["variants"]["fp32"])
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="An engine makes .* of .*; it was to make"):
+        Classifier.load(copy, threads=2, batches=batches).predict(["a", "b"])
+
+
+def test_a_model_of_all_stages_that_has_another_number_of_them_is_refused(copy):
+    path = copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    fp32 = manifest["variants"]["fp32"]
+    fp32["stages"] = fp32["stages"][1:]
+    path.write_text(json.dumps({**manifest, "exits": [1, 2]}))
+    with pytest.raises(BundleError, match="An engine makes .*digit_1; it was to make"):
+        Classifier.load(copy, threads=2, batches=True)
+
+
 def test_devices_and_variants_that_are_not_there_are_named(bundle):
     with pytest.raises(UsageError, match="no variant for device 'tpu'.*fp32 for cpu"):
         Classifier.load(bundle, device="tpu")

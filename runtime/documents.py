@@ -1,0 +1,306 @@
+"""JSON documents that anybody may have written: parsed, and held to a table of rules.
+
+`fastbert.runtime.manifest` has such a table. A rule reads a value: it returns it as the program keeps it, or raises
+`Unfit`, which learns the value's place in the document on its way out.
+"""
+
+import codecs
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+__all__ = [
+    "MISSING",
+    "Fits",
+    "ListOf",
+    "MappingOf",
+    "OptionalField",
+    "Record",
+    "Rule",
+    "Unfit",
+    "flag",
+    "integer",
+    "number",
+    "one_of",
+    "parse_object",
+    "shown",
+]
+
+_Place = TypeVar("_Place", str, int)
+MISSING = object()  # what is found where a field is not there
+_DEEPEST = 64  # lists and objects in each other: what writes them again is recursive
+_SHOWN = 80  # characters of a value in a message
+_PLAIN_KEY = re.compile(r"[\w-]+")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell one; UTF-8, and so a terminal, cannot
+
+
+class Unfit(Exception):
+    """A value does not follow its rule.
+
+    :param found: the value.
+    :param expected: what it must be, in words.
+    :param places: keys and numbers that lead to it, outermost first.
+    """
+
+    def __init__(self, found: Any, expected: str, *places: str | int) -> None:
+        super().__init__(found, expected)
+        self.found = found
+        self.expected = expected
+        self.places = list(places)
+
+    def __str__(self) -> str:
+        found = "missing" if self.found is MISSING else shown(self.found)
+        return f"{_path(self.places)} is {found}; expected {self.expected}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as JSON, without its middle where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    half = (_SHOWN - 5) // 2
+    short = text if len(text) <= _SHOWN else f"{text[:half]} ... {text[-half:]}"
+    return short.encode(errors="backslashreplace").decode()
+
+
+def _path(places: list[str | int]) -> str:
+    """Return a field's path, such as ``variants.fp32.stages[2]``."""
+    named = (
+        f".{place}" if isinstance(place, str) and _PLAIN_KEY.fullmatch(place) else f"[{shown(place)}]"
+        for place in places
+    )
+    return "".join(named).removeprefix(".") or "the document"
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Parse a JSON object in UTF-8.
+
+    :raises ValueError: it is none; what is wrong, in words.
+    :raises Unfit: a field stands twice in its object, or holds half a character.
+    """
+    if not content:
+        raise ValueError("it is empty")
+    if content.startswith(codecs.BOM_UTF8):
+        raise ValueError("it starts with a byte order mark; JSON has none")
+    repeated: list[tuple[dict[str, Any], str]] = []
+
+    def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated.append((made, next(key for key in keys if keys.count(key) > 1)))
+        return made
+
+    too_deep = f"it has more than {_DEEPEST} lists and objects in each other"
+    try:
+        text = content.decode()
+        document = json.loads(text, object_pairs_hook=read_object)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start + 1} (0x{content[error.start]:02x}) is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"it holds a number of more than {sys.get_int_max_str_digits()} digits") from error
+    except RecursionError as error:
+        raise ValueError(too_deep) from error
+    if _depth_exceeds(_DEEPEST, document):
+        raise ValueError(too_deep)
+    if not isinstance(document, dict):
+        raise ValueError(f"it is {shown(document)}, not an object")
+    if repeated or "\\u" in text:
+        for places, value in _walk(document):
+            _check_once(places, value, repeated)
+            _check_characters(places, value)
+    return document
+
+
+def _depth_exceeds(limit: int, document: Any) -> bool:
+    level: list[Any] = [[document]]
+    for _ in range(limit + 1):
+        level = [
+            item
+            for outer in level
+            for item in (outer.values() if type(outer) is dict else outer)
+            if type(item) is dict or type(item) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _walk(value: Any, *places: str | int) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield every value of a document with its places, the outer before the inner."""
+    yield places, value
+    if isinstance(value, dict | list):
+        for place, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _walk(item, *places, place)
+
+
+def _check_once(places: tuple[str | int, ...], value: Any, repeated: list[tuple[dict[str, Any], str]]) -> None:
+    for owner, key in repeated:
+        if value is owner:
+            raise Unfit(owner[key], "a field that stands once in its object; this one stands there again", *places, key)
+
+
+def _check_characters(places: tuple[str | int, ...], value: Any) -> None:
+    for text in (value, *places[-1:]):
+        if isinstance(text, str) and _SURROGATE.search(text):
+            raise Unfit(value, "whole characters; here is half of one (a lone surrogate)", *places)
+
+
+class Rule:
+    """What a value must be.
+
+    :param expected: in words.
+    """
+
+    expected: str
+
+    def read(self, value: Any) -> Any:
+        """Return the value as the program keeps it.
+
+        :raises Unfit: it does not follow the rule.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Fits(Rule):
+    """A single value.
+
+    :param fits: whether it is as expected.
+    """
+
+    expected: str
+    fits: Callable[[Any], bool]
+
+    def read(self, value: Any) -> Any:
+        """Return the value itself."""
+        if not self.fits(value):
+            raise Unfit(value, self.expected)
+        return value
+
+
+@dataclass(frozen=True)
+class ListOf(Rule):
+    """A list; read as a tuple.
+
+    :param least: fewest items.
+    :param most: most items; None: any number.
+    :param distinct: whether no two may be equal.
+    """
+
+    expected: str
+    items: Rule
+    least: int = 0
+    most: int | None = None
+    distinct: bool = False
+
+    def read(self, value: Any) -> tuple[Any, ...]:
+        """Return the items."""
+        if type(value) is not list or len(value) < self.least or (self.most is not None and len(value) > self.most):
+            raise Unfit(value, self.expected)
+        items = tuple(_read_each(enumerate(value), self.items).values())
+        if self.distinct and len(set(items)) < len(items):
+            raise Unfit(value, self.expected)
+        return items
+
+
+@dataclass(frozen=True)
+class MappingOf(Rule):
+    """An object with keys of the writer's choice.
+
+    :param keys: what each key must be.
+    :param least: fewest of them.
+    """
+
+    expected: str
+    keys: Rule
+    values: Rule
+    least: int = 0
+
+    def read(self, value: Any) -> dict[str, Any]:
+        """Return what each value was read as."""
+        if type(value) is not dict or len(value) < self.least:
+            raise Unfit(value, self.expected)
+        for key in value:
+            try:
+                self.keys.read(key)
+            except Unfit as unfit:
+                raise Unfit(value[key], f"another key: {shown(key)} is not {unfit.expected}", key) from None
+        return _read_each(value.items(), self.values)
+
+
+class OptionalField(Rule):
+    """A field of a `Record` that may be absent.
+
+    :param default: stands for it then.
+    :param null: whether null is as good as absent.
+    """
+
+    def __init__(self, rule: Rule, default: Any, *, null: bool = False) -> None:
+        self.expected = rule.expected
+        self._rule = rule
+        self._default = default
+        self._null = null
+
+    def read(self, value: Any) -> Any:
+        """Return what the value was read as, or the default."""
+        return self._default if value is MISSING or (value is None and self._null) else self._rule.read(value)
+
+
+@dataclass(frozen=True)
+class Record(Rule):
+    """An object with known fields; it may have others.
+
+    :param fields: name -> rule.
+    """
+
+    expected: str
+    fields: Mapping[str, Rule]
+
+    def read(self, value: Any) -> dict[str, Any]:
+        """Return the known fields, those that are absent by their defaults."""
+        if type(value) is not dict:
+            raise Unfit(value, self.expected)
+        done = {}
+        try:
+            for name, rule in self.fields.items():
+                done[name] = rule.read(value.get(name, MISSING))
+        except Unfit as unfit:
+            unfit.places.insert(0, name)
+            raise
+        return done
+
+
+def integer(low: int, high: int) -> Rule:
+    """Return the rule of a whole number; 1.0 and true are none."""
+    return Fits(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
+
+
+def number(low: float, high: float) -> Rule:
+    """Return the rule of a number; true and NaN are none."""
+    return Fits(
+        f"a number from {low:g} to {high:g}", lambda value: type(value) in (int, float) and low <= value <= high
+    )
+
+
+def one_of(*values: str) -> Rule:
+    """Return the rule of a string that is one of these."""
+    return Fits(" or ".join(map(shown, values)), lambda value: type(value) is str and value in values)
+
+
+flag = Fits("true or false", lambda value: type(value) is bool)
+
+
+def _read_each(items: Iterable[tuple[_Place, Any]], rule: Rule) -> dict[_Place, Any]:
+    """Read the items of a list or an object: (place, value) each -> what each was read as, by place."""
+    read, done = rule.read, {}
+    try:
+        for place, value in items:
+            done[place] = read(value)
+    except Unfit as unfit:
+        unfit.places.insert(0, place)
+        raise
+    return done
