@@ -22,7 +22,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ from transformers.trainer_utils import sort_checkpoints
 from fastbert.atomic import require_absent
 from fastbert.checkpoint import TRAINING, Checkpoint, load_checkpoint, load_tokenizer, save_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
-from fastbert.data import label_names, read_rows, read_texts, sample, tokenized
+from fastbert.data import label_names, read_rows, read_texts, sample, tokenized, with_labels
 from fastbert.losses import KL_DIRECTIONS, distillation_loss, exit_divergence
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.rows import Row
@@ -186,7 +186,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     if (
         options.dev is not None and rows.labels is None
     ):  # only now are the labels known that a classifier brought with it
-        read_rows(options.dev, labels=model.config.labels)
+        rows = replace(rows, dev=with_labels(rows.dev, model.config.labels, options.dev))
     tokenizer = load_tokenizer(options.model)
     with processes.main_process_first():
         work = _work_directory(options, overwrite=overwrite, resume=resume, prepare=processes.is_main_process)
