@@ -53,10 +53,10 @@ def read_rows(
 
     :param labels: the labels allowed; None: any.
     :param require_label: refuse a file without a ``label`` column.
-    :param partly_labelled: rows without a label may stand among rows that have one.
+    :param partly_labelled: rows without a label, or with what can be none, may stand among rows that have one.
     :raises DataError: no such file, unknown ending or column, wrong field count, bad UTF-8, label not allowed, no rows.
     """
-    column = _Labels(path, labels, required=require_label, may_be_empty=partly_labelled)
+    column = _Labels(path, labels, required=require_label, partly=partly_labelled)
     rows = _some(path, _iter_rows(path, column.read))
     if not partly_labelled and len({row.label is None for row in rows}) > 1:
         first = next(index for index, row in enumerate(rows) if row.label is None)
@@ -135,7 +135,7 @@ def tokenized(
     )
 
 
-class _BadRow(ValueError):
+class _BadRow(Exception):
     """What is wrong with a row; who reads the file knows where it stands."""
 
 
@@ -148,7 +148,7 @@ class _Labels:
         allowed: Sequence[str] | None,
         *,
         required: bool = False,
-        may_be_empty: bool = False,
+        partly: bool = False,
     ) -> None:
         self.path = path
         # as the model writes them, found with and without the white space around them
@@ -156,9 +156,9 @@ class _Labels:
         if allowed is not None:
             self.allowed = {label.strip(): label for label in allowed} | {label: label for label in allowed}
         self.required = required
-        self.may_be_empty = may_be_empty
+        self.partly = partly
         self.written: dict[str, str] = {}  # label -> how it was written first
-        self.merged = False
+        self.said: set[str] = set()
 
     def read(self, value: Any) -> str | None:
         """Return the label of a row, or None.
@@ -170,11 +170,15 @@ class _Labels:
                 raise _BadRow("there is no label; every row of this file needs one, in a column 'label'.")
             return None
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise _BadRow(f"the label {_short.repr(value)} is neither a name nor an integer; write it as one.")
+            problem = f"the label {_short.repr(value)} is neither a name nor an integer"
+            if not self.partly:
+                raise _BadRow(f"{problem}; write it as one.")
+            self._say_once("%s: %s; such rows count as rows without one.", self.path, problem)
+            return None
         written = str(value)
         label = written.strip()
         if not label:
-            if self.may_be_empty:
+            if self.partly:
                 return None
             raise _BadRow("the label is empty.")
         if _SURROGATE.search(label):
@@ -185,14 +189,9 @@ class _Labels:
                 raise _BadRow(f"the label {_short.repr(label)} is not among those trained on: {_listed(self.allowed)}.")
             label = known
         first = self.written.setdefault(label, written)
-        if first != written and not self.merged:
-            self.merged = True
-            _log.warning(
-                "%s: the labels %r and %r differ only in white space around them, and count as one.",
-                self.path,
-                first,
-                written,
-            )
+        if first != written:
+            message = "%s: the labels %r and %r differ only in white space around them, and count as one."
+            self._say_once(message, self.path, first, written)
         return label
 
     def find(self, value: Any) -> str | None:
@@ -200,6 +199,11 @@ class _Labels:
         if not self.allowed or isinstance(value, bool) or not isinstance(value, str | int):
             return None
         return self.allowed.get(str(value), self.allowed.get(str(value).strip()))
+
+    def _say_once(self, message: str, *values: Any) -> None:
+        if message not in self.said:
+            self.said.add(message)
+            _log.warning(message, *values)
 
 
 def _listed(labels: Iterable[str]) -> str:

@@ -322,7 +322,10 @@ def test_labels_are_not_looked_at_where_they_are_not_used(tmp_path, name):
             read_rows(path)
 
 
-def test_rows_with_and_without_labels_may_be_mixed_where_that_is_asked_for(tmp_path):
+def test_rows_with_and_without_labels_may_be_mixed_where_that_is_asked_for(tmp_path, caplog):
+    path = write(tmp_path / "a.jsonl", '{"text": "x", "label": 1}\n' + '{"text": "y", "label": 0.5}\n' * 2)
+    assert [row.label for row in read_rows(path, partly_labelled=True)] == ["1", None, None]
+    assert caplog.text.count("the label 0.5 is neither a name nor an integer; such rows count as") == 1
     path = write(tmp_path / "a.tsv", "label\ttext\na\tx\n\ty\n")
     assert [row.label for row in read_rows(path, partly_labelled=True)] == ["a", None]
     with pytest.raises(DataError, match="line 2: the label 'a' is not among"):
