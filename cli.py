@@ -536,27 +536,23 @@ def _describe(error: Exception) -> str:
 
 def _lines(file: Path | None) -> Iterator[str]:
     """Yield the lines of a text file, or of stdin; they end at "\\n" only."""
+    from fastbert.lines import open_data, reading, utf8_lines
     from fastbert.runtime.errors import DataError
 
-    if file is None and sys.stdin is None:  # closed by whoever started us
+    if file is not None:
+        with open_data(file) as stream:
+            yield from (text for _, text in utf8_lines(stream, file))
+        return
+    if sys.stdin is None:  # closed by whoever started us
         raise DataError("There is no stdin to read texts from. Name texts, or a --file.")
-    name = "stdin" if file is None else str(file)
-    try:
-        stream: Iterable[bytes] = sys.stdin.buffer if file is None else file.open("rb")
-    except FileNotFoundError as error:
-        raise DataError(f"The data file {file} does not exist.") from error
-    for number, raw in enumerate(stream, start=1):
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")  # without a byte order mark
-            yield text.removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{name}, line {number}: byte {error.start + 1} is not UTF-8. Convert it.") from error
+    with reading("stdin"):
+        yield from (text for _, text in utf8_lines(sys.stdin.buffer, "stdin"))
 
 
 def _data_rows(file: Path) -> Iterator[Any]:
-    from fastbert.data import iter_rows
+    from fastbert.data import iter_texts
 
-    return (row.text if row.text_pair is None else (row.text, row.text_pair) for row in iter_rows(file))
+    return (row.text if row.text_pair is None else (row.text, row.text_pair) for row in iter_texts(file))
 
 
 def _with_progress(items: Iterator[Any], file: Path | None) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from fastbert.benchmarks.environment import describe_environment
-from fastbert.data import read_rows
+from fastbert.data import read_texts
 from fastbert.runtime import Classifier
 from fastbert.runtime.batching import micro_batches
 
@@ -31,7 +31,7 @@ def compare_batches(
 
     All settings take turns, pass by pass; medians are given.
     """
-    texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in read_rows(data)][:rows]
+    texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in read_texts(data)][:rows]
     classifiers = {
         threads: Classifier.load(bundle, variant=variant, threads=threads, batches=True)
         for threads in sorted({1, cores})

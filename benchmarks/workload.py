@@ -1,5 +1,6 @@
 """The rows that are timed, in a seeded order."""
 
+import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from fastbert.runtime.tokenization import TextInput
 
 __all__ = ["Workload", "read_workload"]
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -23,7 +26,7 @@ class Workload:
 
     :param available: rows in the file.
     :param inputs: input_ids, attention_mask and token_type_ids of each row, int64 [1, tokens].
-    :param labels: class index of each row; None: the file has no labels.
+    :param labels: class index of each row; None: some have none.
     :param lengths: int64 [rows], tokens of each, special tokens included.
     :param truncated: rows that were cut to the bundle's ``max_length``.
     """
@@ -48,7 +51,7 @@ def read_workload(
     :raises DataError: the file is unreadable, has labels that the bundle does not know, or has too few rows for a
         percentile that was asked for.
     """
-    rows = read_rows(data, labels=classifier.labels)
+    rows = read_rows(data, labels=classifier.labels, partly_labelled=True)
     chosen = random.Random(seed).sample(rows, min(len(rows), max_rows))
     for percentile in sorted(map(int, percentiles or ()), reverse=True):
         needed = samples_needed(percentile)
@@ -61,12 +64,14 @@ def read_workload(
     texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in chosen]
     encoded = [classifier.encode([text]) for text in texts]
     index = {label: number for number, label in enumerate(classifier.labels)}
-    labelled = chosen[0].label is not None
+    without = sum(row.label is None for row in chosen)
+    if 0 < without < len(chosen):
+        _log.warning("%s: %d of %d rows have no label, so accuracy is not shown.", data, without, len(chosen))
     return Workload(
         texts=texts,
         inputs=[(batch.input_ids, batch.attention_mask, batch.token_type_ids) for batch in encoded],
         available=len(rows),
-        labels=np.array([index[row.label or ""] for row in chosen]) if labelled else None,
+        labels=np.array([index[row.label or ""] for row in chosen]) if not without else None,
         lengths=np.array([int(batch.attention_mask.sum()) for batch in encoded]),
         truncated=sum(bool(batch.truncated[0]) for batch in encoded),
     )

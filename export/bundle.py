@@ -14,7 +14,7 @@ from onnx import ModelProto
 
 from fastbert.atomic import replace_directory, require_absent
 from fastbert.checkpoint import Checkpoint, load_checkpoint
-from fastbert.data import read_rows
+from fastbert.data import read_texts
 from fastbert.export.chain import chain_model
 from fastbert.export.early_exit import early_exit_model
 from fastbert.export.golden import GOLDEN, Golden, write_golden
@@ -71,7 +71,8 @@ def export_bundle(
     """
     require_absent(output, overwrite=overwrite, kind=MANIFEST)
     loaded = load_checkpoint(checkpoint)
-    rows = read_rows(verify_data) if verify_data is not None else list(loaded.sample_rows)
+    labels = loaded.model.config.labels
+    rows = read_texts(verify_data, labels=labels) if verify_data is not None else list(loaded.sample_rows)
     if not rows:
         raise UsageError(f"{checkpoint} keeps no rows to verify the engines on. Name a data file with --verify-data.")
     return export_checkpoint(

@@ -42,11 +42,12 @@ def verify(
             raise UsageError("--data needs --against CHECKPOINT: only PyTorch knows the answers for other rows.")
         return run(read_golden(bundle / GOLDEN))
     from fastbert.checkpoint import load_checkpoint
-    from fastbert.data import read_rows
+    from fastbert.data import read_texts
     from fastbert.reference import compute_reference
 
     checkpoint = load_checkpoint(against)
-    rows = read_rows(data) if data is not None else list(checkpoint.sample_rows)
+    labels = checkpoint.model.config.labels
+    rows = read_texts(data, labels=labels) if data is not None else list(checkpoint.sample_rows)
     if not rows:
         raise UsageError(f"{against} keeps no rows to compare on. Name a data file with --data.")
     return run(Golden.from_reference(rows, compute_reference(checkpoint, rows), manifest.exits, manifest.labels))

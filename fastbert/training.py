@@ -48,7 +48,7 @@ from transformers.trainer_utils import sort_checkpoints
 from fastbert.atomic import require_absent
 from fastbert.checkpoint import TRAINING, Checkpoint, load_checkpoint, save_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
-from fastbert.data import label_names, read_rows, read_texts, sample
+from fastbert.data import label_names, read_rows, read_texts, sample, with_labels
 from fastbert.distributed import require_whole_environment
 from fastbert.losses import KL_DIRECTIONS, distillation_loss, exit_divergence
 from fastbert.modeling import FastBertForSequenceClassification
@@ -202,7 +202,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     if (
         options.dev is not None and rows.labels is None
     ):  # only now are the labels known that a classifier brought with it
-        read_rows(options.dev, labels=model.config.labels)
+        rows = replace(rows, dev=with_labels(rows.dev, model.config.labels, options.dev))
     tokenizer = _tokenizer(options, model, rows)
     with processes.main_process_first():
         work = _work_directory(options, overwrite=overwrite, resume=resume, prepare=processes.is_main_process)

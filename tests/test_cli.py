@@ -145,6 +145,40 @@ def test_bad_utf_8_on_stdin_is_named_by_line(run_cli, bundle, monkeypatch):
     assert "stdin, line 2: byte 2" in err
 
 
+@pytest.mark.parametrize("content", ["label\ttext\n\tgood film\nunheard\tbad\n", "label\ttext\n\tgood film\n \tbad\n"])
+def test_labels_are_demanded_only_where_they_are_used(run_cli, bundle, checkpoint_dir, tmp_path, content):
+    data = tmp_path / "data.tsv"
+    data.write_text(content)
+    code, out, err = run_cli("predict", bundle, "--file", data)
+    assert (code, [json.loads(line)["text"] for line in out.splitlines()]) == (0, ["good film", "bad"]), err
+    code, out, err = run_cli("verify", bundle, "--against", checkpoint_dir, "--data", data, "--json")
+    assert (code, json.loads(out)["fp32"]["accuracy"]) == (0, None), err
+    data.write_text(content.replace("unheard", "positive"))
+    code, out, err = run_cli("export", checkpoint_dir, "--output", tmp_path / "b", "--verify-data", data, "--json")
+    assert (code, json.loads(out)["verification"]["fp32"]["accuracy"] is None) == (0, "unheard" not in content), err
+    code, out, err = run_cli("evaluate", bundle, "--data", data)
+    assert (code, "line 2: the label is empty" in err) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["lines", "lines.txt", "lines.tsv"])
+def test_other_encodings_are_named_by_predict_whatever_reads_them(run_cli, bundle, tmp_path, monkeypatch, name):
+    content = "text\ngood film\n".encode("utf-16")
+    (tmp_path / name).write_bytes(content)
+    code, out, err = run_cli("predict", bundle, "--file", tmp_path / name)
+    assert (code, out, "iconv -f UTF-16" in err) == (1, "", True)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    code, out, err = run_cli("predict", bundle)
+    assert (code, out, "stdin, line 1: the file is UTF-16" in err) == (1, "", True)
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.txt", "folder.tsv"])
+def test_a_directory_to_predict_is_named(run_cli, bundle, tmp_path, name):
+    (tmp_path / name).mkdir()
+    code, out, err = run_cli("predict", bundle, "--file", tmp_path / name)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"{tmp_path / name}" in err and "irectory" in err
+
+
 @pytest.mark.parametrize("name", ["rows.txt", "rows.parquet"])
 def test_a_bar_on_a_terminal_leaves_the_answers_to_stdout(run_cli, bundle, tmp_path, monkeypatch, name):
     Dataset.from_dict({"text": ["good film", "bad"]}).to_parquet(tmp_path / "rows.parquet")

@@ -228,6 +228,28 @@ def test_an_existing_output_is_refused_before_any_work(options):
         train(options)
 
 
+def test_labels_of_unlabelled_texts_are_not_looked_at_and_those_of_dev_are_a_classifiers(tmp_path):
+    save_backbone(tmp_path / "classifier", "bert", classifier=3)
+    texts, dev = tmp_path / "texts.jsonl", tmp_path / "dev.tsv"
+    texts.write_text('{"text": "good", "label": "x"}\n{"text": "bad", "label": null}\n{"text": "dull", "label": 0.5}\n')
+    dev.write_text("label\ttext\n0 \tgood\n2\tbad\n")
+    options = TrainOptions(
+        model=str(tmp_path / "classifier"),
+        output=tmp_path / "model",
+        unlabeled=(texts,),
+        dev=dev,
+        stage="distill",
+        max_length=16,
+        distill=StageOptions(1, 1e-3),
+        exit_head=ExitHeadConfig(size=16),
+    )
+    report = train(options)
+    assert (report.unlabeled_rows, report.dev_rows, report.stages[0].exit_accuracy is None) == (3, 2, False)
+    dev.write_text("label\ttext\n0\tgood\n7\tbad\n")
+    with pytest.raises(DataError, match=r"dev\.tsv, row 2: the label '7' is not among those trained on: 0, 1, 2"):
+        train(replace(options, output=tmp_path / "other"))
+
+
 def test_bad_input_leaves_nothing(options, tmp_path):
     before = sorted(path.name for path in tmp_path.iterdir())
     other = write_tsv(tmp_path / "other.tsv", [replace(make_rows(1)[0], label="unheard")])

@@ -155,6 +155,13 @@ def test_rows_are_drawn_in_a_seeded_order(bundle, data):
     assert one.method["tokens_mean"] == two.method["tokens_mean"] != other.method["tokens_mean"]
 
 
+def test_rows_of_which_some_lack_a_label_are_timed_without_accuracy(bundle, tmp_path, caplog):
+    rows = [dataclasses.replace(row, label=row.label if number else "") for number, row in enumerate(make_rows(12))]
+    report = quick(bundle, write_tsv(tmp_path / "d.tsv", rows))
+    assert report.method["labelled"] is False
+    assert "1 of 12 rows have no label, so accuracy is not shown" in caplog.text
+
+
 def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
     rows = [dataclasses.replace(row, label="other") for row in make_rows(5)]
     with pytest.raises(DataError, match="'other'"):
