@@ -1,0 +1,84 @@
+"""How much memory one prediction takes by the kind and the length of its text: the bound that docs/deploy.md states.
+
+::
+
+    python studies/text_memory.py BUNDLE --output studies/reports/text_memory.json
+
+Each kind runs in a new process, once short predictions have made everything ready and the text is there: what counts
+is how far the resident memory rises beyond that while it is predicted. Linux only.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+MEGABYTE = 1_000_000
+TEXTS: dict[str, Callable[[], list[str | tuple[str, str]]]] = {
+    "words, 100 kB": lambda: ["good film " * 10_000],
+    "words, 10 MB": lambda: ["good film " * MEGABYTE],
+    "a pair of two, 80 kB each": lambda: [("good film " * 8000, "bad plot! " * 8000)],
+    "a pair of two, 10 MB each": lambda: [("good film " * MEGABYTE, "bad plot! " * MEGABYTE)],
+    "punctuation, 1 MB": lambda: ["!?" * (MEGABYTE // 2)],
+    "a pair of punctuation, 1 MB each": lambda: [("!?" * (MEGABYTE // 2), ".," * (MEGABYTE // 2))],
+    "Chinese, 1,000,000 characters": lambda: ["\u597d\u7535\u5f71" * (MEGABYTE // 3)],
+    "emoji, 1,000,000 characters": lambda: ["\U0001f600" * MEGABYTE],
+    "one word, 10 MB": lambda: ["a" * 10 * MEGABYTE],
+    "white space, 10 MB": lambda: [" " * 10 * MEGABYTE],
+    "white space, then punctuation, 1 MB": lambda: [" " * 400_000 + "!?" * 300_000],
+    "512 texts of 20 kB": lambda: ["good film " * 2000] * 512,
+    "256 pairs of 20 kB and 30 kB": lambda: [("good film " * 2000, "bad plot! " * 3000)] * 256,
+}
+
+
+def measure(bundle: str, kind: str) -> dict[str, float]:
+    """Predict one kind of text in this process."""
+    import time
+
+    from fastbert.runtime import Classifier
+
+    def resident(field: str) -> float:
+        lines = Path("/proc/self/status").read_text().split("\n")
+        return next(int(line.split()[1]) * 1024 / MEGABYTE for line in lines if line.startswith(field))
+
+    classifier = Classifier.load(bundle, threads=1)
+    classifier.predict(["good film " * 400])
+    classifier.predict(["good film " * 400] * 8)
+    texts = TEXTS[kind]()
+    before = resident("VmRSS:")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    start = time.perf_counter()
+    classifier.predict(texts)
+    return {"seconds": round(time.perf_counter() - start, 2), "beyond_text_mb": round(resident("VmHWM:") - before)}
+
+
+def main() -> None:
+    """Measure every kind and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("bundle")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--kind", choices=TEXTS, help="measure only this one, here")
+    asked = parser.parse_args()
+    if asked.kind:
+        print(json.dumps(measure(asked.bundle, asked.kind)))
+        return
+    found = {}
+    for kind in TEXTS:
+        command = [sys.executable, __file__, asked.bundle, "--kind", kind]
+        found[kind] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        print(f"{kind:<40}{found[kind]['beyond_text_mb']:>6} MB {found[kind]['seconds']:>8} s", flush=True)
+    report = {
+        "command": "python studies/text_memory.py BUNDLE --output studies/reports/text_memory.json",
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "max_length": json.loads((Path(asked.bundle) / "manifest.json").read_bytes())["max_length"],
+        "texts": found,
+    }
+    if asked.output:
+        asked.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
