@@ -34,6 +34,7 @@ _BERT_NORMALIZER = {
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
 _MOST_UNKNOWN = 0.5  # share of unknown tokens above which a tokenizer is not the model's, or rows not its language
+_FEW = 8  # tokens, too few to tell
 _ROWS_LOOKED_AT = 1000
 _CHARACTERS_LOOKED_AT = 2000
 _COMMON_WORDS = "the of and to a in is it not good bad very film with that this"
@@ -90,20 +91,26 @@ def check_vocabulary(source: str | Path, tokenizer: PreTrainedTokenizerBase, voc
 
 
 def check_rows(source: str | Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> None:
-    """Refuse a tokenizer to which most of some rows is unknown. Without rows, warn if common English words are.
+    """Refuse a tokenizer to which most of some rows is unknown; if they have few tokens, or none are given, warn.
 
     :raises CheckpointError: most tokens of the rows are unknown.
     """
     texts = _some_texts(rows) or [_COMMON_WORDS]
-    tokens = [id for encoding in _read(tokenizer, texts) for id in encoding.ids]
-    unknown = sum(id == tokenizer.unk_token_id for id in tokens)
-    if unknown < _MOST_UNKNOWN * len(tokens) or not any(text.strip() for text in texts):
+    tokens = [
+        encoding.ids or [None] for text, encoding in zip(texts, _read(tokenizer, texts), strict=True) if text.strip()
+    ]
+    found = [id for ids in tokens for id in ids]
+    unknown = sum(id in (None, tokenizer.unk_token_id) for id in found)
+    if not found or unknown < _MOST_UNKNOWN * len(found):
         return
+    problem = (
+        f"{unknown} of the {len(found)} tokens that the tokenizer of {source} makes of {len(tokens)} texts are unknown"
+    )
+    if rows and len(found) >= _FEW:
+        raise CheckpointError(f"{problem}: it is not the model's, or the texts are of another language. {_NAME_ONE}")
     if rows:
-        raise CheckpointError(
-            f"The tokenizer of {source} does not know these texts: {unknown} of the {len(tokens)} tokens that it makes "
-            f"of {len(texts)} of them are unknown. {_NAME_ONE}"
-        )
+        _log.warning("%s. If that is so for others too, it is not the model's.", problem)
+        return
     _log.warning(
         "The tokenizer of %s knows none of the most common English words. If its texts are in English, it is not the "
         "model's. With rows at hand (--verify-data) this is checked.",

@@ -132,8 +132,12 @@ def test_a_tokenizer_that_does_not_know_the_rows_is_refused(tmp_path, caplog):
     check_rows("model", tokenizer, make_rows(30))
     check_rows("model", tokenizer, [Row(""), Row(" ")])
     assert not caplog.text
-    with pytest.raises(CheckpointError, match="4 of the 5 tokens that it makes of 2 of them are unknown"):
-        check_rows("model", tokenizer, [Row("das ist gut"), Row("bien good")])
+    with pytest.raises(
+        CheckpointError, match="8 of the 10 tokens that the tokenizer of model makes of 4 texts are unk"
+    ):
+        check_rows("model", tokenizer, [Row("das ist gut", "das auch"), Row("bien good", "tout bien good")])
+    check_rows("model", tokenizer, [Row("das ist gut"), Row("good bien")])
+    assert "4 of the 5 tokens" in caplog.text
     check_rows("model", load_tokenizer(write_file(tmp_path / "model")), [])
     assert "knows none of the most common English words" in caplog.text
 
@@ -141,8 +145,8 @@ def test_a_tokenizer_that_does_not_know_the_rows_is_refused(tmp_path, caplog):
 def test_a_tokenizer_that_makes_nothing_of_the_rows_is_refused(tmp_path):
     model = {"type": "BPE", "vocab": {"[PAD]": 0, "q": 1}, "merges": []}
     path = write_file(tmp_path / "model", model=model, added_tokens=[], post_processor=None)
-    with pytest.raises(CheckpointError, match="0 of the 0 tokens"):
-        check_rows("model", load_tokenizer(path), [Row("good film")])
+    with pytest.raises(CheckpointError, match="9 of the 9 tokens .* are unknown"):
+        check_rows("model", load_tokenizer(path), [Row("good film"), Row("")] * 9)
 
 
 @pytest.fixture
