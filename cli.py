@@ -26,6 +26,7 @@ from fastbert.console import (
     open_streams,
     print_tables,
     rich_console,
+    utf8_text,
     visible,
 )
 
@@ -341,6 +342,7 @@ def predict(
     from fastbert.runtime.exit_rule import ExitRule
     from fastbert.runtime.threads import usable_cores
 
+    texts = [utf8_text(text) for text in texts or ()]
     if texts and file is not None:
         raise UsageError("Name texts or --file, not both.")
     if speed is not None:
@@ -353,7 +355,7 @@ def predict(
             f"--workers {workers} is more than the {threads} threads they would share (--threads; by default the cores "
             "that this process may use). Name fewer workers, or more threads."
         )
-    many = file is not None or len(texts or ()) > 1
+    many = file is not None or len(texts) > 1
     classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads // workers, batches=many)
     # a pipe's reader waits for its answers; a file's end is known to come
     window = {} if file is not None else {"window": _PIPE_WINDOW}
@@ -484,7 +486,7 @@ def import_(
         config=config,
         bert_config=bert_config,
         vocab=vocab,
-        labels=None if labels is None else parse_labels(labels),
+        labels=None if labels is None else parse_labels(utf8_text(labels)),
         max_length=max_length,
         verify_data=verify_data,
         overwrite=overwrite,
@@ -555,6 +557,8 @@ def _describe(error: Exception) -> str:
         return str(MissingDependencyError(package, _EXTRAS[package]))
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'a file'}: {error.strerror}."
+    if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
+        return f"{error.object} is not UTF-8. Name it otherwise, or run in a locale of UTF-8."
     return f"Unexpected {type(error).__name__}: {error}. Run again with --debug for the traceback, and report it."
 
 

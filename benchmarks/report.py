@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from fastbert.atomic import replace_file, require_writable_file
-from fastbert.console import visible
+from fastbert.console import table_cell
 from fastbert.evaluation import SpeedResult
 from fastbert.runtime.errors import UsageError
 
@@ -51,7 +51,7 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
     for system in found["systems"]:
         latency = system["latency"]
         table.add_row(
-            visible(system["family"]),
+            table_cell(system["family"]),
             "" if system["speed"] is None else f"{system['speed']:g}",
             _share(system["accuracy"]),
             f"{system['mean_layers']:.2f}",
@@ -80,7 +80,7 @@ def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for system in found["systems"]:
         table.add_row(
-            visible(system["family"]),
+            table_cell(system["family"]),
             "" if system["speed"] is None else f"{system['speed']:g}",
             f"{system['mean_layers']:.2f}",
             f"{system['rows_per_s']:.0f}",
@@ -102,7 +102,7 @@ def _server_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         table.add_column(f"{rate:g} rows/s", justify="right", no_wrap=True)
     for system in found["systems"]:
         table.add_row(
-            visible(system["family"]),
+            table_cell(system["family"]),
             "" if system["speed"] is None else f"{system['speed']:g}",
             *(_point(point) for point in system["points"]),
         )
@@ -131,7 +131,7 @@ def _threads(found: dict[str, Any]) -> str:
 
 
 def _short(name: str) -> str:
-    return visible(_SHORT.get(name, name))
+    return table_cell(_SHORT.get(name, name))
 
 
 def _number(value: float | None, absent: str = "-") -> str:
@@ -162,7 +162,7 @@ def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
     for result in results:
         classes.add_column(f"speed {result.speed:g}", justify="right", no_wrap=True)
     for name in results[0].class_mean_layers:
-        classes.add_row(visible(name), *(_number(result.class_mean_layers[name]) for result in results))
+        classes.add_row(table_cell(name), *(_number(result.class_mean_layers[name]) for result in results))
     exits = Table(title="rows that exit after layer (0-based)")
     for column in ("speed", *map(str, results[0].exit_histogram)):
         exits.add_column(column, justify="right", no_wrap=True)

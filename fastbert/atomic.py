@@ -60,6 +60,7 @@ def require_writable(output: Path, *, overwrite: bool, kind: str, ours: Sequence
     """
     try:
         found = _absolute(output)
+        _require_utf8(found)
         _require_replaceable(found, overwrite=overwrite, kind=kind, ours=ours)
         _try_to_write(_place(found))
         if found.is_dir() and not found.is_symlink():
@@ -135,10 +136,17 @@ def work_directory(output: Path) -> Path:
     """Return where the work that leads to ``output`` lies: ``OUTPUT.training`` beside it, or ``.training`` in it.
 
     The latter where `replace_directory` writes inside the output.
+
+    :raises UsageError: there cannot be a directory of that name.
     """
-    output = _absolute(output)
-    inside = output / _WORK
-    return inside if inside.is_dir() or _place(output) == output else output.with_name(output.name + _WORK)
+    try:
+        found = _absolute(output)
+        inside, beside = found / _WORK, found.parent / (found.name + _WORK)
+        with suppress(FileNotFoundError):
+            beside.lstat()
+    except OSError as error:
+        raise _cannot_write(output, error) from error
+    return inside if inside.is_dir() or _place(found) == found else beside
 
 
 @contextmanager
@@ -245,6 +253,14 @@ def _is_mount(directory: Path) -> bool:
     return os.path.ismount(directory)
 
 
+def _require_utf8(output: Path) -> None:
+    """Refuse a name that the libraries which write and read models cannot take: they are not written in Python."""
+    try:
+        str(output).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{output} cannot be written: the path is not UTF-8. Name another --output.") from error
+
+
 def _try_to_write(directory: Path) -> None:
     """Make and remove a directory in it, or in the nearest one above it that is there."""
     while not os.path.lexists(directory):
@@ -252,7 +268,11 @@ def _try_to_write(directory: Path) -> None:
     if not directory.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
     tried = directory / hidden_name(directory.name, "partial")
-    tried.mkdir()
+    try:
+        tried.mkdir()
+    except OSError as error:
+        error.filename = str(directory)
+        raise
     with suppress(FileNotFoundError):  # another writer may take it for one that was left behind
         tried.rmdir()
 

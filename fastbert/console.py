@@ -25,7 +25,18 @@ from contextlib import suppress
 from typing import Any, TextIO
 from unicodedata import category
 
-__all__ = ["VisibleFormatter", "abandon_stdout", "json_text", "open_streams", "print_tables", "rich_console", "visible"]
+__all__ = [
+    "STDOUT",
+    "VisibleFormatter",
+    "abandon_stdout",
+    "json_text",
+    "open_streams",
+    "print_tables",
+    "rich_console",
+    "table_cell",
+    "utf8_text",
+    "visible",
+]
 
 STDOUT = "stdout"
 _TABLE_WIDTH = 140  # where stdout is not a terminal, which has a width of its own
@@ -112,8 +123,8 @@ def abandon_stdout() -> None:
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
     """Return JSON in the characters that stdout can hold, without those that would break a line."""
-    unicode = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name.startswith("utf")
-    text = json.dumps(document, indent=indent, ensure_ascii=not unicode, default=str)
+    ascii_only = not _stdout_encoding().startswith("utf")
+    text = json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=str)
     return _NOT_IN_JSON_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -129,12 +140,29 @@ def visible(text: str, *, keep: str = "") -> str:
     return "".join(character if _is_shown(character, keep) else _escaped(character) for character in text)
 
 
+def utf8_text(argument: str) -> str:
+    """Return an argument of the command line as text: Python takes it for ASCII in the C locale without UTF-8 mode."""
+    with suppress(UnicodeError):
+        return argument.encode("utf-8", "surrogateescape").decode("utf-8")
+    return argument
+
+
 def _is_shown(character: str, keep: str) -> bool:
     return character.isprintable() or character in keep or character in _JOINERS or category(character) == "Zs"
 
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def table_cell(text: str) -> str:
+    """Return `visible` text, with escapes for what stdout cannot hold: only so is its width known."""
+    encoding = _stdout_encoding()
+    return visible(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _stdout_encoding() -> str:
+    return codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name
 
 
 class VisibleFormatter(logging.Formatter):
