@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +178,13 @@ def check_output(output: Path) -> None:
     :raises UsageError: a directory stands where a JSON file should go, or a file where a directory should; or nothing
         can be written there.
     """
-    if output.suffix == ".json" and output.is_dir():
-        raise UsageError(f"{output} is a directory; a name that ends in .json is for a file. Name another --output.")
-    if output.suffix != ".json" and output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; name a directory for the report, or a file that ends in .json.")
+    with suppress(OSError):  # which the check below names
+        if output.suffix == ".json" and output.is_dir():
+            raise UsageError(
+                f"{output} is a directory; a name that ends in .json is for a file. Name another --output."
+            )
+        if output.suffix != ".json" and output.exists() and not output.is_dir():
+            raise UsageError(f"{output} is a file; name a directory for the report, or a file that ends in .json.")
     for path in _files(output):
         require_writable_file(path)
 
