@@ -1,19 +1,34 @@
 """The command line: parses, calls one function, prints. Data goes to stdout, progress and notes to stderr.
 
-Exit codes: 0 done; 1 a check failed or the data is bad; 2 wrong usage.
+Exit codes: 0 done; 1 a check failed, the data is bad or stdout could not be written (quietly where a pipe was closed by
+its reader, as `head` does); 2 wrong usage; 128 + n ended by signal n.
 """
 
 import itertools
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from fastbert.console import (
+    STDOUT,
+    VisibleFormatter,
+    abandon_stdout,
+    json_text,
+    open_streams,
+    print_tables,
+    rich_console,
+    utf8_text,
+    visible,
+)
 
 __all__ = ["app", "main"]
 
@@ -21,6 +36,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text: rich takes [default: ...] and what a user named for its markup
     help="Train an early-exit BERT text classifier, export it layer by layer, and run it on an inference engine.",
     epilog="Every command has --help. An unexpected error shows its traceback with --debug.",
 )
@@ -159,7 +175,7 @@ def evaluate(
         return
     from fastbert.benchmarks.report import evaluation_tables
 
-    _print_rich(*evaluation_tables(results))
+    print_tables(*evaluation_tables(results))
 
 
 @app.command()
@@ -340,6 +356,7 @@ def predict(
     from fastbert.runtime.exit_rule import ExitRule
     from fastbert.runtime.threads import usable_cores
 
+    texts = [utf8_text(text) for text in texts or ()]
     if texts and file is not None:
         raise UsageError("Name texts or --file, not both.")
     if speed is not None:
@@ -352,7 +369,7 @@ def predict(
             f"--workers {workers} is more than the {threads} threads they would share (--threads; by default the cores "
             "that this process may use). Name fewer workers, or more threads."
         )
-    many = file is not None or len(texts or ()) > 1
+    many = file is not None or len(texts) > 1
     classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads // workers, batches=many)
     # a pipe's reader waits for its answers; a file's end is known to come
     window = {} if file is not None else {"window": _PIPE_WINDOW}
@@ -360,7 +377,7 @@ def predict(
     predictions = classifier.predict_iter(given, speed=speed, batch_size=batch_size, workers=workers, **window)
     for prediction, text in zip(_with_progress(predictions, file), shown, strict=False):
         record = {"text": text, **asdict(prediction), "layers_run": prediction.exit_layer + 1}
-        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(record) + "\n")
         if file is None:
             sys.stdout.flush()
 
@@ -443,7 +460,7 @@ def bench(
     if as_json:
         _print_json(report.as_dict())
     else:
-        _print_rich(*bench_tables(report.as_dict()))
+        print_tables(*bench_tables(report.as_dict()))
         _print(report.verdict.text)
     for warning in report.warnings:
         _note(f"Warning: {warning.message}")
@@ -486,7 +503,7 @@ def import_(
         config=config,
         bert_config=bert_config,
         vocab=vocab,
-        labels=None if labels is None else parse_labels(labels),
+        labels=None if labels is None else parse_labels(utf8_text(labels)),
         max_length=max_length,
         tokenizer=tokenizer,
         verify_data=verify_data,
@@ -503,22 +520,49 @@ def main() -> None:
     """Run the command line; every error is one paragraph on stderr."""
     debug = "--debug" in sys.argv or bool(os.environ.get("FASTBERT_DEBUG"))
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
-    logging.getLogger("fastbert").setLevel(logging.INFO)
     try:
-        app(args=arguments, prog_name="fastbert")
+        open_streams()
+        handler = logging.StreamHandler()
+        handler.setFormatter(VisibleFormatter("%(message)s"))
+        logging.basicConfig(handlers=[handler], level=logging.WARNING)
+        logging.getLogger("fastbert").setLevel(logging.INFO)
+        try:
+            with _cleaning_up_when_ended():
+                app(args=arguments, prog_name="fastbert")
+        finally:
+            sys.stdout.flush()  # now, where an error can still be told
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our stdout went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon_stdout()
         sys.exit(1)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename == STDOUT:
+            abandon_stdout()
         if debug:
             raise
         _fail(_describe(error))
         from fastbert.runtime import UsageError
 
         sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+@contextmanager
+def _cleaning_up_when_ended() -> Iterator[None]:
+    """Let SIGTERM (`docker stop`) and SIGHUP end a command as an error does: nothing half-written stays."""
+
+    def end(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # another one would stop the cleaning up
+        sys.exit(128 + number)
+
+    ending = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ending:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _describe(error: Exception) -> str:
@@ -531,6 +575,8 @@ def _describe(error: Exception) -> str:
         return str(MissingDependencyError(package, _EXTRAS[package]))
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'a file'}: {error.strerror}."
+    if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
+        return f"{error.object} is not UTF-8. Name it otherwise, or run in a locale of UTF-8."
     return f"Unexpected {type(error).__name__}: {error}. Run again with --debug for the traceback, and report it."
 
 
@@ -560,7 +606,6 @@ def _with_progress(items: Iterator[Any], file: Path | None) -> Iterator[Any]:
     if file is None or not sys.stderr.isatty() or sys.stdout.isatty():
         yield from items
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     total = None  # not known: a pipe can be read once, and Parquet has no lines
@@ -569,7 +614,7 @@ def _with_progress(items: Iterator[Any], file: Path | None) -> Iterator[Any]:
             total = sum(1 for _ in lines)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
     # left to itself it would print what goes to stdout on its own console, stderr
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
+    with Progress(*columns, console=rich_console(sys.stderr), redirect_stdout=False) as progress:
         task = progress.add_task("", total=total, rate="")
         for item in items:
             yield item
@@ -626,28 +671,23 @@ def _print_verification(found: Any) -> None:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(visible(text, keep="\n") + "\n")
 
 
 def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def _print_rich(*tables: Any) -> None:
-    from rich.console import Console
-
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 140)
-    for table in tables:
-        console.print(table)
+    sys.stdout.write(json_text(document, indent=2) + "\n")
 
 
 def _note(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(visible(text) + "\n")
 
 
 def _fail(text: str) -> None:
-    sys.stderr.write(f"Error: {text}\n")
+    sys.stderr.write(f"Error: {visible(text)}\n")
 
+
+for _command in app.registered_commands:  # left to itself, typer cuts it after 45 characters
+    _command.short_help = (getattr(_command.callback, "__doc__", None) or "").partition("\n")[0]
 
 if __name__ == "__main__":
     main()

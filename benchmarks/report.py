@@ -1,13 +1,15 @@
 """Reports for the terminal and for files."""
 
 import json
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from fastbert.atomic import replace_file, require_writable_file
+from fastbert.console import table_cell
 from fastbert.evaluation import SpeedResult
 from fastbert.runtime.errors import UsageError
 
@@ -43,14 +45,14 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
     )
     whole = _compared(document, found)
     columns = ["speed", "accuracy", "mean layers", "p50", "p90", "p95", "p99", "max", "+tok\np50"]
-    columns += ["efficiency", *(f"x faster\n{_SHORT.get(name, name)}" for name in whole)]
-    table.add_column("system", no_wrap=True)
+    columns += ["efficiency", *(f"x faster\n{_short(name)}" for name in whole)]
+    table.add_column("system", overflow="fold")
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for system in found["systems"]:
         latency = system["latency"]
         table.add_row(
-            system["family"],
+            table_cell(system["family"]),
             "" if system["speed"] is None else f"{system['speed']:g}",
             _share(system["accuracy"]),
             f"{system['mean_layers']:.2f}",
@@ -67,19 +69,19 @@ def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         title=f"offline: {found['rows']} rows x {found['passes']} passes, baselines in batches of "
         f"{found['batch_size']}, {_threads(found)}, tokenization included"
     )
-    table.add_column("system", no_wrap=True)
+    table.add_column("system", overflow="fold")
     whole = _compared(document, found)
     for column in (
         "speed",
         "mean layers",
         "rows/s",
         "rows/s with-\nout tok",
-        *(f"x faster\n{_SHORT.get(name, name)}" for name in whole),
+        *(f"x faster\n{_short(name)}" for name in whole),
     ):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for system in found["systems"]:
         table.add_row(
-            system["family"],
+            table_cell(system["family"]),
             "" if system["speed"] is None else f"{system['speed']:g}",
             f"{system['mean_layers']:.2f}",
             f"{system['rows_per_s']:.0f}",
@@ -95,13 +97,13 @@ def _server_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         title=f"server: Poisson arrivals, {found['workers']} worker{'s' if found['workers'] > 1 else ''} of 1 thread, "
         f"{found['seconds_per_point']:.1f} s a rate; p50 / p95 ms from arrival to answer, queue included"
     )
-    table.add_column("system", no_wrap=True)
-    table.add_column("speed", justify="right")
+    table.add_column("system", overflow="fold")
+    table.add_column("speed", justify="right", no_wrap=True)
     for rate in found["rates_per_s"]:
-        table.add_column(f"{rate:g} rows/s", justify="right")
+        table.add_column(f"{rate:g} rows/s", justify="right", no_wrap=True)
     for system in found["systems"]:
         table.add_row(
-            system["family"],
+            table_cell(system["family"]),
             "" if system["speed"] is None else f"{system['speed']:g}",
             *(_point(point) for point in system["points"]),
         )
@@ -129,6 +131,10 @@ def _threads(found: dict[str, Any]) -> str:
     return f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
 
 
+def _short(name: str) -> str:
+    return table_cell(_SHORT.get(name, name))
+
+
 def _number(value: float | None, absent: str = "-") -> str:
     return absent if value is None else f"{value:.2f}"
 
@@ -138,10 +144,10 @@ def _share(value: float | None) -> str:
 
 
 def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
-    """Return two tables: one row a speed; and how deep each exit and class goes."""
+    """Return three tables: a row for each speed; how deep each class goes; and which exits answered."""
     table = Table(title=f"{results[0].samples} rows; FLOPs: 2 per multiply-add, attention products included")
     for column in ("speed", "accuracy", "macro F1", "mean layers", "x fewer layers", "MFLOPs a row", "x fewer FLOPs"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for result in results:
         table.add_row(
             f"{result.speed:g}",
@@ -152,29 +158,35 @@ def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
             f"{result.flops_per_sample / 1e6:.1f}",
             f"{result.flops_speedup:.2f}",
         )
-    depth = Table(title="rows that leave after layer (0-based), and mean layers run by class")
-    layers, classes = list(results[0].exit_histogram), list(results[0].class_mean_layers)
-    for column in ("speed", *map(str, layers), *classes):
-        depth.add_column(column, justify="right")
+    classes = Table()
+    classes.add_column("mean layers by class", overflow="fold")  # a row for each: there may be many, of long names
     for result in results:
-        means = [result.class_mean_layers[name] for name in classes]
-        depth.add_row(
-            f"{result.speed:g}",
-            *(str(result.exit_histogram[layer]) for layer in layers),
-            *("-" if mean is None else f"{mean:.2f}" for mean in means),
-        )
-    return [table, depth]
+        classes.add_column(f"speed {result.speed:g}", justify="right", no_wrap=True)
+    for name in results[0].class_mean_layers:
+        classes.add_row(table_cell(name), *(_number(result.class_mean_layers[name]) for result in results))
+    exits = Table(title="rows that exit after layer (0-based)")
+    for column in ("speed", *map(str, results[0].exit_histogram)):
+        exits.add_column(column, justify="right", no_wrap=True)
+    for result in results:
+        exits.add_row(f"{result.speed:g}", *map(str, result.exit_histogram.values()))
+    return [table, classes, exits]
 
 
 def check_output(output: Path) -> None:
     """Refuse an output that `write_report` could not write.
 
-    :raises UsageError: a directory stands where a JSON file should go, or a file where a directory should.
+    :raises UsageError: a directory stands where a JSON file should go, or a file where a directory should; or nothing
+        can be written there.
     """
-    if output.suffix == ".json" and output.is_dir():
-        raise UsageError(f"{output} is a directory; a name that ends in .json is for a file. Name another --output.")
-    if output.suffix != ".json" and output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; name a directory for the report, or a file that ends in .json.")
+    with suppress(OSError):  # which the check below names
+        if output.suffix == ".json" and output.is_dir():
+            raise UsageError(
+                f"{output} is a directory; a name that ends in .json is for a file. Name another --output."
+            )
+        if output.suffix != ".json" and output.exists() and not output.is_dir():
+            raise UsageError(f"{output} is a file; name a directory for the report, or a file that ends in .json.")
+    for path in _files(output):
+        require_writable_file(path)
 
 
 def write_report(output: Path, document: dict[str, Any]) -> list[Path]:
@@ -184,17 +196,16 @@ def write_report(output: Path, document: dict[str, Any]) -> list[Path]:
 
     :returns: what was written.
     """
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    if output.suffix == ".json":
-        return [_write(output, text)]
-    from fastbert.benchmarks.page import render_page
+    files = _files(output)
+    texts = [json.dumps(document, indent=2, ensure_ascii=False) + "\n"]
+    if len(files) > 1:
+        from fastbert.benchmarks.page import render_page
 
-    return [_write(output / "report.json", text), _write(output / "report.html", render_page(document))]
+        texts.append(render_page(document))
+    for path, text in zip(files, texts, strict=True):
+        replace_file(path, text.encode(errors="backslashreplace"))  # names of files that are not UTF-8
+    return files
 
 
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path
+def _files(output: Path) -> list[Path]:
+    return [output] if output.suffix == ".json" else [output / "report.json", output / "report.html"]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastbert.atomic import replace_file
 from fastbert.export.golden import GOLDEN, read_golden
 from fastbert.export.tensorrt import EngineBuilder
 from fastbert.export.verification import DEFAULT_BOUNDS, Bounds, Verification, verify_classifier
@@ -164,6 +165,8 @@ class _Work:
             shutil.rmtree(folder, ignore_errors=True)
             found = {"engines": {}}
         folder.mkdir(exist_ok=True)
+        for half_written in folder.glob(".*.partial-*"):  # by a killed build: the bundle is ours alone now
+            half_written.unlink()
         self.engines: dict[str, dict[str, Any]] = found["engines"]
 
     def has(self, graph: str, onnx_sha256: str) -> bool:
@@ -179,10 +182,10 @@ class _Work:
     def add(self, graph: str, plan: bytes, onnx_sha256: str, share: float) -> None:
         """Keep an engine."""
         path = self.folder / f"{graph}.engine"
-        _replace(path, plan)
+        replace_file(path, plan)
         self.engines[graph] = {"onnx_sha256": onnx_sha256, "low_precision": share, "file": file_record(path)}
         state = {"settings": self._settings, "engines": self.engines}
-        _replace(self.folder / _STATE, json.dumps(state, indent=2).encode())
+        replace_file(self.folder / _STATE, json.dumps(state, indent=2).encode())
 
 
 def _build_engines(
@@ -261,15 +264,15 @@ def _declare(bundle: Path, name: str, work: _Work, record: dict[str, Any], verif
     document = json.loads((bundle / MANIFEST).read_bytes())
     _forget(document, name)
     if (bundle / name).exists():
-        _replace(bundle / MANIFEST, _json(document))  # a bundle never names engines that are being replaced
+        replace_file(bundle / MANIFEST, _json(document))  # a bundle never names engines that are being replaced
         shutil.rmtree(bundle / name)
-    work.folder.rename(bundle / name)
+    shutil.move(work.folder, bundle / name)  # a folder of an image's layer cannot be renamed
     (bundle / name / _STATE).unlink()
     files = [record["embeddings"], record["compaction"], *record["stages"]]
     document["variants"][name] = record
     document["files"] |= {file: file_record(bundle / file) for file in files}
     document["verification"][name] = verification.as_dict()
-    _replace(bundle / MANIFEST, _json(document))
+    replace_file(bundle / MANIFEST, _json(document))
     return sum(document["files"][file]["bytes"] for file in files)
 
 
@@ -288,12 +291,6 @@ def _turn(bundle: Path) -> Iterator[None]:
             _log.info("another fastbert build works on %s; waiting for it", bundle)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def _json(document: dict[str, Any]) -> bytes:

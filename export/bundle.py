@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from fastbert.atomic import replace_directory, require_absent
+from fastbert.atomic import replace_directory, require_writable
 from fastbert.checkpoint import Checkpoint, load_checkpoint
 from fastbert.data import read_texts
 from fastbert.export.chain import chain_model
@@ -31,9 +31,11 @@ from fastbert.runtime.manifest import MANIFEST, SCHEMA, file_record
 from fastbert.runtime.tokenization import TOKENIZER
 from fastbert.tokenization import check_rows, check_vocabulary, pad_token_id, text_encoder
 
-__all__ = ["ExportReport", "export_bundle", "export_checkpoint"]
+__all__ = ["BUNDLE_FILES", "ExportReport", "export_bundle", "export_checkpoint"]
 
 _COMPACTION, _CHAIN, _ROW = "compaction.onnx", "chain.onnx", "row.onnx"
+# What a bundle holds, `build`'s part included: names and patterns.
+BUNDLE_FILES = (MANIFEST, TOKENIZER, GOLDEN, *PRECISIONS, "tensorrt-*", ".tensorrt-*.partial", ".build.lock")
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +71,7 @@ def export_bundle(
     :raises VerificationError: engines and PyTorch disagree.
     :raises CheckpointError, DataError, UsageError, OutputExistsError: see their docs.
     """
-    require_absent(output, overwrite=overwrite, kind=MANIFEST)
+    require_writable(output, overwrite=overwrite, kind=MANIFEST, ours=BUNDLE_FILES)
     loaded = load_checkpoint(checkpoint)
     labels = loaded.model.config.labels
     rows = read_texts(verify_data, labels=labels) if verify_data is not None else list(loaded.sample_rows)
@@ -114,7 +116,7 @@ def export_checkpoint(
             f"PyTorch itself answers with NaN or infinity on the {len(rows)} rows to verify on, so some of the "
             "checkpoint's weights are no numbers: its training diverged. Train again with a lower --learning-rate."
         )
-    with replace_directory(output, overwrite=overwrite, kind=MANIFEST) as partial:
+    with replace_directory(output, overwrite=overwrite, kind=MANIFEST, ours=BUNDLE_FILES) as partial:
         golden = Golden.from_reference(rows, reference, exits, config.labels)
         for name in precisions:
             _write_engines(partial / name, PRECISIONS[name].graphs(model, plan, golden))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastbert.atomic import replace_file
 from fastbert.export.engine_types import MIN_LOW_PRECISION, low_precision_share
 from fastbert.runtime.engines.buckets import Bucket, Buckets
 from fastbert.runtime.engines.cuda import Gpu
@@ -132,6 +133,4 @@ class EngineBuilder:
                 return
 
     def _write_cache(self, config: Any) -> None:
-        partial = self._timing_cache.with_name(f".{self._timing_cache.name}.partial")
-        partial.write_bytes(bytes(config.get_timing_cache().serialize()))
-        partial.replace(self._timing_cache)
+        replace_file(self._timing_cache, bytes(config.get_timing_cache().serialize()))

@@ -31,11 +31,26 @@ from fastbert.rows import Row
 from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.tokenization import load_tokenizer
 
-__all__ = ["TRAINING", "Checkpoint", "describe_checkpoint", "load_checkpoint", "save_checkpoint", "start_from"]
+__all__ = [
+    "CHECKPOINT_FILES",
+    "TRAINING",
+    "Checkpoint",
+    "describe_checkpoint",
+    "load_checkpoint",
+    "save_checkpoint",
+    "start_from",
+]
 
 SAMPLE_ROWS = "sample_rows.jsonl"
 TRAINING = "training.json"
 _USUAL_MAX_LENGTH = 128
+# What a checkpoint of any version holds, so that a new one in its place leaves none of it: names and patterns.
+CHECKPOINT_FILES = (
+    *(TRAINING, SAMPLE_ROWS, "config.json", "generation_config.json"),
+    *("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json"),
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece*.model", "tokenizer.model"),
+)
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +89,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, overwrite: bool 
 
     :raises OutputExistsError: ``directory`` exists and ``overwrite`` is false, or it is no checkpoint.
     """
-    with replace_directory(directory, overwrite=overwrite, kind=TRAINING) as partial:
+    with replace_directory(directory, overwrite=overwrite, kind=TRAINING, ours=CHECKPOINT_FILES) as partial:
         checkpoint.model.save_pretrained(partial)
         checkpoint.tokenizer.save_pretrained(partial)
         lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in checkpoint.sample_rows]

@@ -3,7 +3,9 @@
 Hugging Face `Trainer` runs both stages, so mixed precision, several GPUs (``accelerate launch -m fastbert.cli train``)
 and resuming are its own.
 
-While a run is going, ``OUTPUT.training/`` holds what a resume needs:
+While a run is going, ``OUTPUT.training/`` holds what a resume needs. It lies beside the output, also for
+``--output .``; where the output is a mount point, such as a container's volume, or its parent may not be written, it is
+``OUTPUT/.training/``. One run at a time holds it.
 
 ::
 
@@ -18,10 +20,11 @@ While a run is going, ``OUTPUT.training/`` holds what a resume needs:
 import json
 import logging
 import math
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,8 +48,16 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 
-from fastbert.atomic import require_absent
-from fastbert.checkpoint import TRAINING, Checkpoint, load_checkpoint, save_checkpoint, start_from
+from fastbert.atomic import full_disk_named, replace_file, require_writable, work_directory
+from fastbert.checkpoint import (
+    CHECKPOINT_FILES,
+    TRAINING,
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    start_from,
+)
+from fastbert.claims import Claim
 from fastbert.configuration import ExitHeadConfig
 from fastbert.data import label_names, read_rows, read_texts, sample, with_labels
 from fastbert.distributed import require_whole_environment
@@ -189,7 +200,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     processes = PartialState(
         cpu=not torch.accelerator.is_available()
     )  # one, or those that `accelerate launch` or `torchrun` started
-    require_absent(options.output, overwrite=overwrite, kind=TRAINING)
+    require_writable(options.output, overwrite=overwrite, kind=TRAINING, ours=CHECKPOINT_FILES)
     rows = _read(options)
     set_seed(options.seed)
     model = start_from(
@@ -222,10 +233,10 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
         if options.stage != "finetune":
             stages.append(_run_stage("distill", model, tokenizer, rows, options, work))
             model.config.distilled = True
-    processes.wait_for_everyone()
-    if processes.is_main_process:
-        _save(options.output, model, tokenizer, rows, options, stages, overwrite=overwrite)
-        shutil.rmtree(work)
+        processes.wait_for_everyone()
+        if processes.is_main_process:
+            _save(options.output, model, tokenizer, rows, options, stages, overwrite=overwrite)
+            shutil.rmtree(work)
     processes.wait_for_everyone()
     return TrainReport(
         options.output,
@@ -273,7 +284,7 @@ def _work_directory(options: TrainOptions, *, overwrite: bool, resume: bool, pre
 
     :param prepare: whether to make it; false in all processes but the main one.
     """
-    work = options.output.with_name(options.output.name + ".training")
+    work = work_directory(options.output)
     record, asked = work / "options.json", json.loads(json.dumps(asdict(options), default=str))
     if resume:
         if not record.is_file():
@@ -288,26 +299,58 @@ def _work_directory(options: TrainOptions, *, overwrite: bool, resume: bool, pre
     if not prepare:
         return work
     if record.is_file() and not overwrite:
-        raise OutputExistsError(f"{work} holds a stopped run. Go on with --resume, or start again with --overwrite.")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    partial = work / "options.json.partial"
-    partial.write_text(json.dumps(asked, indent=2) + "\n")
-    partial.replace(record)
+        with _held_by_us(work):
+            raise OutputExistsError(
+                f"{work} holds a stopped run. Go on with --resume, or start again with --overwrite."
+            )
+    if os.path.lexists(work) and not record.is_file() and not _is_empty_directory(work):
+        raise OutputExistsError(f"{work} is in the way: it holds no run. Move it away, or name another --output.")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with _held_by_us(work):
+            for entry in work.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            replace_file(record, (json.dumps(asked, indent=2) + "\n").encode())
+    except OSError as error:
+        raise UsageError(f"{work} cannot be written: {error.strerror}. Name another --output.") from error
     return work
+
+
+def _is_empty_directory(work: Path) -> bool:
+    """Whether nothing is in it but half of the record of a run that was killed at once."""
+    return (
+        work.is_dir()
+        and not work.is_symlink()
+        and all(path.name.startswith(".options.json.") for path in work.iterdir())
+    )
+
+
+@contextmanager
+def _held_by_us(work: Path) -> Iterator[None]:
+    """Keep other runs out of the directory of a run, in any container of this machine."""
+    try:
+        claim = Claim(work.resolve())
+    except BlockingIOError as error:
+        raise OutputExistsError(f"Another run trains in {work}. Wait for it, or name another --output.") from error
+    try:
+        yield
+    finally:
+        claim.release()
 
 
 @contextmanager
 def _kept_only_if_resumable(work: Path, main_process: bool) -> Iterator[None]:
     """Remove the directory of a run that fails before there is anything to resume from; otherwise say how."""
-    try:
-        yield
-    except BaseException:
-        if main_process and not (work / "finetuned").is_dir() and not any(map(_last_checkpoint, work.iterdir())):
-            shutil.rmtree(work)
-        elif main_process:
-            _log.warning("What was trained is kept in %s. Go on with --resume and the same options.", work)
-        raise
+    with _held_by_us(work) if main_process else nullcontext():
+        try:
+            with full_disk_named(work, work):
+                yield
+        except BaseException:
+            if main_process and not (work / "finetuned").is_dir() and not any(map(_last_checkpoint, work.iterdir())):
+                shutil.rmtree(work)
+            elif main_process:
+                _log.warning("What was trained is kept in %s. Go on with --resume and the same options.", work)
+            raise
 
 
 def _last_checkpoint(directory: Path) -> str | None:

@@ -2,16 +2,19 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
-from conftest import make_rows, write_tsv
+from conftest import make_checkpoint, make_rows, write_tsv
 from datasets import Dataset
 
 from fastbert import cli
+from fastbert.export.bundle import export_checkpoint
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
@@ -225,3 +228,147 @@ def test_an_unexpected_error_is_one_line_and_a_traceback_with_debug(run_cli, bun
 def test_a_missing_package_names_its_extra(package, extra):
     error = ModuleNotFoundError(f"No module named '{package}'", name=package)
     assert f"pip install 'fastbert-deploy[{extra}]'" in cli._describe(error)
+
+
+LABELS = ("[red]", "[/neg]", "é\n\x1b[31m\u202e日")
+
+
+@pytest.fixture(scope="module")
+def odd_bundle(tmp_path_factory):
+    checkpoint = make_checkpoint(labels=LABELS)
+    path = tmp_path_factory.mktemp("odd") / "b[red]"
+    export_checkpoint(checkpoint, path, rows=[replace(row, label=None) for row in checkpoint.sample_rows])
+    return path
+
+
+@pytest.fixture
+def odd_data(tmp_path):
+    lines = [json.dumps({"text": "good film", "label": label}) for label in LABELS]
+    (tmp_path / "[red]data.jsonl").write_text("\n".join(lines * 3))
+    return tmp_path / "[red]data.jsonl"
+
+
+def test_tables_show_odd_labels_as_they_are(run_cli, odd_bundle, odd_data):
+    code, out, err = run_cli("evaluate", odd_bundle, "--data", odd_data, "--speed", "0,0.5")
+    assert code == 0, err
+    for shown in ("[red]", "[/neg]", "é\\n\\x1b[31m\\u202e日"):
+        assert f" {shown} " in out
+    assert not {"\x1b", "\u202e"} & set(out)
+    code, out, err = run_cli("info", odd_bundle)
+    assert code == 0
+    assert not {"\x1b", "\u202e"} & set(out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "b", "--speed", "[/x]"],
+        ["predict", "b", "--[red]"],
+        ["[/dance]"],
+        ["info", "[/b]\x1b[31m"],
+        ["info", "b", "[/extra]"],
+        ["predict", "b", "x", "--variant", "[/x]"],
+        ["evaluate", "b", "--data", "[/x].tsv", "--speed", "[/x]"],
+        ["bench", "b", "--data", "x.tsv", "--baseline", "[/x]"],
+        ["train", "[/m]", "--train", "[/x].tsv", "--output", "[/o]", "--stage", "[/x]"],
+        ["export", "[/m]", "--output", "[/o]", "--precision", "[/x]"],
+        ["predict", "b\udcff", "a"],
+        ["predict", "{bundle}", "a\udcff"],
+    ],
+)
+def test_errors_show_what_a_user_named(run_cli, bundle, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run_cli(*(argument.format(bundle=bundle) for argument in arguments))
+    assert code in (1, 2)
+    assert out == ""
+    assert "Unexpected" not in err and "Traceback" not in err and "\x1b" not in err
+
+
+def test_help_shows_every_default(run_cli):
+    _, out, _ = run_cli("train", "--help")
+    assert "[default: held out]" in " ".join(out.split())
+    _, out, _ = run_cli("--help")
+    assert "Classify texts; prints one JSON object a line" in " ".join(out.split())
+
+
+@pytest.fixture(scope="module")
+def shell(bundle, tmp_path_factory):
+    """Run the command line in a process of its own, under a shell's redirections: -> (exit code, stdout, stderr)."""
+    folder = tmp_path_factory.mktemp("shell")
+    (folder / "many.txt").write_text("good film, not bad\n" * 300)
+    write_tsv(folder / "data.tsv", make_rows(8))
+
+    def run(command, **environment):
+        script = command.replace("fastbert", f"'{sys.executable}' -m fastbert.cli").replace("BUNDLE", f"'{bundle}'")
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", script], cwd=folder, capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )  # fmt: skip
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["--help", "info BUNDLE", "info BUNDLE --json", "predict BUNDLE --file many.txt"])
+def test_a_full_disk_ends_with_one_line_and_a_closed_pipe_quietly(shell, command):
+    assert shell(f"fastbert {command} > /dev/full") == (1, "", "Error: stdout: No space left on device.\n")
+    code, _, err = shell(f"fastbert {command} | true")
+    assert (code, err) == (1, "")
+    code, _, err = shell(f"fastbert {command} >&-")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "stdout: closed" in err
+    assert shell(f"fastbert {command} > /dev/full 2> /dev/full")[0] == 1
+
+
+def test_a_full_stderr_loses_notes_alone(shell):
+    code, out, _ = shell("fastbert predict BUNDLE --file many.txt 2> /dev/full | wc -l")
+    assert (code, out.strip()) == (0, "300")
+    assert shell("fastbert predict nowhere a 2> /dev/full")[0] == 1
+
+
+def test_predictions_in_the_c_locale_are_utf_8(shell):
+    code, out, err = shell("fastbert predict BUNDLE 'café'", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert code == 0, err
+    assert json.loads(out)["text"] == "café"
+    code, out, err = shell("fastbert predict BUNDLE 'café 日'", PYTHONIOENCODING="ascii")
+    assert code == 0, err
+    assert out.isascii()
+    assert json.loads(out)["text"] == "café 日"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_as_an_error_does(run_cli, bundle, monkeypatch, number):
+    cleaned = []
+
+    def stopped(*_, **__):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            cleaned.append(True)
+
+    monkeypatch.setattr("fastbert.runtime.manifest.read_manifest", stopped)
+    code, _, _ = run_cli("info", bundle)
+    assert (code, cleaned) == (128 + number, [True])
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_ignored(run_cli, bundle, monkeypatch):
+    """As nohup asks for."""
+    monkeypatch.setattr("fastbert.runtime.manifest.read_manifest", lambda _: os.kill(os.getpid(), signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run_cli("info", bundle)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("name", ["file/x.json", "file", "dir.json", "x/" * 3000])
+def test_a_report_that_cannot_be_written_is_said_before_the_measurement(run_cli, bundle, tmp_path, monkeypatch, name):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "dir.json").mkdir()
+    monkeypatch.setattr("fastbert.benchmarks.bench.run_bench", None)
+    code, _, err = run_cli("bench", bundle, "--data", "x.tsv", "--output", tmp_path / name)
+    assert code == 2
+    assert "Unexpected" not in err

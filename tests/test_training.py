@@ -11,7 +11,9 @@ import torch
 from conftest import make_backbone_config, make_rows, make_tokenizer, write_tsv
 from transformers import AutoModel, AutoModelForSequenceClassification, Trainer
 
+from fastbert import training
 from fastbert.checkpoint import load_checkpoint
+from fastbert.claims import Claim
 from fastbert.configuration import ExitHeadConfig
 from fastbert.export.bundle import export_bundle
 from fastbert.families import FAMILIES
@@ -300,3 +302,47 @@ def test_an_unknown_family_lists_the_known(tmp_path):
                 train=write_tsv(tmp_path / "t.tsv", make_rows(9)),
             )
         )
+
+
+def test_a_directory_of_the_users_is_not_taken_for_a_runs(options, tmp_path):
+    mine = tmp_path / "model.training"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputExistsError, match="in the way"):
+            train(options, overwrite=overwrite)
+    assert (mine / "thesis.txt").read_text() == "mine"
+    (mine / "thesis.txt").unlink()
+    mine.rmdir()
+    mine.symlink_to(tmp_path)
+    with pytest.raises(OutputExistsError, match="in the way"):
+        train(options, overwrite=True)
+
+
+@pytest.mark.parametrize("again", [{}, {"overwrite": True}, {"resume": True}])
+def test_another_run_that_lives_keeps_its_work(options, tmp_path, again):
+    work = training._work_directory(options, overwrite=False, resume=False, prepare=True)
+    (work / "finetuned").mkdir()
+    claim = Claim(work)
+    with pytest.raises(OutputExistsError, match="Another run trains in"):
+        train(options, **again)
+    claim.release()
+    assert sorted(path.name for path in work.iterdir()) == ["finetuned", "options.json"]
+
+
+def test_a_run_into_the_working_directory(options, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    train(replace(options, output=Path(".")))
+    assert load_checkpoint(tmp_path / "here").training["stages"]
+    assert sorted(path.name for path in tmp_path.glob("*here*")) == ["here"]
+
+
+def test_a_full_disk_in_training_is_named(options, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(training, "_run_stage", full)
+    monkeypatch.setattr("fastbert.atomic._free_bytes", lambda _: 0)
+    with pytest.raises(OSError, match="No space left on device"):
+        train(options)
