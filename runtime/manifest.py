@@ -164,7 +164,7 @@ class Variant:
     def from_record(cls, name: str, record: Mapping[str, Any]) -> "Variant":
         """Read what the manifest says of a variant.
 
-        :raises fastbert.runtime.rules.Unfit: a field is not what it must be.
+        :raises fastbert.runtime.documents.Unfit: a field is not what it must be.
         """
         return cls._from_fields(name, _VARIANT.read(record), record)
 
