@@ -153,12 +153,12 @@ class TextEncoder:
             if max(tokens.type_ids) >= self._token_types:
                 raise UsageError(
                     f"The tokenizer gives texts[{index}] the token type {max(tokens.type_ids)}; the model knows 0 to "
-                    f"{self._token_types - 1}. Its post_processor, in {TOKENIZER}, is of another model. Correct it there."
+                    f"{self._token_types - 1}. Its post_processor, in {TOKENIZER}, is another model's. Correct it."
                 )
             if len(tokens.ids) > self._max_length:
                 raise UsageError(
                     f"The tokenizer makes {len(tokens.ids)} tokens of texts[{index}], of the {self._max_length} that "
-                    f"max_length allows: its post_processor, in {TOKENIZER}, repeats a text. Correct it there."
+                    f"max_length allows: its post_processor, in {TOKENIZER}, repeats a text. Correct it."
                 )
         return found
 
