@@ -165,7 +165,7 @@ def text_encoder(tokenizer: PreTrainedTokenizerBase, config: Any) -> TextEncoder
         max_length=config.max_sequence_length,
         pad_token_id=pad_token_id(tokenizer, backbone),
         vocab_size=backbone.vocab_size,
-        type_ids=backbone.type_vocab_size > 1,
+        token_types=backbone.type_vocab_size,
         truncation_side=tokenizer.truncation_side,
     )
 

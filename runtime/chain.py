@@ -76,8 +76,8 @@ def exits_looked_at(exits: tuple[int, ...], every: int) -> tuple[int, ...]:
 
     :raises UsageError: ``every`` is below 1.
     """
-    if every < 1:
-        raise UsageError(f"exit_every is {every}; it must be at least 1.")
+    if not isinstance(every, int | np.integer) or every < 1:
+        raise UsageError(f"exit_every is {every!r}; it must be a whole number, at least 1.")
     return tuple(dict.fromkeys((*exits[every - 1 :: every], exits[-1])))
 
 

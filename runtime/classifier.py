@@ -87,7 +87,7 @@ class Classifier:
         :raises EngineError: the engine cannot run here.
         :raises UsageError: no such device or variant, or an option that the device does not have.
         """
-        path = Path(bundle).resolve()  # one version for the classifier's life, wherever a link leads later
+        path = _resolved(bundle)  # one version for the classifier's life, wherever a link leads later
         manifest = read_manifest(path)
         chosen = manifest.variant_for(device, variant)
         exits_looked_at(manifest.exits, exit_every)  # refused before anything is read
@@ -186,8 +186,7 @@ class Classifier:
 
     def _checked(self, texts: Iterable[TextInput], speed: float | None, **counts: int | None) -> ExitRule:
         """Check what `predict` and `predict_iter` are asked, and return the rule of the speed."""
-        if isinstance(texts, str):
-            raise UsageError("predict takes a list of texts; put the one text into a list.")
+        _check_texts(texts)
         for name, value in counts.items():
             if value is not None and (not isinstance(value, int | np.integer) or value < 1):
                 raise UsageError(f"{name} is {value!r}; it must be a whole number, at least 1.")
@@ -249,7 +248,8 @@ class Classifier:
 
     def encode(self, texts: Sequence[TextInput]) -> Any:
         """Tokenize texts as `predict` does: `fastbert.runtime.tokenization.Encoded`."""
-        return self._encoder.encode(texts)
+        _check_texts(texts)
+        return self._encoder.encode(list(texts))
 
     def _run_chain(
         self, rule: ExitRule, ids: NDArray[np.int64], mask: NDArray[np.int64], types: NDArray[np.int64]
@@ -268,6 +268,26 @@ class Classifier:
             )
             for logits, exit_layer, uncertainty, cut in zip(*(column.tolist() for column in columns), strict=True)
         ]
+
+
+def _resolved(bundle: str | Path) -> Path:
+    try:
+        path = Path(bundle).resolve()
+        str(path).encode()  # neither engines nor tokenizers open other names
+        return path
+    except UnicodeEncodeError as error:
+        raise BundleError(f"{bundle!r} is a path that is not UTF-8, which no engine opens. Rename it.") from error
+    except (OSError, RuntimeError, ValueError) as error:  # a removed working directory, a circle of links, a NUL
+        raise BundleError(f"{bundle} cannot be read: {error}. Name a bundle that this user can read.") from error
+
+
+def _check_texts(texts: Any) -> None:
+    if isinstance(texts, str):
+        raise UsageError("predict takes a list of texts; put the one text into a list.")
+    try:
+        iter(texts)
+    except TypeError as error:
+        raise UsageError(f"predict takes a list of texts, not {type(texts).__name__}: {error}.") from error
 
 
 def _softmax(logits: list[float]) -> list[float]:

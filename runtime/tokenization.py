@@ -23,6 +23,7 @@ LONGEST_READ = 500_000
 # at most the word that the cut lies in. WordPiece reads no word of more than 100 characters.
 _MARGIN = 128
 _LARGEST_STEP = 1 << 15  # characters, by which a text that has too few tokens so far is read on
+_PAIR_FACTOR = 2  # a pair whose parts have more characters than so many times max_length is put together here
 _SPACE = re.compile(r"\s")
 _CHARACTERS_PER_CALL = 1 << 17  # of one call of the tokenizer, which holds some 500 bytes a character meanwhile
 
@@ -70,7 +71,7 @@ class TextEncoder:
     :param max_length: longer texts are cut to this many tokens, special tokens included.
     :param truncation_side: ``"right"``: the start of a long text is kept; ``"left"``: its end.
     :param vocab_size: rows of the embedding table.
-    :param type_ids: whether the backbone knows more than one token type; if not they are all 0.
+    :param token_types: how many the backbone knows; if it is one, they are all 0.
     :raises UsageError: ``max_length`` leaves no room for a token of the text.
     """
 
@@ -81,7 +82,7 @@ class TextEncoder:
         max_length: int,
         pad_token_id: int,
         vocab_size: int,
-        type_ids: bool,
+        token_types: int,
         truncation_side: str = "right",
     ) -> None:
         self._tokenizer = tokenizer
@@ -97,9 +98,11 @@ class TextEncoder:
         self._from_start = truncation_side == "right"
         self._pad = pad_token_id
         self._vocab_size = vocab_size
-        self._type_ids = type_ids
+        self._token_types = token_types
         self._enough = max_length + _MARGIN  # tokens
         self._first_part = 8 * self._enough  # characters; the whole of most texts
+        self._longest_of_pair = min(self._enough, _PAIR_FACTOR * max_length)  # characters
+        self._half = max(1, (max_length - self._special_of_pair) // 2)  # tokens
 
     @classmethod
     def from_bundle(cls, bundle: Path, manifest: Manifest) -> "TextEncoder":
@@ -120,14 +123,14 @@ class TextEncoder:
                 max_length=manifest.max_length,
                 pad_token_id=manifest.pad_token_id,
                 vocab_size=manifest.vocab_size,
-                type_ids=manifest.type_vocab_size > 1,
+                token_types=manifest.type_vocab_size,
                 truncation_side=manifest.truncation_side,
             )
         except UsageError as error:
             raise BundleError(f"{path} does not fit the manifest: {error} Export the bundle again.") from error
 
     def encode(self, texts: Sequence[TextInput]) -> Encoded:
-        """Tokenize and pad to the longest: at least one text or pair of texts. Errors as in `tokenize`."""
+        """Tokenize and pad to the longest. Errors as in `tokenize`."""
         return self.pad(self.tokenize(texts))
 
     def tokenize(self, texts: Sequence[TextInput], *, first: int = 0) -> list[Tokens]:
@@ -135,7 +138,8 @@ class TextEncoder:
 
         :param first: place of ``texts[0]`` among all that the caller gave, for errors.
         :raises UsageError: an element is neither a string nor a pair of strings, holds half a character or a token
-            that the model does not have, or is a pair for which ``max_length`` leaves no room.
+            that the model does not have, is a pair for which ``max_length`` leaves no room, or is made more tokens or
+            of other types than the model has.
         """
         for index, text in enumerate(texts, start=first):
             self._check(index, text)
@@ -146,10 +150,23 @@ class TextEncoder:
         for index, tokens in enumerate(found, start=first):
             if max(tokens.ids) >= self._vocab_size:
                 raise UsageError(self._unknown_id(index, tokens.ids))
+            if max(tokens.type_ids) >= self._token_types:
+                raise UsageError(
+                    f"The tokenizer gives texts[{index}] the token type {max(tokens.type_ids)}; the model knows 0 to "
+                    f"{self._token_types - 1}. Its post_processor, in {TOKENIZER}, is another model's. Correct it."
+                )
+            if len(tokens.ids) > self._max_length:
+                raise UsageError(
+                    f"The tokenizer makes {len(tokens.ids)} tokens of texts[{index}], of the {self._max_length} that "
+                    f"max_length allows: its post_processor, in {TOKENIZER}, repeats a text. Correct it."
+                )
         return found
 
     def pad(self, items: Sequence[Tokens]) -> Encoded:
-        """Pad what `tokenize` gave, at least one, to the longest."""
+        """Pad what `tokenize` gave to the longest; nothing becomes int64 [0, 1]."""
+        if not items:
+            nothing = np.zeros((0, 1), dtype=np.int64)
+            return Encoded(nothing, nothing, nothing, np.zeros(0, dtype=np.bool_))
         width = max([len(item.ids) for item in items])
         input_ids = _filled([item.ids for item in items], width, self._pad)
         attention_mask = _filled([[1] * len(item.ids) for item in items], width, 0)
@@ -171,11 +188,21 @@ class TextEncoder:
         """Cut texts into what one call of the tokenizer takes."""
         start, characters = 0, 0
         for index, text in enumerate(texts):
-            characters += min(text_size(text), 2 * self._first_part)
+            characters += self._held(text)
             if characters > _CHARACTERS_PER_CALL and index > start:
                 yield texts[start:index]
                 start, characters = index, 0
         yield texts[start:] if start else texts
+
+    def _held(self, text: TextInput) -> int:
+        """Return the characters that the tokenizer holds of a text: those of a pair as often as it combines them."""
+        if isinstance(text, str):
+            return min(len(text), self._first_part)
+        if max(map(len, text)) > self._longest_of_pair:
+            return 0  # tokenized by itself
+        # a token is a byte at least, of which a character has at most four
+        first, second = (len(part) * (1 if part.isascii() else 4) // self._half for part in text)
+        return (first + 1) * (second + 1) * min(self._max_length, text_size(text) * 4)
 
     def _tokenized(self, texts: Sequence[TextInput]) -> list[Tokens]:
         parts = [self._first_read(text) for text in texts]
@@ -189,7 +216,7 @@ class TextEncoder:
         """Return a text itself if it is short, otherwise as much of it as is mostly enough; of a long pair nothing."""
         if isinstance(text, str):
             return text if len(text) <= self._first_part else self._part(text, self._first_part)
-        return text if max(map(len, text)) <= self._enough else ""
+        return text if max(map(len, text)) <= self._longest_of_pair else ""
 
     def _long(self, text: TextInput, encoding: Any) -> Tokens:
         """Tokenize a long text, of which ``encoding`` is a part, or a long pair."""
@@ -249,7 +276,7 @@ class TextEncoder:
                 pair += [(id, kind) for id in kept[sequence]]
                 kept[sequence] = []
         cut = not all(wholes) or sum(counts) > room
-        return Tokens([id for id, _ in pair], [kind if self._type_ids else 0 for _, kind in pair], cut)
+        return self._made([id for id, _ in pair], [kind for _, kind in pair], cut)
 
     def _beginning(self, text: str) -> str:
         """Return the start of a text, as far as it takes to give a token."""
@@ -280,7 +307,8 @@ class TextEncoder:
 
     def _lengths(self, text: str) -> Iterator[int]:
         """Count a text's tokens part by part, each of which begins at white space if there is some."""
-        text, start = _at_most(LONGEST_READ, text, from_start=self._from_start), 0
+        text, start = self._part(text, LONGEST_READ), 0  # no copy of a text of any length
+        text = _at_most(LONGEST_READ, text, from_start=self._from_start)
         while start < len(text):
             space = _SPACE.search(text, start + _LARGEST_STEP, start + 2 * _LARGEST_STEP)
             end = space.start() if space else start + 2 * _LARGEST_STEP
@@ -288,9 +316,12 @@ class TextEncoder:
             start = end
 
     def _tokens(self, encoding: Any) -> Tokens:
-        ids = encoding.ids or [self._pad]
-        types = encoding.type_ids if self._type_ids else []
-        return Tokens(ids, types or [0] * len(ids), bool(encoding.overflowing))
+        return self._made(encoding.ids, encoding.type_ids, bool(encoding.overflowing))
+
+    def _made(self, ids: list[int], type_ids: list[int], truncated: bool) -> Tokens:
+        ids = ids or [self._pad]
+        types = type_ids if self._token_types > 1 else []
+        return Tokens(ids, types or [0] * len(ids), truncated)
 
     def _unknown_id(self, index: int, ids: list[int]) -> str:
         unknown = max(ids)

@@ -19,10 +19,14 @@ def let_go_of(files: Iterable[Path]) -> None:
     maps = Path("/proc/self/maps")
     if sys.platform != "linux" or not maps.exists():
         return
+    try:
+        lines = maps.read_bytes().split(b"\n")[:-1]  # no text: a path may be any bytes
+    except OSError:  # it saves memory, and nothing else depends on it
+        return
     names = {os.fsencode(file.resolve()) for file in files}
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for line in maps.read_bytes().split(b"\n")[:-1]:  # no text: a path may be any bytes
+    for line in lines:
         place, _, *rest = line.split(maxsplit=5)
         if rest[-1] in names:
             start, end = (int(address, 16) for address in place.split(b"-"))

@@ -38,6 +38,7 @@ DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
 # as one session, but ONNX Runtime 1.32 cannot be told from Python not to spin it, and once it exists no other session
 # of the process, whoever makes it, may have threads of its own. Measured: benchmarks/reports/thread_pools.json.
 _SPIN_US, _SPIN_US_A_STAGE = 1000, 40
+_MOST_THREADS = 4096  # ONNX Runtime starts them all at once, and fails without a reason where it cannot
 _lock = threading.Lock()
 _global_pool_threads: int | None = None  # it belongs to the process and is sized once
 _arena_shared = False
@@ -257,7 +258,7 @@ def load(
     :param batches: get ready for batches instead of single rows, which then run as batches do.
     """
     embeddings, stages = bundle / variant.embeddings, [bundle / name for name in variant.stages]
-    several = thread_pool == "separate" and (threads or usable_cores()) > 1
+    several = thread_pool == "separate" and _checked_threads(threads) > 1
     joinable = not any(map(_is_link, (embeddings, *stages)))
     return load_files(
         embeddings,
@@ -275,7 +276,7 @@ def _is_link(path: Path) -> bool:
 
     A Hugging Face cache is made of such.
     """
-    return path.is_symlink() or path.stat().st_nlink > 1
+    return path.is_symlink() or (path.exists() and path.stat().st_nlink > 1)
 
 
 def load_files(
@@ -350,6 +351,7 @@ def load_files(
         except BundleError:
             if not in_place or kept.are_where_they_were():
                 raise
+            return make_sessions()
         if in_place and not kept.are_where_they_were():  # replaced while it was read by its path
             return make_sessions()
         kept.check_unwritten()
@@ -424,9 +426,7 @@ def session_options(
     """
     if thread_pool not in THREAD_POOLS:
         raise UsageError(f"thread_pool {thread_pool!r} is unknown; use {', '.join(THREAD_POOLS)}.")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}; it must be at least 1.")
-    threads = threads or usable_cores()
+    threads = _checked_threads(threads)
     options = ort.SessionOptions()
     if saturates and int8_products_saturate():
         # Weights become uint8 too, whose products do not saturate. Only there: on a processor with AMX, ONNX Runtime
@@ -441,6 +441,14 @@ def session_options(
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
     return options
+
+
+def _checked_threads(threads: int | None) -> int:
+    if threads is None:
+        return usable_cores()
+    if not isinstance(threads, int | np.integer) or not 1 <= threads <= _MOST_THREADS:
+        raise UsageError(f"threads is {threads!r}; it must be a whole number, at least 1 and at most {_MOST_THREADS}.")
+    return int(threads)
 
 
 def _session(ort: Any, path: Path, options: Any, *, thread_pool: str, contents: bytes | None = None) -> Any:

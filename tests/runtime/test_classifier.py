@@ -2,6 +2,8 @@ import json
 import os
 import shutil
 import threading
+from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +197,23 @@ def test_bad_texts_are_refused(classifier):
         classifier.predict(["good"], batch_size=0)
 
 
+@pytest.mark.parametrize("texts", [None, 5, np.array("good"), object()])
+@pytest.mark.parametrize("method", ["predict", "predict_iter", "encode"])
+def test_what_is_no_list_is_refused_before_it_is_read(classifier, method, texts):
+    with pytest.raises(UsageError, match=f"takes a list of texts, not {type(texts).__name__}"):
+        getattr(classifier, method)(texts)
+
+
+def test_any_iterable_is_encoded_an_empty_one_too(classifier):
+    expected = classifier.encode(["good", "a bad film"])
+    for texts in (iter(["good", "a bad film"]), np.array(["good", "a bad film"]), deque(["good", "a bad film"])):
+        assert (classifier.encode(texts).input_ids == expected.input_ids).all()
+    nothing = classifier.encode([])
+    assert nothing.input_ids.shape == nothing.attention_mask.shape == nothing.token_type_ids.shape == (0, 1)
+    assert nothing.truncated.shape == (0,)
+    assert classifier.run(nothing.input_ids).exit_layer.shape == (0,)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("bad", [None, "half \ud800"])
 def test_a_bad_text_is_named_by_its_place_among_all(classifier, workers, bad):
@@ -289,6 +308,37 @@ def test_devices_and_variants_that_are_not_there_are_named(bundle):
         Classifier.load(bundle, device="tpu")
     with pytest.raises(UsageError, match="no variant 'int4'"):
         Classifier.load(bundle, variant="int4")
+
+
+@pytest.mark.parametrize("threads", [-1, 1.5, "1", 10**6, 10**20])
+def test_no_number_of_threads_is_refused_by_name(bundle, threads):
+    with pytest.raises(UsageError, match=f"threads is {threads!r}; it must be a whole number"):
+        Classifier.load(bundle, threads=threads)
+
+
+@pytest.mark.parametrize("exit_every", ["2", 1.5, None])
+def test_exit_every_must_be_a_whole_number(bundle, exit_every):
+    with pytest.raises(UsageError, match=f"exit_every is {exit_every!r}; it must be a whole number"):
+        Classifier.load(bundle, exit_every=exit_every)
+
+
+def test_a_path_that_leads_nowhere_is_no_bundle(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to("loop")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for path in (tmp_path / "loop", "nul\0", "relative"):
+        with pytest.raises(BundleError, match="cannot be read"):
+            Classifier.load(path)
+
+
+def test_a_path_that_is_not_utf8_is_refused_by_name(bundle, tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bundle\xff"))
+    shutil.copytree(bundle, path)
+    with pytest.raises(BundleError, match=r"bundle\\udcff'\) is a path that is not UTF-8.*Rename it") as refused:
+        Classifier.load(path)
+    str(refused.value).encode()
 
 
 def test_threads_outside_the_possible_are_refused(bundle):

@@ -1,5 +1,6 @@
 """Memory of files that are mapped."""
 
+import errno
 import mmap
 import os
 import sys
@@ -42,3 +43,11 @@ def test_pages_are_given_back_and_read_again(tmp_path):
 
 def test_files_that_are_not_mapped_are_nothing_to_do(tmp_path):
     let_go_of([tmp_path / "absent"])
+
+
+def test_a_process_without_a_file_descriptor_left_keeps_its_memory(tmp_path, monkeypatch):
+    def none_left(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_bytes", none_left)
+    let_go_of([tmp_path])
