@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastbert.runtime.engines.kept_files import KeptFiles
 from fastbert.runtime.engines.mapped_files import let_go_of
-from fastbert.runtime.engines.onnxruntime_binding import bound
+from fastbert.runtime.engines.onnxruntime_binding import bound, could_not_run
 from fastbert.runtime.engines.onnxruntime_row import RowSession
 from fastbert.runtime.engines.telemetry import warn_of_telemetry
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
@@ -201,7 +201,10 @@ class OnnxRuntimeEngine:
             outputs = {"hidden_states": state.hidden_states[0], "extended_attention_mask": state.mask}
             inputs = dict(zip(_INPUTS, state.inputs, strict=True))
             state.embeddings = bound(sessions.embeddings, inputs, outputs, self._run_options)
-        state.embeddings()
+        try:
+            state.embeddings()
+        except Exception as error:
+            raise could_not_run(error) from error
         return state
 
     def run_stage(self, stage: int, state: _State) -> tuple[_State, NDArray[np.float32]]:

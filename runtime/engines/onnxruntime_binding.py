@@ -6,7 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["bound"]
+from fastbert.runtime.errors import EngineError
+
+__all__ = ["bound", "could_not_run"]
 
 
 def bound(
@@ -26,3 +28,11 @@ def bound(
         return partial(session._sess.run_with_iobinding, binding._iobinding, run_options)
     except AttributeError:
         return partial(session.run_with_iobinding, binding, run_options)
+
+
+def could_not_run(error: Exception) -> EngineError:
+    """Return the error of a session that fails on checked inputs."""
+    return EngineError(
+        f"ONNX Runtime could not run the bundle's engines on this input: {error}. If the manifest names more tokens, "
+        "token types or positions than the engines have, it is another model's: export the bundle again."
+    )

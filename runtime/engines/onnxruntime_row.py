@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.runtime.engines.onnxruntime_binding import could_not_run
+
 __all__ = ["RowSession"]
 
 _OUTPUTS = ("logits", "exit_layer", "uncertainty")
@@ -33,5 +35,8 @@ class RowSession:
         """Run a row; arguments and result as in `fastbert.runtime.chain.RunRow`."""
         self._check()
         feeds = {"input_ids": input_ids, "token_type_ids": token_type_ids, "speed": speed}
-        answer: Sequence[NDArray[Any]] = self._run(_OUTPUTS, feeds, self._run_options)
+        try:
+            answer: Sequence[NDArray[Any]] = self._run(_OUTPUTS, feeds, self._run_options)
+        except Exception as error:
+            raise could_not_run(error) from error
         return answer

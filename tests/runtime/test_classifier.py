@@ -11,7 +11,7 @@ from conftest import make_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbert.runtime import BundleError, Classifier, UsageError
+from fastbert.runtime import BundleError, Classifier, EngineError, UsageError
 
 speeds = st.floats(0.0, 1.0)
 
@@ -352,3 +352,13 @@ def test_loading_leaves_the_working_directory_alone(bundle, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Classifier.load(bundle).predict(["good"])
     assert os.listdir(tmp_path) == []
+
+
+def test_a_manifest_that_names_more_than_the_engines_have_is_our_error(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "bundle")
+    path = tmp_path / "bundle" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "vocab_size": 1000}))
+    classifier = Classifier.load(tmp_path / "bundle", threads=1)
+    for ids in ([[1, 999, 2]], [[1, 999, 2], [1, 5, 2]]):
+        with pytest.raises(EngineError, match="could not run the bundle.s engines.*export the bundle again"):
+            classifier.run(np.array(ids))
