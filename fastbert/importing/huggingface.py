@@ -31,9 +31,9 @@ def read(request: Request, found: Findings) -> tuple[FastBertForSequenceClassifi
     ):
         if value is not None:
             found.ignored.append(f"{option} {value}: a Hugging Face directory has its own")
-    tokenizer = load_tokenizer(request.tokenizer or request.checkpoint)
     torch.manual_seed(_SEED)  # the fresh exits
     model = start_from(request.checkpoint, labels=None, exit_head=ExitHeadConfig(), max_length=1, keep_classifier=True)
+    tokenizer = load_tokenizer(request.tokenizer or request.checkpoint)
     config = model.config
     if request.labels is not None:
         labels = label_names(request, config.num_labels, "its classifier", found)
