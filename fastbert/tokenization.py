@@ -132,9 +132,12 @@ def compare_with_transformers(source: str | Path, tokenizer: PreTrainedTokenizer
 
 
 def pad_token_id(tokenizer: PreTrainedTokenizerBase, backbone_config: Any) -> int:
-    """Return the id that pads: the tokenizer's, or where it has none the model's, which attention never sees."""
+    """Return the id that pads, and that attention never sees: the tokenizer's, or else the model's.
+
+    One beyond the embedding table is none: a padding token that was added for the tokenizer's sake only.
+    """
     for known in (tokenizer.pad_token_id, getattr(backbone_config, "pad_token_id", None)):
-        if known is not None:
+        if known is not None and 0 <= known < backbone_config.vocab_size:
             return int(known)
     return 0
 

@@ -234,3 +234,13 @@ def test_a_length_without_room_for_the_text_is_refused_before_the_work(max_lengt
     with pytest.raises(UsageError, match=message):
         train(TrainOptions(**{**vars(options), "train": rows, "dev": rows}))
     assert not (tmp_path / "model.training").exists()
+
+
+def test_a_padding_token_beyond_the_embeddings_is_not_used(encoder, tmp_path):
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[NEW]"})
+    tokenizer.save_pretrained(encoder)
+    assert load_tokenizer(encoder).pad_token_id == 24
+    report = train(quick(encoder, tmp_path, stage="finetune"))
+    export_bundle(report.output, tmp_path / "bundle")
+    assert read_manifest(tmp_path / "bundle").raw["pad_token_id"] == 0
