@@ -24,6 +24,7 @@ __all__ = [
     "text_encoder",
     "text_inputs",
     "tokenizer_limit",
+    "warn_of_another",
 ]
 
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -52,6 +53,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = _from_transformers(source)
     except Exception as error:
+        _check_documents(source)
         raise CheckpointError(f"No tokenizer could be loaded from {source}: {error}. {_NAME_ONE}") from error
     if not tokenizer.is_fast:
         raise CheckpointError(f"{source} has only a slow tokenizer; fastbert needs one with a {TOKENIZER}. {_NAME_ONE}")
@@ -96,7 +98,8 @@ def check_rows(source: str | Path, tokenizer: PreTrainedTokenizerBase, rows: Seq
     """
     texts = _some_texts(rows) or [_COMMON_WORDS]
     tokens = [id for encoding in _read(tokenizer, texts) for id in encoding.ids]
-    unknown = sum(id == tokenizer.unk_token_id for id in tokens)
+    ids = _unknown_ids(tokenizer)
+    unknown = sum(id in ids for id in tokens)
     if unknown < _MOST_UNKNOWN * len(tokens) or not any(text.strip() for text in texts):
         return
     if rows:
@@ -128,6 +131,25 @@ def compare_with_transformers(source: str | Path, tokenizer: PreTrainedTokenizer
             texts[first][:60],
             " ".join(theirs[first].tokens[:12]),
             " ".join(ours[first].tokens[:12]),
+        )
+
+
+def warn_of_another(model: str | Path, named: str | Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Say where a model has a tokenizer of its own, with other ids than the one named for it."""
+    try:
+        own = load_tokenizer(model).get_vocab()
+    except CheckpointError:
+        return  # which is why another is named
+    vocabulary = tokenizer.get_vocab()
+    others = sum(vocabulary.get(token) != id for token, id in own.items())
+    if others:
+        _log.warning(
+            "The tokenizer of %s is used, as asked; that of %s itself is not: %d of its %d tokens have another id or "
+            "none. Leave the option out to use it.",
+            named,
+            model,
+            others,
+            len(own),
         )
 
 
@@ -192,6 +214,14 @@ def _read(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Any]
     return backend.encode_batch(list(texts), add_special_tokens=False)
 
 
+def _unknown_ids(tokenizer: PreTrainedTokenizerBase) -> set[int | None]:
+    """Return the ids of unknown words: what the vocabulary says, whatever the files beside it call that token."""
+    backend = tokenizer.backend_tokenizer
+    name = getattr(backend.model, "unk_token", None)
+    own = None if name is None else backend.token_to_id(name)
+    return {tokenizer.unk_token_id, own, getattr(backend.model, "unk_id", None)} - {None}
+
+
 def _from_transformers(source: str | Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(str(source), use_fast=True)
 
@@ -205,6 +235,21 @@ def _file(source: str | Path, name: str) -> Path | None:
         _raise_exceptions_for_connection_errors=False,
     )
     return None if path is None else Path(path)
+
+
+def _check_documents(source: str | Path) -> None:
+    """Refuse a damaged file by its name, which transformers does not say."""
+    for name in (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        try:
+            path = _file(source, name)
+        except OSError:  # no directory, and no name that a hub could have
+            return
+        try:
+            document = {} if path is None else json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} could not be read: {error}. {_NAME_ONE}") from error
+        if not isinstance(document, dict):
+            raise CheckpointError(f"{path} holds no object, but {type(document).__name__}. {_NAME_ONE}")
 
 
 def _as_its_file_says(tokenizer: PreTrainedTokenizerBase, file: Path) -> PreTrainedTokenizerBase:

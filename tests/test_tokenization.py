@@ -14,7 +14,13 @@ from fastbert.rows import Row
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.runtime.manifest import read_manifest
-from fastbert.tokenization import check_rows, check_vocabulary, compare_with_transformers, load_tokenizer
+from fastbert.tokenization import (
+    check_rows,
+    check_vocabulary,
+    compare_with_transformers,
+    load_tokenizer,
+    warn_of_another,
+)
 from fastbert.training import StageOptions, TrainOptions, train
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -244,3 +250,32 @@ def test_a_padding_token_beyond_the_embeddings_is_not_used(encoder, tmp_path):
     report = train(quick(encoder, tmp_path, stage="finetune"))
     export_bundle(report.output, tmp_path / "bundle")
     assert read_manifest(tmp_path / "bundle").raw["pad_token_id"] == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
+)
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"1", b'"x"', b"\xff\xfe", b"[" * 100000])
+def test_a_damaged_file_is_named(name, content, tmp_path):
+    path = write_file(tmp_path / "model")
+    (path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{name} (could not be read|holds no object).*--tokenizer"):
+        load_tokenizer(path)
+
+
+def test_another_tokenizer_than_the_models_own_is_mentioned(encoder, tmp_path, caplog):
+    make_tokenizer("roberta").save_pretrained(tmp_path / "other")
+    make_tokenizer().save_pretrained(tmp_path / "same")
+    warn_of_another(encoder, tmp_path / "same", load_tokenizer(tmp_path / "same"))
+    assert not caplog.text
+    with pytest.raises(CheckpointError, match="No tokenizer could be loaded"):
+        train(quick(encoder, tmp_path, tokenizer=""))
+    train(quick(encoder, tmp_path, tokenizer=str(tmp_path / "other"), stage="finetune"))
+    assert f"that of {encoder} itself is not: 4 of its 24 tokens have another id" in caplog.text
+
+
+@pytest.mark.parametrize("named", [None, "@new", "good"])
+def test_unknown_words_are_found_whatever_their_token_is_called(named, tmp_path):
+    path = write_file(tmp_path / "model", config={"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": named})
+    with pytest.raises(CheckpointError, match="2 of the 2 tokens"):
+        check_rows("model", load_tokenizer(path), [Row("das ist")])
