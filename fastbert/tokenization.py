@@ -38,6 +38,7 @@ _MOST_UNKNOWN = 0.5  # share of unknown tokens above which a tokenizer is not th
 _ROWS_LOOKED_AT = 1000
 _CHARACTERS_LOOKED_AT = 2000
 _COMMON_WORDS = "the of and to a in is it not good bad very film with that this"
+_RARE_WORDS = "qzxj \u4e95\u06de \U0001f9ff"
 _log = logging.getLogger(__name__)
 
 
@@ -66,6 +67,13 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         tokenizer = _as_its_file_says(tokenizer, file)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise CheckpointError(f"The tokenizer of {source} knows no word: its vocabulary is empty. {_NAME_ONE}")
+    try:
+        tokenizer.backend_tokenizer.encode(_RARE_WORDS)
+    except Exception as error:  # tokenizers raises plain Exception
+        raise CheckpointError(
+            f"The tokenizer of {source} cannot read every text: {error}. Give its vocabulary a token for unknown "
+            f"words. {_NAME_ONE}"
+        ) from error
     tokenizer.padding_side = "right"  # exits classify from the first token
     return tokenizer
 
@@ -176,8 +184,15 @@ def text_encoder(tokenizer: PreTrainedTokenizerBase, config: Any) -> TextEncoder
 
     :param config: a `fastbert.configuration.FastBertConfig`.
     :raises UsageError: its ``max_sequence_length`` leaves no room for a token of the text.
+    :raises CheckpointError: the tokenizer gives a text a token type that the model does not have.
     """
     backbone = config.backbone_config
+    highest = max(tokenizer.backend_tokenizer.encode(_COMMON_WORDS).type_ids, default=0)
+    if 1 < backbone.type_vocab_size <= highest:
+        raise CheckpointError(
+            f"The tokenizer gives a text the token type {highest}, but the model has only {backbone.type_vocab_size} "
+            f"types, from 0: it is another model's. {_NAME_ONE}"
+        )
     return TextEncoder(
         tokenizer.backend_tokenizer,
         max_length=config.max_sequence_length,

@@ -279,3 +279,26 @@ def test_unknown_words_are_found_whatever_their_token_is_called(named, tmp_path)
     path = write_file(tmp_path / "model", config={"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": named})
     with pytest.raises(CheckpointError, match="2 of the 2 tokens"):
         check_rows("model", load_tokenizer(path), [Row("das ist")])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"type": "WordLevel", "vocab": {"[PAD]": 0, "good": 1}, "unk_token": "[UNK]"},
+        {"type": "Unigram", "vocab": [["[PAD]", -1.0], ["good", -1.0]], "unk_id": None},
+    ],
+)
+def test_a_vocabulary_that_fails_at_unknown_words_is_refused(model, tmp_path):
+    path = write_file(tmp_path / "model", model=model, added_tokens=[], post_processor=None)
+    with pytest.raises(CheckpointError, match=r"cannot read every text: .*Give its vocabulary a token for unknown"):
+        load_tokenizer(path)
+
+
+def test_a_token_type_that_the_model_does_not_have_is_refused(encoder, tmp_path):
+    path = encoder / "tokenizer.json"
+    single = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 2}}],
+              "pair": NO_SPECIAL["pair"], "special_tokens": {}}  # fmt: skip
+    path.write_text(json.dumps({**json.loads(path.read_text()), "post_processor": single}))
+    with pytest.raises(CheckpointError, match="token type 2, but the model has only 2 types"):
+        train(quick(encoder, tmp_path))
+    assert not (tmp_path / "model.training").exists()
