@@ -9,7 +9,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ CHECKPOINT_FILES = (
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece*.model", "tokenizer.model"),
 )
+_LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
 _log = logging.getLogger(__name__)
 
 
@@ -71,17 +73,9 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     :raises CheckpointError: it is missing, is no FastBERT checkpoint, or its weights do not fit its config.
     """
     config = _fastbert_config(source)
+    rows, training = _sample_rows(Path(source) / SAMPLE_ROWS), _training(Path(source) / TRAINING)
     model = _load_weights(FastBertForSequenceClassification, source, config)
-    rows, training = Path(source) / SAMPLE_ROWS, Path(source) / TRAINING
-    try:
-        return Checkpoint(
-            model.eval(),
-            load_tokenizer(source),
-            tuple(Row(**json.loads(line)) for line in rows.read_bytes().split(b"\n") if line) if rows.is_file() else (),
-            json.loads(training.read_bytes()) if training.is_file() else {},
-        )
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{rows} or {training.name} beside it is damaged: {error}") from error
+    return Checkpoint(model.eval(), load_tokenizer(source), rows, training)
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, overwrite: bool = False) -> None:
@@ -113,8 +107,39 @@ def describe_checkpoint(source: Path) -> dict[str, Any]:
         "distilled": config.distilled,
         "exit_head": config.exit_head,
         "teacher_head": config.teacher_head,
-        "training": json.loads((source / TRAINING).read_bytes()) if (source / TRAINING).is_file() else {},
+        "training": _training(source / TRAINING),
     }
+
+
+def _sample_rows(path: Path) -> tuple[Row, ...]:
+    if not path.is_file():
+        return ()
+    found = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = Row(**json.loads(line))
+            for text in (row.text, *(text for text in (row.text_pair, row.label) if text is not None)):
+                text.encode()  # which half a character, as JSON can spell it, has not
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(
+                f"{path}, line {number} is damaged: {error}. Delete the file, or the line."
+            ) from error
+        found.append(row)
+    return tuple(found)
+
+
+def _training(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}. Only records are in it: delete it, or mend it.") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no object. Only records are in it: delete it, or mend it.")
+    return record
 
 
 def start_from(
@@ -159,7 +184,8 @@ def start_from(
         backbone = _load_weights(AutoModel, source, config, **arguments)
         model.backbone.load_state_dict(backbone.state_dict())
         return model
-    architecture = (config.architectures or ["model without a classifier"])[0]
+    architectures = config.architectures if isinstance(config.architectures, list) else []
+    architecture = str([*architectures, "model without a classifier"][0])
     if not architecture.endswith("ForSequenceClassification"):
         raise CheckpointError(
             f"Exits are distilled from a trained classifier, but {source} holds a {architecture}. Fine-tune it first "
@@ -235,12 +261,18 @@ def _read_config(source: str | Path) -> Any:
         _log.info("There is no directory %s; looking for a model of that name on the hub.", source)
     try:
         config = AutoConfig.from_pretrained(str(source))
-    except CheckpointError:
-        raise
+    except CheckpointError as error:
+        raise CheckpointError(f"The config.json of {source}: {error}") from error
     except Exception as error:
         raise CheckpointError(f"The model {source} could not be read: {_first_line(error)}") from error
     if isinstance(config, FastBertConfig):
         config.id2label = dict(enumerate(class_names(source, config)))
+        limit = position_limit(config.backbone_config)
+        if config.max_sequence_length > limit:
+            raise CheckpointError(
+                f"The config.json of {source} has max_sequence_length={config.max_sequence_length}, beyond the {limit} "
+                "positions of its backbone. Correct it."
+            )
     return config
 
 
@@ -259,10 +291,15 @@ def _looks_like_path(source: str | Path) -> bool:
 
 
 def _load_weights(loader: Any, source: str | Path, config: Any, **arguments: Any) -> Any:
-    """Load weights in float32 and refuse silently missing ones."""
+    """Load weights in float32 and refuse missing ones, those of another shape, and layers left over."""
     try:
         model, report = loader.from_pretrained(
-            str(source), config=config, dtype=torch.float32, output_loading_info=True, **arguments
+            str(source),
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            **arguments,
         )
     except CheckpointError:
         raise
@@ -274,11 +311,35 @@ def _load_weights(loader: Any, source: str | Path, config: Any, **arguments: Any
             f"The weights of {source} lack {len(missing)} tensors that its config.json needs, "
             f"first {', '.join(missing[:10])}."
         )
+    others = sorted((name, tuple(held), tuple(asked)) for name, held, asked in report["mismatched_keys"])
+    if others:
+        shown = "; ".join(f"{name} is {held}, expected {asked}" for name, held, asked in others[:5])
+        raise CheckpointError(
+            f"{len(others)} tensors of {source} have another shape than its config.json asks for: {shown}. Correct "
+            "config.json: sizes by their names, the number of classes by id2label."
+        )
+    _check_layers(source, config, report["unexpected_keys"])
     return model
 
 
+def _check_layers(source: str | Path, config: Any, unexpected: Iterable[str]) -> None:
+    """Refuse a FastBERT checkpoint with more layers than its config names; say so of another model.
+
+    transformers leaves such layers out in silence.
+    """
+    left = {int(match[1]) for name in unexpected if (match := _LAYER.search(name))}
+    if not left:
+        return
+    found = f"The weights of {source} have the layers {', '.join(map(str, sorted(left)))} beyond those of config.json"
+    if isinstance(config, FastBertConfig):
+        raise CheckpointError(f"{found}, whose num_hidden_layers was changed. Correct it.")
+    _log.warning("%s, whose num_hidden_layers is %d. They are not used.", found, config.num_hidden_layers)
+
+
 def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).split("\n") if line.strip()), type(error).__name__)
+    """Return the first line of what an error says; the second too where the first only announces it."""
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
 
 
 AutoConfig.register("fastbert", FastBertConfig)

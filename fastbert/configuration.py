@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
+from fastbert.families import ACTIVATIONS
 from fastbert.runtime.errors import CheckpointError, UsageError
 
 __all__ = ["HEAD_KINDS", "LAYER_NORMS", "ExitHeadConfig", "FastBertConfig", "exit_head_named"]
@@ -41,6 +42,21 @@ class ExitHeadConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        for name in ("narrow_activation", "dense_activation"):
+            if getattr(self, name) not in (None, *ACTIVATIONS):
+                raise CheckpointError(
+                    f"An exit head's {name} is {getattr(self, name)!r}, which cannot be exported; use one of "
+                    f"{', '.join(ACTIVATIONS)}, or none."
+                )
+        for name in ("size", "heads"):
+            if type(getattr(self, name)) is not int:
+                raise CheckpointError(f"An exit head's {name} is {getattr(self, name)!r}; expected an integer.")
+        if not isinstance(self.output_projection, bool):
+            raise CheckpointError(
+                f"An exit head's output_projection is {self.output_projection!r}; expected true or false."
+            )
+        if not (isinstance(self.dropout, int | float) and 0 <= self.dropout <= 1):
+            raise CheckpointError(f"An exit head's dropout is {self.dropout!r}; expected a number from 0 to 1.")
         if self.kind not in HEAD_KINDS:
             raise CheckpointError(f"Exit head kind {self.kind!r} is unknown; known are {', '.join(HEAD_KINDS)}.")
         if self.size < 1:
@@ -116,14 +132,25 @@ class FastBertConfig(PretrainedConfig):
         elif backbone_config is None:
             backbone = AutoConfig.for_model("bert")
         backbone.dtype = None  # in which it was stored; the whole model has one type
+        backbone.chunk_size_feed_forward = 0  # saves memory, changes no number, and takes no other lengths
         self.backbone_config = backbone
         self.exit_head = _as_dict(exit_head)
         self.teacher_head = _as_dict(teacher_head) if teacher_head is not None else self.exit_head
+        if type(max_sequence_length) is not int or max_sequence_length < 1:
+            raise CheckpointError(f"max_sequence_length is {max_sequence_length!r}; expected an integer above 0.")
         self.max_sequence_length = max_sequence_length
+        if not isinstance(distilled, bool):
+            raise CheckpointError(f"distilled is {distilled!r}; expected true or false.")
         self.distilled = distilled
         if layer_norm not in LAYER_NORMS:
             raise CheckpointError(f"The layer norm {layer_norm!r} is unknown; known are {', '.join(LAYER_NORMS)}.")
         self.layer_norm = layer_norm
+        types = getattr(backbone, "type_vocab_size", None) or 1
+        if type(default_token_type) is not int or not 0 <= default_token_type < types:
+            raise CheckpointError(
+                f"default_token_type is {default_token_type!r}; expected an integer from 0 to {types - 1}, a type that "
+                "the backbone knows."
+            )
         self.default_token_type = default_token_type
         super().__init__(**kwargs)
 

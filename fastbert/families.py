@@ -1,5 +1,6 @@
 """Which Hugging Face encoders have the BERT shape, and where each keeps its parts: a family is a row of `FAMILIES`."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,6 +61,12 @@ def family_of(backbone_config: Any) -> Family:
             f"The backbone is of the family {model_type!r}; fastbert knows {', '.join(FAMILIES)}. "
             "Start from a model of one of these."
         )
+    for setting in ("num_hidden_layers", "num_attention_heads"):
+        if (value := getattr(backbone_config, setting, 1)) < 1:
+            raise CheckpointError(f"The backbone's config.json has {setting}={value}; a model needs 1 or more.")
+    for setting, value in vars(backbone_config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise CheckpointError(f"The backbone's config.json has {setting}={value}, which is no number.")
     for setting in ("is_decoder", "add_cross_attention"):
         if getattr(backbone_config, setting, False):
             raise CheckpointError(

@@ -1,13 +1,16 @@
 """The class names in a Hugging Face config."""
 
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastbert.runtime.errors import CheckpointError
 
-__all__ = ["class_names", "placeholders_as"]
+__all__ = ["checked_names", "class_names", "placeholders_as"]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def class_names(source: str | Path, config: Any) -> list[str]:
@@ -24,7 +27,16 @@ def class_names(source: str | Path, config: Any) -> list[str]:
             f"{where} has the ids {', '.join(map(str, given))}; expected {', '.join(map(str, expected))}, one for each "
             "row of the classifier. Number the names so."
         )
-    names = [_name(where, index, given[index]) for index in expected]
+    return checked_names(where, [given[index] for index in expected])
+
+
+def checked_names(where: str, given: Sequence[Any]) -> list[str]:
+    """Return class names as their text, without white space around it.
+
+    :param where: what names them, for messages.
+    :raises CheckpointError: one is empty, no text, or another's.
+    """
+    names = [_name(where, index, name) for index, name in enumerate(given)]
     for index, name in enumerate(names):
         if name in names[:index]:
             raise CheckpointError(
@@ -47,4 +59,9 @@ def _name(where: str, index: int, name: Any) -> str:
     text = (name if isinstance(name, str) else json.dumps(name)).strip()
     if name is None or not text or not isinstance(name, str | int | float):
         raise CheckpointError(f"{where} has {json.dumps(name)} as the name of the class {index}. Give it a name.")
+    if _SURROGATE.search(text):
+        raise CheckpointError(
+            f"{where} has half a character (a lone surrogate) in {json.dumps(name)}, the name of the class {index}, "
+            "which no file can hold. Give it another name."
+        )
     return text

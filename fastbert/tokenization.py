@@ -24,6 +24,7 @@ __all__ = [
     "text_encoder",
     "text_inputs",
     "tokenizer_limit",
+    "warn_of_another",
 ]
 
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -38,6 +39,7 @@ _FEW = 8  # tokens, too few to tell
 _ROWS_LOOKED_AT = 1000
 _CHARACTERS_LOOKED_AT = 2000
 _COMMON_WORDS = "the of and to a in is it not good bad very film with that this"
+_RARE_WORDS = "qzxj \u4e95\u06de \U0001f9ff"
 _log = logging.getLogger(__name__)
 
 
@@ -53,6 +55,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = _from_transformers(source)
     except Exception as error:
+        _check_documents(source)
         raise CheckpointError(f"No tokenizer could be loaded from {source}: {error}. {_NAME_ONE}") from error
     if not tokenizer.is_fast:
         raise CheckpointError(f"{source} has only a slow tokenizer; fastbert needs one with a {TOKENIZER}. {_NAME_ONE}")
@@ -65,6 +68,13 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         tokenizer = _as_its_file_says(tokenizer, file)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise CheckpointError(f"The tokenizer of {source} knows no word: its vocabulary is empty. {_NAME_ONE}")
+    try:
+        tokenizer.backend_tokenizer.encode(_RARE_WORDS)
+    except Exception as error:  # tokenizers raises plain Exception
+        raise CheckpointError(
+            f"The tokenizer of {source} cannot read every text: {error}. Give its vocabulary a token for unknown "
+            f"words. {_NAME_ONE}"
+        ) from error
     tokenizer.padding_side = "right"  # exits classify from the first token
     return tokenizer
 
@@ -100,7 +110,8 @@ def check_rows(source: str | Path, tokenizer: PreTrainedTokenizerBase, rows: Seq
         encoding.ids or [None] for text, encoding in zip(texts, _read(tokenizer, texts), strict=True) if text.strip()
     ]
     found = [id for ids in tokens for id in ids]
-    unknown = sum(id in (None, tokenizer.unk_token_id) for id in found)
+    ids = {None, *_unknown_ids(tokenizer)}
+    unknown = sum(id in ids for id in found)
     if not found or unknown < _MOST_UNKNOWN * len(found):
         return
     problem = (
@@ -138,10 +149,32 @@ def compare_with_transformers(source: str | Path, tokenizer: PreTrainedTokenizer
         )
 
 
+def warn_of_another(model: str | Path, named: str | Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Say where a model has a tokenizer of its own, with other ids than the one named for it."""
+    try:
+        own = load_tokenizer(model).get_vocab()
+    except CheckpointError:
+        return  # which is why another is named
+    vocabulary = tokenizer.get_vocab()
+    others = sum(vocabulary.get(token) != id for token, id in own.items())
+    if others:
+        _log.warning(
+            "The tokenizer of %s is used, as asked; that of %s itself is not: %d of its %d tokens have another id or "
+            "none. Leave the option out to use it.",
+            named,
+            model,
+            others,
+            len(own),
+        )
+
+
 def pad_token_id(tokenizer: PreTrainedTokenizerBase, backbone_config: Any) -> int:
-    """Return the id that pads: the tokenizer's, or where it has none the model's, which attention never sees."""
+    """Return the id that pads, and that attention never sees: the tokenizer's, or else the model's.
+
+    One beyond the embedding table is none: a padding token that was added for the tokenizer's sake only.
+    """
     for known in (tokenizer.pad_token_id, getattr(backbone_config, "pad_token_id", None)):
-        if known is not None:
+        if known is not None and 0 <= known < backbone_config.vocab_size:
             return int(known)
     return 0
 
@@ -158,8 +191,15 @@ def text_encoder(tokenizer: PreTrainedTokenizerBase, config: Any) -> TextEncoder
 
     :param config: a `fastbert.configuration.FastBertConfig`.
     :raises UsageError: its ``max_sequence_length`` leaves no room for a token of the text.
+    :raises CheckpointError: the tokenizer gives a text a token type that the model does not have.
     """
     backbone = config.backbone_config
+    highest = max(tokenizer.backend_tokenizer.encode(_COMMON_WORDS).type_ids, default=0)
+    if 1 < backbone.type_vocab_size <= highest:
+        raise CheckpointError(
+            f"The tokenizer gives a text the token type {highest}, but the model has only {backbone.type_vocab_size} "
+            f"types, from 0: it is another model's. {_NAME_ONE}"
+        )
     return TextEncoder(
         tokenizer.backend_tokenizer,
         max_length=config.max_sequence_length,
@@ -196,6 +236,14 @@ def _read(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Any]
     return backend.encode_batch(list(texts), add_special_tokens=False)
 
 
+def _unknown_ids(tokenizer: PreTrainedTokenizerBase) -> set[int | None]:
+    """Return the ids of unknown words: what the vocabulary says, whatever the files beside it call that token."""
+    backend = tokenizer.backend_tokenizer
+    name = getattr(backend.model, "unk_token", None)
+    own = None if name is None else backend.token_to_id(name)
+    return {tokenizer.unk_token_id, own, getattr(backend.model, "unk_id", None)} - {None}
+
+
 def _from_transformers(source: str | Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(str(source), use_fast=True)
 
@@ -209,6 +257,21 @@ def _file(source: str | Path, name: str) -> Path | None:
         _raise_exceptions_for_connection_errors=False,
     )
     return None if path is None else Path(path)
+
+
+def _check_documents(source: str | Path) -> None:
+    """Refuse a damaged file by its name, which transformers does not say."""
+    for name in (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        try:
+            path = _file(source, name)
+        except OSError:  # no directory, and no name that a hub could have
+            return
+        try:
+            document = {} if path is None else json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} could not be read: {error}. {_NAME_ONE}") from error
+        if not isinstance(document, dict):
+            raise CheckpointError(f"{path} holds no object, but {type(document).__name__}. {_NAME_ONE}")
 
 
 def _as_its_file_says(tokenizer: PreTrainedTokenizerBase, file: Path) -> PreTrainedTokenizerBase:

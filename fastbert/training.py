@@ -73,6 +73,7 @@ from fastbert.tokenization import (
     load_tokenizer,
     text_encoder,
     text_inputs,
+    warn_of_another,
 )
 
 __all__ = ["STAGES", "StageOptions", "StageReport", "TrainOptions", "TrainReport", "train"]
@@ -214,6 +215,10 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
         options.dev is not None and rows.labels is None
     ):  # only now are the labels known that a classifier brought with it
         rows = replace(rows, dev=with_labels(rows.dev, model.config.labels, options.dev))
+    if options.stage != "finetune" and model.config.num_exits == 1:
+        raise UsageError(
+            f"{options.model} has one layer, so there is no exit before the last to distil. Use --stage finetune."
+        )
     tokenizer = _tokenizer(options, model, rows)
     with processes.main_process_first():
         work = _work_directory(options, overwrite=overwrite, resume=resume, prepare=processes.is_main_process)
@@ -250,8 +255,10 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
 
 def _tokenizer(options: TrainOptions, model: FastBertForSequenceClassification, rows: _Rows) -> PreTrainedTokenizerBase:
     """Load the tokenizer, and find out before the work whether it fits the model and the rows."""
-    source = options.tokenizer or options.model
+    source = options.model if options.tokenizer is None else options.tokenizer
     tokenizer = load_tokenizer(source)
+    if options.tokenizer is not None:
+        warn_of_another(options.model, source, tokenizer)
     given = [*rows.train, *rows.unlabeled, *rows.dev]
     check_vocabulary(source, tokenizer, model.config.backbone_config.vocab_size)
     check_rows(source, tokenizer, given)
@@ -289,7 +296,11 @@ def _work_directory(options: TrainOptions, *, overwrite: bool, resume: bool, pre
     if resume:
         if not record.is_file():
             raise UsageError(f"There is nothing to resume: {work} holds no stopped run. Start without --resume.")
-        differing = [key for key, value in json.loads(record.read_text()).items() if value != asked.get(key)]
+        try:
+            stopped = dict(json.loads(record.read_bytes()))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UsageError(f"{record} is damaged: {error}. Start again with --overwrite.") from error
+        differing = [key for key in {**stopped, **asked} if stopped.get(key) != asked.get(key)]
         if differing:
             raise UsageError(
                 f"The run in {work} was started with other options ({', '.join(differing)}; see {record}). "

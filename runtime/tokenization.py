@@ -145,8 +145,8 @@ class TextEncoder:
             self._check(index, text)
         try:
             found = [tokens for part in self._calls(texts) for tokens in self._tokenized(part)]
-        except TypeError as error:  # it takes no string that UTF-8 cannot hold
-            raise UsageError(_half_character(texts, first)) from error
+        except Exception as error:  # TypeError: a string that UTF-8 cannot hold; tokenizers has plain ones too
+            raise UsageError(_half_character(texts, first) or f"The tokenizer failed on a text: {error}.") from error
         for index, tokens in enumerate(found, start=first):
             if max(tokens.ids) >= self._vocab_size:
                 raise UsageError(self._unknown_id(index, tokens.ids))
@@ -363,7 +363,7 @@ def _shown(value: Any) -> str:
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
-def _half_character(texts: Sequence[TextInput], first: int) -> str:
+def _half_character(texts: Sequence[TextInput], first: int) -> str | None:
     for index, text in enumerate(texts, start=first):
         try:
             "".join(text).encode()
@@ -372,4 +372,4 @@ def _half_character(texts: Sequence[TextInput], first: int) -> str:
                 f"texts[{index}] holds half a character (a lone surrogate) at {error.start}: "
                 "it is no Unicode, or was not UTF-8 where it came from."
             )
-    return "a text could not be tokenized"
+    return None

@@ -1,11 +1,13 @@
 import json
+import math
+import shutil
 
 import pytest
 import torch
 from conftest import LABELS, make_backbone_config, make_rows, make_tokenizer, write_tsv
 from importing.test_huggingface import make_classifier
 
-from fastbert.checkpoint import load_checkpoint, start_from
+from fastbert.checkpoint import describe_checkpoint, load_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig, exit_head_named
 from fastbert.export.activations import ACTIVATIONS as EXPORTED
 from fastbert.families import ACTIVATIONS, FAMILIES
@@ -134,3 +136,122 @@ def test_positions_that_follow_no_padding_id_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no pad_token_id|could not be read"):
         import_checkpoint(tmp_path / "classifier", output=tmp_path / "model")
     assert make_backbone_config("roberta").pad_token_id == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_sequence_length": value}, "max_sequence_length is .*expected an integer above 0")
+        for value in (None, True, 0, 2.5, 1e30, "x", [])
+    ]
+    + [({"max_sequence_length": value}, "beyond the 66 positions") for value in (67, 10**30)]
+    + [({"distilled": value}, "distilled is .*expected true or false") for value in (None, 1, "x", [])]
+    + [
+        ({"default_token_type": value}, "default_token_type is .*expected an integer from 0 to 1")
+        for value in (None, True, -1, 2, 0.5, "x", [])
+    ],
+)
+def test_a_config_of_ours_that_was_edited_is_refused_by_the_fields_name(changes, message, checkpoint_dir, tmp_path):
+    shutil.copytree(checkpoint_dir, tmp_path / "model")
+    edit(tmp_path / "model" / "config.json", **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("size", (None, True, 16.0, "x", [])),
+        ("heads", (None, True, 2.0, "x", [])),
+        ("output_projection", (None, 0, "x", [], {})),
+        ("dropout", (None, -1, 2, "x", [], math.nan)),
+        ("dense_activation", (0, "", "silu", [], {})),
+        ("narrow_activation", (0, "", "silu", [], {})),
+    ],
+)
+def test_an_exit_head_that_cannot_be_is_refused_by_the_fields_name(field, values):
+    for value in values:
+        with pytest.raises(CheckpointError, match=f"exit head's {field} is"):
+            ExitHeadConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('{"text": 1}', 1),
+        ('{"text": null}', 1),
+        ('{"text": "good", "text_pair": 3}', 1),
+        ('{"text": "good", "label": 3}', 1),
+        ('{"text": "good"}\n\n{"text": "\\ud800"}', 3),
+        ('{"text": "good", "extra": 1}', 1),
+        ("null", 1),
+        ("[" * 100000, 1),
+    ],
+)
+def test_rows_that_are_damaged_are_refused_by_line(content, line, checkpoint_dir, tmp_path):
+    shutil.copytree(checkpoint_dir, tmp_path / "model")
+    (tmp_path / "model" / "sample_rows.jsonl").write_text(content)
+    with pytest.raises(CheckpointError, match=rf"sample_rows\.jsonl, line {line} is damaged"):
+        load_checkpoint(tmp_path / "model")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"1", b"\xff\xfe", b"[" * 100000])
+def test_a_record_that_is_damaged_is_refused(content, checkpoint_dir, tmp_path):
+    shutil.copytree(checkpoint_dir, tmp_path / "model")
+    (tmp_path / "model" / "training.json").write_bytes(content)
+    for read in (load_checkpoint, describe_checkpoint):
+        with pytest.raises(CheckpointError, match=r"training\.json is damaged"):
+            read(tmp_path / "model")
+
+
+def test_weights_of_another_shape_are_refused_by_name(tmp_path):
+    make_classifier(tmp_path / "classifier")
+    edit(tmp_path / "classifier" / "config.json", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
+    message = r"2 tensors of .* another shape .*classifier.bias is \(3,\), expected \(2,\)"
+    with pytest.raises(CheckpointError, match=message):
+        start_from(tmp_path / "classifier", labels=None, exit_head=None, max_length=16, keep_classifier=True)
+
+
+def test_layers_beyond_the_configs_are_refused_in_ours_and_said_elsewhere(checkpoint_dir, tmp_path, caplog):
+    shutil.copytree(checkpoint_dir, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    edit(path, backbone_config={**json.loads(path.read_text())["backbone_config"], "num_hidden_layers": 2})
+    with pytest.raises(CheckpointError, match="have the layers 2 beyond .*num_hidden_layers was changed"):
+        load_checkpoint(tmp_path / "model")
+    make_classifier(tmp_path / "classifier")
+    edit(tmp_path / "classifier" / "config.json", num_hidden_layers=1)
+    start_from(tmp_path / "classifier", labels=None, exit_head=None, max_length=16, keep_classifier=True)
+    assert "have the layers 1, 2 beyond those of config.json, whose num_hidden_layers is 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 0}, "num_hidden_layers=0; a model needs 1 or more"),
+        ({"num_hidden_layers": -1}, "num_hidden_layers=-1"),
+        ({"num_attention_heads": -1}, "num_attention_heads=-1"),
+        ({"hidden_dropout_prob": math.nan}, "hidden_dropout_prob=nan, which is no number"),
+        ({"initializer_range": math.nan}, "initializer_range=nan"),
+        ({"layer_norm_eps": math.inf}, "layer_norm_eps=inf"),
+        ({"architectures": 1}, "holds a model without a classifier"),
+        ({"architectures": {"a": 1}}, "holds a model without a classifier"),
+        ({"architectures": [1]}, "holds a 1"),
+        ({"hidden_act": 1}, "could not be read: .*hidden_act.*expected str, got int"),
+        ({"pad_token_id": "x"}, "could not be read: .*pad_token_id"),
+    ],
+)
+def test_a_config_that_no_model_can_have_is_refused_by_the_fields_name(changes, message, tmp_path):
+    make_classifier(tmp_path / "classifier")
+    edit(tmp_path / "classifier" / "config.json", **changes)
+    with pytest.raises(CheckpointError, match=message):
+        import_checkpoint(tmp_path / "classifier", output=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_feed_forward_in_chunks_takes_texts_of_any_length(tmp_path):
+    original = make_classifier(tmp_path / "classifier", chunk_size_feed_forward=2)
+    model = start_from(tmp_path / "classifier", labels=None, exit_head=None, max_length=16, keep_classifier=True).eval()
+    ids = torch.tensor([[1, 5, 6, 2]])
+    with torch.no_grad():
+        assert torch.allclose(model(ids).logits, original(ids).logits, atol=1e-5)
+        assert model(ids[:, :3]).logits.shape == (1, 3)

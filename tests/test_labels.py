@@ -42,6 +42,7 @@ def test_names_are_kept_as_their_text(id2label, expected):
         ({0: ["a"], 1: "b"}, r"has \[\"a\"\] as the name of the class 0"),
         ({0: {"a": 1}, 1: "b"}, "as the name of the class 0"),
         ({"x": "a", 1: "b"}, "has the ids x, 1"),
+        ({0: "a", 1: "b\ud800"}, "has half a character .*the name of the class 1"),
     ],
 )
 def test_what_is_no_list_of_classes_is_refused_by_name(id2label, message):

@@ -14,7 +14,13 @@ from fastbert.rows import Row
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.runtime.manifest import read_manifest
-from fastbert.tokenization import check_rows, check_vocabulary, compare_with_transformers, load_tokenizer
+from fastbert.tokenization import (
+    check_rows,
+    check_vocabulary,
+    compare_with_transformers,
+    load_tokenizer,
+    warn_of_another,
+)
 from fastbert.training import StageOptions, TrainOptions, train
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -237,4 +243,66 @@ def test_a_length_without_room_for_the_text_is_refused_before_the_work(max_lengt
     options = quick(encoder, tmp_path, max_length=max_length)
     with pytest.raises(UsageError, match=message):
         train(TrainOptions(**{**vars(options), "train": rows, "dev": rows}))
+    assert not (tmp_path / "model.training").exists()
+
+
+def test_a_padding_token_beyond_the_embeddings_is_not_used(encoder, tmp_path):
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[NEW]"})
+    tokenizer.save_pretrained(encoder)
+    assert load_tokenizer(encoder).pad_token_id == 24
+    report = train(quick(encoder, tmp_path, stage="finetune"))
+    export_bundle(report.output, tmp_path / "bundle")
+    assert read_manifest(tmp_path / "bundle").raw["pad_token_id"] == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
+)
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"1", b'"x"', b"\xff\xfe", b"[" * 100000])
+def test_a_damaged_file_is_named(name, content, tmp_path):
+    path = write_file(tmp_path / "model")
+    (path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{name} (could not be read|holds no object).*--tokenizer"):
+        load_tokenizer(path)
+
+
+def test_another_tokenizer_than_the_models_own_is_mentioned(encoder, tmp_path, caplog):
+    make_tokenizer("roberta").save_pretrained(tmp_path / "other")
+    make_tokenizer().save_pretrained(tmp_path / "same")
+    warn_of_another(encoder, tmp_path / "same", load_tokenizer(tmp_path / "same"))
+    assert not caplog.text
+    with pytest.raises(CheckpointError, match="No tokenizer could be loaded"):
+        train(quick(encoder, tmp_path, tokenizer=""))
+    train(quick(encoder, tmp_path, tokenizer=str(tmp_path / "other"), stage="finetune"))
+    assert f"that of {encoder} itself is not: 4 of its 24 tokens have another id" in caplog.text
+
+
+@pytest.mark.parametrize("named", [None, "@new", "good"])
+def test_unknown_words_are_found_whatever_their_token_is_called(named, tmp_path):
+    path = write_file(tmp_path / "model", config={"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": named})
+    with pytest.raises(CheckpointError, match="8 of the 8 tokens"):
+        check_rows("model", load_tokenizer(path), [Row("das ist")] * 4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"type": "WordLevel", "vocab": {"[PAD]": 0, "good": 1}, "unk_token": "[UNK]"},
+        {"type": "Unigram", "vocab": [["[PAD]", -1.0], ["good", -1.0]], "unk_id": None},
+    ],
+)
+def test_a_vocabulary_that_fails_at_unknown_words_is_refused(model, tmp_path):
+    path = write_file(tmp_path / "model", model=model, added_tokens=[], post_processor=None)
+    with pytest.raises(CheckpointError, match=r"cannot read every text: .*Give its vocabulary a token for unknown"):
+        load_tokenizer(path)
+
+
+def test_a_token_type_that_the_model_does_not_have_is_refused(encoder, tmp_path):
+    path = encoder / "tokenizer.json"
+    single = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 2}}],
+              "pair": NO_SPECIAL["pair"], "special_tokens": {}}  # fmt: skip
+    path.write_text(json.dumps({**json.loads(path.read_text()), "post_processor": single}))
+    with pytest.raises(CheckpointError, match="token type 2, but the model has only 2 types"):
+        train(quick(encoder, tmp_path))
     assert not (tmp_path / "model.training").exists()

@@ -3,12 +3,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_backbone_config, make_rows, make_tokenizer, write_tsv
+from importing.test_huggingface import make_classifier
 from transformers import AutoModel, AutoModelForSequenceClassification, Trainer
 
 from fastbert import training
@@ -346,3 +347,29 @@ def test_a_full_disk_in_training_is_named(options, monkeypatch):
     monkeypatch.setattr("fastbert.atomic._free_bytes", lambda _: 0)
     with pytest.raises(OSError, match="No space left on device"):
         train(options)
+
+
+@pytest.mark.parametrize("stage", ["both", "distill"])
+def test_a_model_of_one_layer_has_nothing_to_distil(stage, options, tmp_path):
+    make_classifier(tmp_path / "classifier", num_hidden_layers=1)
+    asked = replace(options, model=str(tmp_path / "classifier"))
+    with pytest.raises(UsageError, match=r"has one layer.*--stage finetune"):
+        train(replace(asked, stage=stage))
+    assert not (tmp_path / "model.training").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "null", "[1]", '"x"', "[" * 100000])
+def test_options_of_a_stopped_run_that_are_damaged_are_refused(content, options, tmp_path):
+    (tmp_path / "model.training").mkdir()
+    (tmp_path / "model.training" / "options.json").write_text(content)
+    with pytest.raises(UsageError, match=r"options\.json is damaged.*--overwrite"):
+        train(options, resume=True)
+
+
+def test_an_option_that_the_stopped_run_did_not_know_is_compared_too(options, tmp_path):
+    (tmp_path / "model.training").mkdir()
+    asked = json.loads(json.dumps(asdict(options), default=str))
+    del asked["tokenizer"]  # as an older version wrote it
+    (tmp_path / "model.training" / "options.json").write_text(json.dumps(asked))
+    with pytest.raises(UsageError, match=r"other options \(tokenizer;"):
+        train(replace(options, tokenizer=options.model), resume=True)

@@ -20,7 +20,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"The config {path} does not exist.")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(document, dict):
         raise CheckpointError(f"{path} holds a {type(document).__name__}; a config is an object.")

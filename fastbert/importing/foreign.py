@@ -12,6 +12,7 @@ from fastbert.families import check_activation
 from fastbert.importing.files import find_file
 from fastbert.importing.report import Findings
 from fastbert.importing.tensors import check_shapes, require
+from fastbert.labels import checked_names
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import CheckpointError, UsageError
 
@@ -81,7 +82,10 @@ def label_names(request: Request, classes: int, tensor: str, found: Findings) ->
         )
     if len(set(request.labels)) < classes:
         raise UsageError(f"--labels names a class twice: {', '.join(request.labels)}.")
-    return list(request.labels)
+    try:
+        return checked_names("--labels", request.labels)
+    except CheckpointError as error:
+        raise UsageError(str(error)) from error
 
 
 def find_vocabulary(request: Request, named: str | None, config: Path) -> Path:

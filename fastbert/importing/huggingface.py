@@ -12,7 +12,7 @@ from fastbert.families import position_limit
 from fastbert.importing.foreign import Request, label_names, note_undistilled, sequence_limit
 from fastbert.importing.report import Findings
 from fastbert.modeling import FastBertForSequenceClassification
-from fastbert.tokenization import load_tokenizer, tokenizer_limit
+from fastbert.tokenization import load_tokenizer, tokenizer_limit, warn_of_another
 
 __all__ = ["read"]
 
@@ -31,9 +31,11 @@ def read(request: Request, found: Findings) -> tuple[FastBertForSequenceClassifi
     ):
         if value is not None:
             found.ignored.append(f"{option} {value}: a Hugging Face directory has its own")
-    tokenizer = load_tokenizer(request.tokenizer or request.checkpoint)
     torch.manual_seed(_SEED)  # the fresh exits
     model = start_from(request.checkpoint, labels=None, exit_head=ExitHeadConfig(), max_length=1, keep_classifier=True)
+    tokenizer = load_tokenizer(request.checkpoint if request.tokenizer is None else request.tokenizer)
+    if request.tokenizer is not None:
+        warn_of_another(request.checkpoint, request.tokenizer, tokenizer)
     config = model.config
     if request.labels is not None:
         labels = label_names(request, config.num_labels, "its classifier", found)

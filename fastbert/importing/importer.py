@@ -77,7 +77,7 @@ def import_checkpoint(
         format = "huggingface"
         model, loaded = huggingface.read(request, found)
         vocabulary = len(loaded)
-        compare_with_transformers(tokenizer or request.checkpoint, loaded, rows)
+        compare_with_transformers(request.checkpoint if tokenizer is None else tokenizer, loaded, rows)
     else:
         tensors = read_tensors(request.checkpoint)
         format = _format_of(request.checkpoint, tensors, format)
@@ -88,7 +88,7 @@ def import_checkpoint(
             found.ignored.append(
                 f"--tokenizer {tokenizer}: {format} files are read with the original's, from vocab.txt"
             )
-    source = tokenizer or request.checkpoint
+    source = request.checkpoint if tokenizer is None else tokenizer
     check_vocabulary(source, loaded, model.config.backbone_config.vocab_size)
     check_rows(source, loaded, rows)
     text_encoder(loaded, model.config).tokenize(text_inputs([row for row in rows if row.text_pair is not None][:1]))

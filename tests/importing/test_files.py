@@ -6,7 +6,12 @@ from fastbert.runtime.errors import CheckpointError, UsageError
 
 def test_a_json_object_is_read_and_anything_else_refused(tmp_path):
     path = tmp_path / "config.json"
-    for content, message in (("{", "not valid JSON"), ("[1]", "holds a list"), ("\ud800", "not valid JSON")):
+    for content, message in (
+        ("{", "not valid JSON"),
+        ("[1]", "holds a list"),
+        ("\ud800", "not valid JSON"),
+        ("[" * 100000, "not valid JSON"),
+    ):
         path.write_bytes(content.encode("utf-8", "surrogatepass"))
         with pytest.raises(CheckpointError, match=message):
             read_json(path)

@@ -131,6 +131,13 @@ def test_what_does_not_fit_is_refused(tmp_path):
     make_classifier(tmp_path / "classifier")
     with pytest.raises(CheckpointError, match="3 classes, but --labels names 2"):
         import_checkpoint(tmp_path / "classifier", output=tmp_path / "model", labels=["a", "b"])
+    for labels, message in (
+        (["a", "b", "a "], "both 'a'"),
+        (["", "b", "c"], "class 0"),
+        (["a", "b", "\udcff"], "half"),
+    ):
+        with pytest.raises(UsageError, match=f"--labels .*{message}"):
+            import_checkpoint(tmp_path / "classifier", output=tmp_path / "model", labels=labels)
     with pytest.raises(UsageError, match="--max-length"):
         import_checkpoint(tmp_path / "classifier", output=tmp_path / "model", max_length=500)
     with pytest.raises(CheckpointError, match="Use --format auto"):

@@ -241,3 +241,10 @@ def test_one_prediction_of_any_text_or_pair_takes_bounded_memory(bundle):
     )
     done = subprocess.run([sys.executable, "-c", script, bundle], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 100  # MB
+
+
+def test_a_tokenizer_that_fails_is_our_error():
+    tokenizer = Tokenizer(models.WordLevel({"ab": 0}, unk_token="[UNK]"))
+    encoder = TextEncoder(tokenizer, max_length=8, pad_token_id=0, vocab_size=1, token_types=1)
+    with pytest.raises(UsageError, match="The tokenizer failed on a text: .*unk"):
+        encoder.tokenize(["ab", "cd"])
