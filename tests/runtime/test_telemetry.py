@@ -24,7 +24,7 @@ sys.exit("the child hangs")
 
 
 def run(script, bundle, home):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_", "TOKENIZERS_"))}
     return subprocess.run(
         [sys.executable, "-c", script, bundle], capture_output=True, text=True, env=kept | {"HOME": str(home)}
     )

@@ -143,7 +143,7 @@ def test_a_part_of_a_long_text_gives_the_tokens_of_the_whole(kind, side, texts, 
         assert found == (ids, type_ids, truncated)
 
 
-@pytest.mark.parametrize("text", ["a" * 2_000_000, " " * 2_000_000, "\u200b" * 700_000])
+@pytest.mark.parametrize("text", ["a" * 600_000, " " * 600_000, "\u200b" * 200_000])
 def test_a_text_of_next_to_no_tokens_is_read_so_far_and_flagged(text):
     encoder = make_encoder("wordpiece")
     [long, short] = encoder.tokenize([text, text[: LONGEST_READ // 4]])
@@ -246,5 +246,5 @@ def test_one_prediction_of_any_text_or_pair_takes_bounded_memory(bundle):
 def test_a_tokenizer_that_fails_is_our_error():
     tokenizer = Tokenizer(models.WordLevel({"ab": 0}, unk_token="[UNK]"))
     encoder = TextEncoder(tokenizer, max_length=8, pad_token_id=0, vocab_size=1, token_types=1)
-    with pytest.raises(UsageError, match="The tokenizer failed on a text: .*unk"):
+    with pytest.raises(UsageError, match="The tokenizer failed on a text: .*Missing"):
         encoder.tokenize(["ab", "cd"])
