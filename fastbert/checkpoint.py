@@ -136,9 +136,13 @@ def _training(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}. Only records are in it: delete it, or mend it.") from error
+        raise CheckpointError(
+            f"{path} is damaged: {error}. It only records how the model was trained: delete or correct it."
+        ) from error
     if not isinstance(record, dict):
-        raise CheckpointError(f"{path} is damaged: it holds no object. Only records are in it: delete it, or mend it.")
+        raise CheckpointError(
+            f"{path} is damaged: it holds no object. It only records how the model was trained: delete or correct it."
+        )
     return record
 
 
