@@ -1,8 +1,11 @@
 """A tiny random BERT of every family, its checkpoint and its bundle, made once a session."""
 
+import os
 import random
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other, in child processes too
 
 import pytest
 import torch

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -122,37 +123,40 @@ def test_a_checkpoint_without_rows_asks_for_some(checkpoint, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.2, 0.4])
-def test_killed_export_leaves_the_old_bundle_or_the_new_one(checkpoint, tmp_path, delay_s):
-    """A child exports again and again over one bundle until it is killed."""
+def test_killed_export_leaves_the_old_bundle_or_the_new_one(checkpoint, tmp_path):
+    """A process exports again and again over one bundle until it is killed, at several moments."""
     output = tmp_path / "b"
     export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
     script = textwrap.dedent(
         """
-        import sys
+        import os, sys
         from pathlib import Path
         sys.path.insert(0, sys.argv[2])
         from conftest import make_checkpoint
         from fastbert.export.bundle import export_checkpoint
         checkpoint = make_checkpoint()
-        print("ready", flush=True)
-        while True:
-            export_checkpoint(checkpoint, Path(sys.argv[1]), rows=checkpoint.sample_rows[:4], overwrite=True)
+        for _ in sys.stdin:
+            writer = os.fork()
+            while writer == 0:
+                export_checkpoint(checkpoint, Path(sys.argv[1]), rows=checkpoint.sample_rows[:4], overwrite=True)
+            print(writer, flush=True)
+            print(os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1]), flush=True)
         """
     )
     tests = os.path.dirname(os.path.dirname(__file__))
-    child = subprocess.Popen([sys.executable, "-c", script, output, tests], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    try:
-        child.wait(timeout=0.3 + delay_s)
-    except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert child.returncode == -signal.SIGKILL
-    assert Classifier.load(output).predict(["good"], speed=0.0)
-    export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["b"]  # the killed writer's leftovers are gone
+    command = [sys.executable, "-c", script, output, tests]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+        for delay_s in (0.0, 0.05, 0.2, 0.4):
+            parent.stdin.write("\n")
+            writer = int(parent.stdout.readline())
+            time.sleep(0.3 + delay_s)
+            os.kill(writer, signal.SIGKILL)
+            assert int(parent.stdout.readline()) == -signal.SIGKILL
+            assert Classifier.load(output).predict(["good"], speed=0.0)
+            export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows, overwrite=True)
+            assert [path.name for path in tmp_path.iterdir()] == ["b"]  # the killed writer's leftovers are gone
+        parent.stdin.close()
 
 
 def test_several_precisions_stand_beside_each_other_and_exits_may_be_chosen(checkpoint, tmp_path):
