@@ -598,7 +598,7 @@ def _lines(file: Path | None) -> Iterator[str]:
 def _data_rows(file: Path) -> Iterator[Any]:
     from fastbert.data import iter_texts
 
-    return (row.text if row.text_pair is None else (row.text, row.text_pair) for row in iter_texts(file))
+    return (row.text_input for row in iter_texts(file))
 
 
 def _with_progress(items: Iterator[Any], file: Path | None) -> Iterator[Any]:

@@ -31,7 +31,7 @@ def compare_batches(
 
     All settings take turns, pass by pass; medians are given.
     """
-    texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in read_texts(data)][:rows]
+    texts = [row.text_input for row in read_texts(data)][:rows]
     classifiers = {
         threads: Classifier.load(bundle, variant=variant, threads=threads, batches=True)
         for threads in sorted({1, cores})

@@ -36,7 +36,7 @@ def _bundle_table(bundle: Path, data: Path, device: str, threads: int | None) ->
     classifier = Classifier.load(bundle, device=device, threads=threads, batches=True)
     manifest = classifier.manifest
     rows = read_rows(data, labels=manifest.labels, require_label=True)
-    texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in rows]
+    texts = [row.text_input for row in rows]
     logits = np.zeros((len(rows), len(manifest.exits), len(manifest.labels)), np.float32)
     uncertainty = np.zeros(logits.shape[:2], np.float32)
     lengths = np.zeros(len(rows), np.int64)

@@ -47,7 +47,7 @@ def compare(bundle: Path, data: Path, speeds: Sequence[float] = SPEEDS) -> dict[
     rows = read_rows(data, labels=manifest.labels, require_label=True)
     rows = sorted(rows, key=lambda row: len(row.text))
     right = np.array([manifest.labels.index(row.label or "") for row in rows])
-    texts: list[Any] = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in rows]
+    texts: list[Any] = [row.text_input for row in rows]
     reference = Classifier.load(bundle, variant="fp32")
     expected = {speed: _run(reference, texts, speed) for speed in speeds}
     found: dict[str, Any] = {"rows": len(rows), "data_sha256": file_record(data)["sha256"]}

@@ -61,7 +61,7 @@ def read_workload(
                 f"p{percentile} was asked for and needs {needed} rows; {len(chosen)} of the {len(rows)} rows of {data} "
                 f"are timed. Ask for a lower percentile, or {mend}."
             )
-    texts = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in chosen]
+    texts = [row.text_input for row in chosen]
     encoded = [classifier.encode([text]) for text in texts]
     index = {label: number for number, label in enumerate(classifier.labels)}
     without = sum(row.label is None for row in chosen)

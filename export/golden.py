@@ -65,7 +65,7 @@ class Golden:
         """
         index = {name: number for number, name in enumerate(class_names)}
         return cls(
-            texts=tuple(row.text if row.text_pair is None else (row.text, row.text_pair) for row in rows),
+            texts=tuple(row.text_input for row in rows),
             input_ids=reference.input_ids,
             attention_mask=reference.attention_mask,
             token_type_ids=reference.token_type_ids,

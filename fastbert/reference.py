@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastbert.checkpoint import Checkpoint
 from fastbert.rows import Row
-from fastbert.tokenization import text_encoder, text_inputs
+from fastbert.tokenization import text_encoder
 from fastbert.uncertainty import uncertainty
 
 __all__ = ["Reference", "compute_reference"]
@@ -45,7 +45,7 @@ def compute_reference(checkpoint: Checkpoint, rows: Sequence[Row]) -> Reference:
     :param rows: at least one; labels are not used.
     """
     model, config = checkpoint.model.eval(), checkpoint.model.config
-    encoded = text_encoder(checkpoint.tokenizer, config).encode(text_inputs(rows))
+    encoded = text_encoder(checkpoint.tokenizer, config).encode([row.text_input for row in rows])
     arrays = {name: getattr(encoded, name) for name in ("input_ids", "attention_mask", "token_type_ids")}
     lengths = encoded.attention_mask.sum(axis=1)
     logits = np.zeros((len(rows), config.num_exits, config.num_labels), np.float32)

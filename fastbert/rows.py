@@ -20,6 +20,11 @@ class Row:
     text_pair: str | None = None
     label: str | None = None
 
+    @property
+    def text_input(self) -> str | tuple[str, str]:
+        """The text or the pair as a `fastbert.runtime.Classifier` takes it."""
+        return self.text if self.text_pair is None else (self.text, self.text_pair)
+
 
 @dataclass(frozen=True, repr=False)
 class Unusable:

@@ -13,7 +13,7 @@ from transformers.utils import cached_file
 
 from fastbert.rows import Row
 from fastbert.runtime.errors import CheckpointError
-from fastbert.runtime.tokenization import TOKENIZER, TextEncoder, TextInput
+from fastbert.runtime.tokenization import TOKENIZER, TextEncoder
 
 __all__ = [
     "check_rows",
@@ -22,7 +22,6 @@ __all__ = [
     "load_tokenizer",
     "pad_token_id",
     "text_encoder",
-    "text_inputs",
     "tokenizer_limit",
     "warn_of_another",
 ]
@@ -208,11 +207,6 @@ def text_encoder(tokenizer: PreTrainedTokenizerBase, config: Any) -> TextEncoder
         token_types=backbone.type_vocab_size,
         truncation_side=tokenizer.truncation_side,
     )
-
-
-def text_inputs(rows: Sequence[Row]) -> list[TextInput]:
-    """Return the rows' texts as a `TextEncoder` takes them."""
-    return [row.text if row.text_pair is None else (row.text, row.text_pair) for row in rows]
 
 
 _NAME_ONE = (

@@ -72,7 +72,6 @@ from fastbert.tokenization import (
     compare_with_transformers,
     load_tokenizer,
     text_encoder,
-    text_inputs,
     warn_of_another,
 )
 
@@ -263,8 +262,8 @@ def _tokenizer(options: TrainOptions, model: FastBertForSequenceClassification, 
     check_vocabulary(source, tokenizer, model.config.backbone_config.vocab_size)
     check_rows(source, tokenizer, given)
     compare_with_transformers(source, tokenizer, given)
-    pairs = [row for row in given if row.text_pair is not None]
-    text_encoder(tokenizer, model.config).tokenize(text_inputs(pairs[:1]))
+    pairs = [row.text_input for row in given if row.text_pair is not None]
+    text_encoder(tokenizer, model.config).tokenize(pairs[:1])
     return tokenizer
 
 
@@ -433,7 +432,7 @@ def _run_stage(
 def _dataset(rows: Sequence[Row], encoder: TextEncoder, labels: Sequence[str]) -> Dataset:
     """Tokenize rows; ``labels`` is -100 where a row has none, which the losses leave out."""
     index = {label: number for number, label in enumerate(labels)}
-    items = encoder.tokenize(text_inputs(rows))
+    items = encoder.tokenize([row.text_input for row in rows])
     return Dataset.from_dict(
         {
             "input_ids": [item.ids for item in items],

@@ -16,7 +16,7 @@ from fastbert.importing.foreign import Request, build_model
 from fastbert.importing.report import Findings, ImportReport
 from fastbert.importing.tensors import first_ten, read_tensors
 from fastbert.runtime.errors import CheckpointError, UsageError
-from fastbert.tokenization import check_rows, check_vocabulary, compare_with_transformers, text_encoder, text_inputs
+from fastbert.tokenization import check_rows, check_vocabulary, compare_with_transformers, text_encoder
 
 __all__ = ["FORMATS", "import_checkpoint"]
 
@@ -91,7 +91,7 @@ def import_checkpoint(
     source = request.checkpoint if tokenizer is None else tokenizer
     check_vocabulary(source, loaded, model.config.backbone_config.vocab_size)
     check_rows(source, loaded, rows)
-    text_encoder(loaded, model.config).tokenize(text_inputs([row for row in rows if row.text_pair is not None][:1]))
+    text_encoder(loaded, model.config).tokenize([row.text_input for row in rows if row.text_pair is not None][:1])
     report = ImportReport(
         output=request.output,
         format=format,
