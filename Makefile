@@ -1,14 +1,14 @@
 # make demo    the main path on real data: train, export, verify, predict, bench
 # make test    the whole test suite
 # make lint    ruff and mypy
-# make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, benchmarks/reports/gpu-cuda.json and gpu.json
+# make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, studies/reports/gpu-cuda.json and gpu.json
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := demo/work
 GPU_BIN := .venv-gpu/bin
-SOURCES := $(shell find fastbert export runtime benchmarks -name '*.py') cli.py setup.py pyproject.toml benchmarks/page.html.j2 benchmarks/report.schema.json
+SOURCES := $(shell find fastbert export runtime benchmarks -name "*.py" -o -name "*.j2" -o -name "*.schema.json") cli.py setup.py pyproject.toml
 
 .PHONY: demo test test-gpu lint install clean
 
@@ -35,8 +35,8 @@ test-gpu:
 	test -x $(GPU_BIN)/python || $(PYTHON) -m venv .venv-gpu
 	$(GPU_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[gpu,build,export,bench,test]"
 	$(GPU_BIN)/pytest -m gpu -rs
-	$(GPU_BIN)/python -m fastbert.benchmarks.gpu --device cuda --output benchmarks/reports/gpu-cuda.json
-	$(GPU_BIN)/python -m fastbert.benchmarks.gpu --output benchmarks/reports/gpu.json
+	$(GPU_BIN)/python -m studies.depths --device cuda --output studies/reports/gpu-cuda.json
+	$(GPU_BIN)/python -m studies.depths --output studies/reports/gpu.json
 
 lint: install
 	$(BIN)/ruff check .

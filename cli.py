@@ -110,13 +110,13 @@ def train(
 
     Example: fastbert train bert-base-uncased --train train.tsv --dev dev.tsv --output model
     """
-    from fastbert.distributed import is_first_process, require_whole_environment
+    from fastbert.training.distributed import is_first_process, require_whole_environment
 
     require_whole_environment()
     _quiet_transformers()
     from fastbert.configuration import exit_head_named
-    from fastbert.training import StageOptions, TrainOptions
-    from fastbert.training import train as run
+    from fastbert.training.run import StageOptions, TrainOptions
+    from fastbert.training.run import train as run
 
     options = TrainOptions(
         model=model,
@@ -167,13 +167,13 @@ def evaluate(
     """
     _quiet_transformers()
     from fastbert.benchmarks.evaluate import evaluate as run
-    from fastbert.evaluation import parse_speeds
+    from fastbert.benchmarks.evaluate import parse_speeds
 
     results = run(target, data, parse_speeds(speed), device=device, threads=threads)
     if as_json:
         _print_json([asdict(result) for result in results])
         return
-    from fastbert.benchmarks.report import evaluation_tables
+    from fastbert.benchmarks.report.tables import evaluation_tables
 
     print_tables(*evaluation_tables(results))
 
@@ -204,9 +204,9 @@ def export(
     """
     _quiet_transformers()
     from fastbert.export.bundle import export_bundle
+    from fastbert.export.graphs.stages import parse_exits
     from fastbert.export.precisions import parse_precisions
-    from fastbert.export.stages import parse_exits
-    from fastbert.export.verification import Bounds
+    from fastbert.export.verification.compare import Bounds
 
     report = export_bundle(
         checkpoint,
@@ -245,9 +245,9 @@ def build(
 
     Example: fastbert build bundle --batch 1,8,32 --sequence 32,64,128
     """
-    from fastbert.export.build import BuildOptions, parse_sizes
-    from fastbert.export.build import build as run
-    from fastbert.export.verification import Bounds
+    from fastbert.export.tensorrt.build import BuildOptions, parse_sizes
+    from fastbert.export.tensorrt.build import build as run
+    from fastbert.export.verification.compare import Bounds
 
     options = BuildOptions(
         variant=variant,
@@ -288,8 +288,8 @@ def verify(
 
     Example: fastbert verify bundle --against model --data dev.tsv
     """
-    from fastbert.export.verification import Bounds
-    from fastbert.export.verify import verify as run
+    from fastbert.export.verification.bundle import verify as run
+    from fastbert.export.verification.compare import Bounds
 
     if against == "onnxruntime":
         _verify_engines(bundle, data, variant, as_json=as_json)
@@ -431,9 +431,9 @@ def bench(
     """
     _quiet_transformers()
     from fastbert.benchmarks.bench import run_bench
+    from fastbert.benchmarks.evaluate import parse_speeds
     from fastbert.benchmarks.options import BenchOptions, parse_names, parse_numbers
-    from fastbert.benchmarks.report import bench_tables, check_output, write_report
-    from fastbert.evaluation import parse_speeds
+    from fastbert.benchmarks.report.tables import bench_tables, check_output, write_report
 
     options = BenchOptions(
         bundle=bundle,
@@ -582,7 +582,7 @@ def _describe(error: Exception) -> str:
 
 def _lines(file: Path | None) -> Iterator[str]:
     """Yield the lines of a text file, or of stdin; they end at "\\n" only."""
-    from fastbert.lines import open_data, reading, utf8_lines
+    from fastbert.data.lines import open_data, reading, utf8_lines
     from fastbert.runtime.errors import DataError
 
     if file is not None:
@@ -632,7 +632,7 @@ def _quiet_transformers() -> None:
 
 
 def _verify_engines(bundle: Path, data: Path | None, variant: str | None, *, as_json: bool) -> None:
-    from fastbert.export.polygraphy_check import compare_engines
+    from fastbert.export.verification.engines import compare_engines
     from fastbert.runtime import UsageError
 
     if data is not None:

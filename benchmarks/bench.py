@@ -12,23 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from fastbert.benchmarks import offline, server, single_stream
-from fastbert.benchmarks.analysis import (
+from fastbert.benchmarks.baselines import Skipped, check_names, prepare_baselines
+from fastbert.benchmarks.interruption import Interrupted, interruptible
+from fastbert.benchmarks.machine.environment import describe_environment
+from fastbert.benchmarks.machine.footprint import measure_footprint
+from fastbert.benchmarks.machine.load import LoadMonitor, MachineLoad
+from fastbert.benchmarks.options import BenchOptions
+from fastbert.benchmarks.report.analysis import (
     family_result,
     offline_systems,
     server_systems,
     single_stream_systems,
     verdict,
 )
-from fastbert.benchmarks.baselines import Skipped, check_names, prepare_baselines
-from fastbert.benchmarks.checks import Evidence, find_warnings
-from fastbert.benchmarks.environment import describe_environment
-from fastbert.benchmarks.footprint import measure_footprint
-from fastbert.benchmarks.interruption import Interrupted, interruptible
-from fastbert.benchmarks.machine_load import LoadMonitor, MachineLoad
-from fastbert.benchmarks.offline import OfflineRecord, run_offline
-from fastbert.benchmarks.options import BenchOptions
-from fastbert.benchmarks.results import (
+from fastbert.benchmarks.report.results import (
     BenchReport,
     Footprint,
     OfflineResult,
@@ -36,8 +33,11 @@ from fastbert.benchmarks.results import (
     SingleStreamResult,
     Verdict,
 )
-from fastbert.benchmarks.server import ServerRecord, run_server
-from fastbert.benchmarks.single_stream import SingleStreamRecord, run_single_stream
+from fastbert.benchmarks.report.warnings import Evidence, find_warnings
+from fastbert.benchmarks.scenarios import offline, server, single_stream
+from fastbert.benchmarks.scenarios.offline import OfflineRecord, run_offline
+from fastbert.benchmarks.scenarios.server import ServerRecord, run_server
+from fastbert.benchmarks.scenarios.single_stream import SingleStreamRecord, run_single_stream
 from fastbert.benchmarks.systems import Budget, ChainRunner, Family, Runner, Sources, chain_families
 from fastbert.benchmarks.workload import Workload, read_workload
 from fastbert.runtime import Classifier, Manifest

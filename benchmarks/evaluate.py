@@ -1,19 +1,73 @@
 """``fastbert evaluate``: what each speed gives, for a checkpoint (PyTorch) or a bundle (its engines)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, f1_score
 
 from fastbert.data import read_rows
-from fastbert.evaluation import ExitTable, SpeedResult, evaluate_speed
-from fastbert.rows import Row
+from fastbert.data.rows import Row
+from fastbert.flops import flops_by_exit, full_model_flops
 from fastbert.runtime import Classifier
+from fastbert.runtime.exit_rule import ExitRule, exit_positions
 from fastbert.runtime.manifest import MANIFEST
 
-__all__ = ["evaluate"]
+__all__ = ["ExitTable", "SpeedResult", "evaluate", "evaluate_speed", "parse_speeds"]
 
 _BATCH = 32
+
+
+@dataclass(frozen=True)
+class ExitTable:
+    """Every exit's answer on every sample.
+
+    :param logits: float32 [samples, exits, classes].
+    :param uncertainty: float32 [samples, exits].
+    :param lengths: int64 [samples], tokens.
+    :param labels: int64 [samples], class index.
+    :param class_names: by class index.
+    :param exits: 0-based layer of each exit.
+    :param layers: layers of the model.
+    :param flops: `fastbert.flops.model_flops`.
+    """
+
+    logits: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    exits: tuple[int, ...]
+    layers: int
+    flops: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SpeedResult:
+    """One speed on one data file.
+
+    :param accuracy: share of right labels, in [0, 1].
+    :param mean_layers: layers run, averaged over the samples.
+    :param layer_speedup: layers of the model / mean_layers.
+    :param flops_per_sample: see `fastbert.flops` for the convention.
+    :param flops_speedup: FLOPs of the whole model without early exits / flops_per_sample.
+    :param exit_histogram: layer of the exit (0-based) -> samples that left there.
+    :param class_mean_layers: class name -> layers run, averaged over that class's samples; None: no such sample.
+    """
+
+    speed: float
+    samples: int
+    accuracy: float
+    macro_f1: float
+    mean_layers: float
+    layer_speedup: float
+    flops_per_sample: float
+    flops_speedup: float
+    exit_histogram: dict[int, int]
+    class_mean_layers: dict[str, float | None]
 
 
 def evaluate(
@@ -84,3 +138,46 @@ def _checkpoint_table(checkpoint: Path, data: Path) -> ExitTable:
 def _label_indices(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:
     index = {label: number for number, label in enumerate(labels)}
     return np.array([index[row.label or ""] for row in rows])
+
+
+def evaluate_speed(table: ExitTable, speed: float) -> SpeedResult:
+    """Judge one speed.
+
+    :raises UsageError: ``speed`` is no number in [0, 1].
+    """
+    positions = exit_positions(table.uncertainty, speed)
+    samples = np.arange(len(positions))
+    predicted = table.logits[samples, positions].argmax(axis=1)
+    layers = np.asarray(table.exits)[positions] + 1
+    flops = flops_by_exit(table.flops, table.exits, table.lengths)[samples, positions]
+    full = full_model_flops(table.flops, table.layers, table.lengths)
+    return SpeedResult(
+        speed=speed,
+        samples=len(samples),
+        accuracy=float(accuracy_score(table.labels, predicted)),
+        macro_f1=float(f1_score(table.labels, predicted, average="macro")),
+        mean_layers=float(layers.mean()),
+        layer_speedup=float(table.layers / layers.mean()),
+        flops_per_sample=float(flops.mean()),
+        flops_speedup=float(full.mean() / flops.mean()),
+        exit_histogram={layer: int((positions == index).sum()) for index, layer in enumerate(table.exits)},
+        class_mean_layers={
+            name: float(layers[table.labels == index].mean()) if (table.labels == index).any() else None
+            for index, name in enumerate(table.class_names)
+        },
+    )
+
+
+def parse_speeds(text: str) -> list[float]:
+    """Read a comma-separated list of speeds, such as ``0,0.1,0.5``.
+
+    :raises UsageError: an element is no number in [0, 1].
+    """
+    return [ExitRule(_number(part)).speed for part in text.split(",")]
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastbert.benchmarks.statistics import PERCENTILES
+from fastbert.benchmarks.latency import PERCENTILES
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.benchmarks.statistics import samples_needed
+from fastbert.benchmarks.latency import samples_needed
 from fastbert.data import read_rows
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError

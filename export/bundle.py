@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from fastbert.atomic import replace_directory, require_writable
 from fastbert.checkpoint import Checkpoint, load_checkpoint
 from fastbert.data import read_texts
-from fastbert.export.chain import chain_model
-from fastbert.export.early_exit import early_exit_model
+from fastbert.data.rows import Row
 from fastbert.export.golden import GOLDEN, Golden, write_golden
+from fastbert.export.graphs.stages import plan_stages
+from fastbert.export.joined.all_stages import chain_model
+from fastbert.export.joined.single_row import early_exit_model
 from fastbert.export.precisions import PRECISIONS
-from fastbert.export.stages import plan_stages
-from fastbert.export.verification import DEFAULT_BOUNDS, Bounds, Verification, verify_bundle
+from fastbert.export.verification.compare import DEFAULT_BOUNDS, Bounds, Verification, verify_bundle
 from fastbert.families import position_limit
+from fastbert.files.atomic import replace_directory, require_writable
 from fastbert.flops import model_flops
 from fastbert.reference import compute_reference
-from fastbert.rows import Row
 from fastbert.runtime.errors import CheckpointError, UsageError, VerificationError
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.manifest import MANIFEST, SCHEMA, file_record

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.evaluation import exit_positions
-from fastbert.rows import Row
+from fastbert.data.rows import Row
 from fastbert.runtime.errors import BundleError, DataError
+from fastbert.runtime.exit_rule import exit_positions
 from fastbert.runtime.tokenization import TextInput
 
 __all__ = ["GOLDEN", "SPEEDS", "Golden", "read_golden", "write_golden"]

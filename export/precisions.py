@@ -6,13 +6,13 @@ from functools import partial
 
 from onnx import ModelProto
 
-from fastbert.export.float16 import Float16Graph
 from fastbert.export.golden import Golden
-from fastbert.export.graph import Graph
-from fastbert.export.int8 import int8_graphs
-from fastbert.export.int8_qdq import qdq_graphs
-from fastbert.export.int8_rounding import REDUCED
-from fastbert.export.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
+from fastbert.export.graphs.float16 import Float16Graph
+from fastbert.export.graphs.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
+from fastbert.export.graphs.writer import Graph
+from fastbert.export.int8.cpu import int8_graphs
+from fastbert.export.int8.qdq import qdq_graphs
+from fastbert.export.int8.rounding import REDUCED
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import UsageError
 
@@ -30,7 +30,7 @@ class Precision:
     :param devices: what its engines are for.
     :param engine: the file of ``fastbert.runtime.engines`` that runs it.
     :param exact: whether its answers must be PyTorch's float32 answers; if not, the share of labels that flip is
-        bounded (`fastbert.export.verification`).
+        bounded (`fastbert.export.verification.compare`).
     :param graphs: writes its engines.
     :param compaction: writes the graph that drops samples on the device; None: they are dropped on the host.
     :param saturates: whether its int8 products may, on a processor without VNNI, unless the runtime prevents it.

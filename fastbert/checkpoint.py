@@ -23,12 +23,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from fastbert.atomic import replace_directory
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
+from fastbert.data.labels import class_names, placeholders_as
+from fastbert.data.rows import Row
 from fastbert.families import Family, check_activation, family_of, position_limit
-from fastbert.labels import class_names, placeholders_as
+from fastbert.files.atomic import replace_directory
 from fastbert.modeling import FastBertForSequenceClassification
-from fastbert.rows import Row
 from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.tokenization import load_tokenizer
 

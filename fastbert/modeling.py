@@ -10,7 +10,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from fastbert.configuration import FastBertConfig
-from fastbert.exits import MASKED, make_exit
+from fastbert.exit_heads import MASKED, make_exit
 from fastbert.families import family_of
 from fastbert.normalization import replace_layer_norms
 from fastbert.uncertainty import uncertainty

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastbert.checkpoint import Checkpoint
-from fastbert.rows import Row
+from fastbert.data.rows import Row
 from fastbert.tokenization import text_encoder
 from fastbert.uncertainty import uncertainty
 

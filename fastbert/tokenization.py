@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from fastbert.rows import Row
+from fastbert.data.rows import Row
 from fastbert.runtime.errors import CheckpointError
 from fastbert.runtime.tokenization import TOKENIZER, TextEncoder
 

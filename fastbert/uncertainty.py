@@ -1,4 +1,4 @@
-"""How uncertain an exit is, in PyTorch. The engines compute the same formula (`fastbert.export.exits`)."""
+"""How uncertain an exit is, in PyTorch. The engines compute the same formula (`fastbert.export.graphs.exit_heads`)."""
 
 import math
 

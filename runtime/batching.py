@@ -12,7 +12,7 @@ __all__ = ["TOKENS", "WINDOW", "WINDOW_SIZE", "micro_batches", "run_in_order"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-# Tokens in a micro-batch, padding included. Measured: benchmarks/reports/batches.json.
+# Tokens in a micro-batch, padding included. Measured: studies/reports/batches.json.
 TOKENS = 1024
 # Rows that are read, sorted by length and cut at a time.
 WINDOW = 4096

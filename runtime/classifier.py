@@ -77,7 +77,7 @@ class Classifier:
         :param device: one of `fastbert.runtime.engines.DEVICES`.
         :param variant: a variant's name; None: the first one that is for the device.
         :param threads: processor threads for one call; None: the cores that this process may use.
-        :param thread_pool: ``"separate"``, ``"shared"`` or ``"host"``: see `fastbert.runtime.engines.onnxruntime.load`.
+        :param thread_pool: ``"separate"``, ``"shared"`` or ``"host"``: see `fastbert.runtime.engines.cpu.engine.load`.
         :param exit_every: look at every so many exits only, which saves synchronisations of a GPU; the last one counts.
         :param cuda_graphs: replay what lies between two exits as CUDA graphs; a length is slow at first in each thread.
         :param batches: get ready for batches, as for a file of texts, rather than for one text at a time: on the CPU a

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fastbert.runtime.errors import UsageError
 
-__all__ = ["ExitRule", "exit_rule"]
+__all__ = ["ExitRule", "exit_positions", "exit_rule"]
 
 
 @dataclass(frozen=True)
@@ -48,3 +48,13 @@ def exit_rule(speed: float) -> ExitRule:
 @lru_cache(maxsize=64, typed=True)  # typed: True is no speed, 1.0 is
 def _kept_rule(speed: float) -> ExitRule:
     return ExitRule(speed)
+
+
+def exit_positions(uncertainty: NDArray[np.float32], speed: float) -> NDArray[np.int64]:
+    """Return at which exit each sample leaves: float32 [samples, exits] -> int64 [samples], index into the exits.
+
+    :raises UsageError: ``speed`` is no number in [0, 1].
+    """
+    leaves = ExitRule(speed).leaves(uncertainty)
+    leaves[:, -1] = True
+    return leaves.argmax(axis=1)

@@ -4,16 +4,16 @@ import shutil
 
 import pytest
 import torch
-from conftest import LABELS, make_backbone_config, make_rows, make_tokenizer, write_tsv
 from importing.test_huggingface import make_classifier
+from support.factories import LABELS, make_backbone_config, make_rows, make_tokenizer, write_tsv
 
 from fastbert.checkpoint import describe_checkpoint, load_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig, exit_head_named
-from fastbert.export.activations import ACTIVATIONS as EXPORTED
+from fastbert.export.graphs.activations import ACTIVATIONS as EXPORTED
 from fastbert.families import ACTIVATIONS, FAMILIES
 from fastbert.importing import import_checkpoint
 from fastbert.runtime.errors import CheckpointError, UsageError
-from fastbert.training import StageOptions, TrainOptions, train
+from fastbert.training.run import StageOptions, TrainOptions, train
 
 
 def edit(path, **changes):

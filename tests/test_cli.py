@@ -10,8 +10,8 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import make_checkpoint, make_rows, write_tsv
 from datasets import Dataset
+from support.factories import make_checkpoint, make_rows, write_tsv
 
 from fastbert import cli
 from fastbert.export.bundle import export_checkpoint
@@ -36,7 +36,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
 
 
 def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
-    from test_training import save_backbone
+    from support.factories import save_backbone
 
     save_backbone(tmp_path / "backbone")
     train = write_tsv(tmp_path / "train.tsv", make_rows(64, seed=1))

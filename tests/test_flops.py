@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_checkpoint
+from support.factories import make_checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastbert.configuration import ExitHeadConfig

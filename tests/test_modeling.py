@@ -1,8 +1,8 @@
 import pytest
 import torch
-from conftest import make_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.factories import make_checkpoint
 
 from fastbert.families import FAMILIES
 

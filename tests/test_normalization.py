@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastbert.export.graph import Graph
+from fastbert.export.graphs.writer import Graph
 from fastbert.normalization import UnbiasedLayerNorm, replace_layer_norms
 
 

@@ -2,15 +2,15 @@ import json
 
 import pytest
 import torch
-from conftest import WORDS, make_backbone_config, make_rows, make_tokenizer, write_tsv
+from support.factories import WORDS, make_backbone_config, make_rows, make_tokenizer, write_tsv
 from tokenizers import Tokenizer
 from transformers import AutoModel
 
 from fastbert.checkpoint import load_checkpoint
+from fastbert.data.rows import Row
 from fastbert.export.bundle import export_bundle
 from fastbert.families import FAMILIES
 from fastbert.importing import import_checkpoint
-from fastbert.rows import Row
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.runtime.manifest import read_manifest
@@ -21,7 +21,7 @@ from fastbert.tokenization import (
     load_tokenizer,
     warn_of_another,
 )
-from fastbert.training import StageOptions, TrainOptions, train
+from fastbert.training.run import StageOptions, TrainOptions, train
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 BERT = {

@@ -70,7 +70,7 @@ def _gpu(title: str, device: str, needs: tuple[str, ...], extra: str) -> Baselin
     return Baseline(title, "whole", "float16", f"{_HERE}.gpu", needs, extra, devices=(device,))
 
 
-# In the order in which a chain looks for the whole model that it is compared with, see `fastbert.benchmarks.analysis`.
+# In the order in which `fastbert.benchmarks.report.analysis` looks for the whole model to compare a chain with.
 BASELINES: dict[str, Baseline] = {
     "onnxruntime": _onnxruntime("whole model, ONNX Runtime fp32", "float32"),
     "onnxruntime-int8": _onnxruntime("whole model, ONNX Runtime int8", "int8"),

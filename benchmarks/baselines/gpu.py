@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.benchmarks.systems import Answer, Budget, Runner, Sources
-from fastbert.benchmarks.whole_model_gpu import (
+from fastbert.benchmarks.baselines.whole_model_gpu import (
     ENGINE,
     SESSION,
     WholeModel,
@@ -16,6 +15,7 @@ from fastbert.benchmarks.whole_model_gpu import (
     open_session,
     write_whole_model,
 )
+from fastbert.benchmarks.systems import Answer, Budget, Runner, Sources
 from fastbert.runtime.manifest import read_manifest
 
 __all__ = ["GpuRunner", "load", "prepare"]

@@ -26,7 +26,7 @@ def float_model(sources: Sources) -> Path:
     """
     path = sources.folder / _FLOAT
     if not path.exists():
-        from fastbert.benchmarks.whole_model import join_stages
+        from fastbert.benchmarks.baselines.whole_model import join_stages
 
         variants = read_manifest(sources.bundle).variants
         variant = next((v for v in variants if v.precision == "float32" and v.engine == "onnxruntime"), None)

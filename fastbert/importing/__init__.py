@@ -6,7 +6,7 @@ training, export and every runtime take it as any other.
 """
 
 from fastbert.importing.files import parse_labels
+from fastbert.importing.findings import ImportReport
 from fastbert.importing.importer import FORMATS, import_checkpoint
-from fastbert.importing.report import ImportReport
 
 __all__ = ["FORMATS", "ImportReport", "import_checkpoint", "parse_labels"]

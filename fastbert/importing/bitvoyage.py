@@ -14,8 +14,8 @@ from transformers import BertConfig
 
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
 from fastbert.importing.files import find_file, integer, read_json, text
-from fastbert.importing.foreign import Foreign, Request, find_vocabulary, label_names, note_undistilled, sequence_limit
-from fastbert.importing.report import Findings
+from fastbert.importing.findings import Findings
+from fastbert.importing.model import Foreign, Request, find_vocabulary, label_names, note_undistilled, sequence_limit
 from fastbert.importing.tensors import layers_of, looks_untrained, require
 from fastbert.importing.wordpiece import read_vocabulary, wordpiece_tokenizer
 from fastbert.runtime.errors import CheckpointError

@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from fastbert.checkpoint import start_from
 from fastbert.configuration import ExitHeadConfig
 from fastbert.families import position_limit
-from fastbert.importing.foreign import Request, label_names, note_undistilled, sequence_limit
-from fastbert.importing.report import Findings
+from fastbert.importing.findings import Findings
+from fastbert.importing.model import Request, label_names, note_undistilled, sequence_limit
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.tokenization import load_tokenizer, tokenizer_limit, warn_of_another
 

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastbert.atomic import require_writable
 from fastbert.checkpoint import CHECKPOINT_FILES, TRAINING, Checkpoint, save_checkpoint
 from fastbert.data import read_texts, sample
+from fastbert.files.atomic import require_writable
 from fastbert.importing import bitvoyage, huggingface, uer
 from fastbert.importing.files import read_json
-from fastbert.importing.foreign import Request, build_model
-from fastbert.importing.report import Findings, ImportReport
+from fastbert.importing.findings import Findings, ImportReport
+from fastbert.importing.model import Request, build_model
 from fastbert.importing.tensors import first_ten, read_tensors
 from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.tokenization import check_rows, check_vocabulary, compare_with_transformers, text_encoder

@@ -12,9 +12,9 @@ __all__ = ["DEVICES", "load_engine"]
 
 # device -> module that has `load(bundle, variant, **options) -> Engine`
 DEVICES = {
-    "cpu": "fastbert.runtime.engines.onnxruntime",
-    "cuda": "fastbert.runtime.engines.onnxruntime_cuda",
-    "tensorrt": "fastbert.runtime.engines.tensorrt",
+    "cpu": "fastbert.runtime.engines.cpu.engine",
+    "cuda": "fastbert.runtime.engines.gpu.onnxruntime",
+    "tensorrt": "fastbert.runtime.engines.gpu.tensorrt",
 }
 
 

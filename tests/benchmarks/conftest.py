@@ -1,7 +1,7 @@
 """One bench of everything on the tiny bundle, made once a session."""
 
 import pytest
-from conftest import make_rows, write_tsv
+from support.factories import make_rows, write_tsv
 
 from fastbert.benchmarks.bench import run_bench
 from fastbert.benchmarks.options import BenchOptions

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import make_rows, write_tsv
+from support.factories import make_rows, write_tsv
 
 from fastbert.benchmarks import bench as bench_module
 from fastbert.benchmarks.bench import run_bench
 from fastbert.benchmarks.options import BenchOptions
-from fastbert.benchmarks.report import bench_tables, check_output, write_report
-from fastbert.benchmarks.report_schema import report_schema
+from fastbert.benchmarks.report.schema import report_schema
+from fastbert.benchmarks.report.tables import bench_tables, check_output, write_report
 from fastbert.runtime.errors import DataError, UsageError
 
 
@@ -105,8 +105,10 @@ def test_too_few_rows_for_a_percentile_are_said(report):
 
 
 def test_the_report_is_what_its_schema_says(document):
-    stored = json.loads((Path(bench_module.__file__).parent / "report.schema.json").read_text())
-    assert stored == report_schema(), "run python -m fastbert.benchmarks.report_schema > benchmarks/report.schema.json"
+    stored = json.loads((Path(bench_module.__file__).parent / "report/report.schema.json").read_text())
+    assert stored == report_schema(), (
+        "run python -m fastbert.benchmarks.report.schema > benchmarks/report/report.schema.json"
+    )
     plain = json.loads(json.dumps(document))
     jsonschema.validate(plain, stored)
     with pytest.raises(jsonschema.ValidationError):

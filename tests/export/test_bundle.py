@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import make_checkpoint, make_rows
+from support.factories import make_checkpoint, make_rows
 
 from fastbert.configuration import ExitHeadConfig
 from fastbert.export.bundle import export_bundle, export_checkpoint
 from fastbert.export.golden import read_golden
-from fastbert.export.verification import Bounds
+from fastbert.export.verification.compare import Bounds
 from fastbert.families import FAMILIES
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
@@ -75,7 +75,7 @@ def test_layers_per_stage_outside_the_model_is_refused(checkpoint, tmp_path, lay
 
 
 def test_a_failed_verification_leaves_nothing(checkpoint, tmp_path, monkeypatch):
-    from fastbert.export import encoder
+    from fastbert.export.graphs import encoder
 
     monkeypatch.setattr(encoder, "MASKED", -1.0)  # padding that is not quite masked
     with pytest.raises(VerificationError, match="logits at exit"):
@@ -132,7 +132,7 @@ def test_killed_export_leaves_the_old_bundle_or_the_new_one(checkpoint, tmp_path
         import os, sys
         from pathlib import Path
         sys.path.insert(0, sys.argv[2])
-        from conftest import make_checkpoint
+        from support.factories import make_checkpoint
         from fastbert.export.bundle import export_checkpoint
         checkpoint = make_checkpoint()
         for _ in sys.stdin:
@@ -180,7 +180,7 @@ def test_several_precisions_stand_beside_each_other_and_exits_may_be_chosen(chec
 
 def test_too_many_flips_in_a_lossy_precision_leave_nothing(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "fastbert.export.int8_rounding.quantize_weight", lambda weight, _: (np.ones(weight.shape, np.int8), weight[0])
+        "fastbert.export.int8.rounding.quantize_weight", lambda weight, _: (np.ones(weight.shape, np.int8), weight[0])
     )
     with pytest.raises(VerificationError, match=r"int8: .* answers flip at speed"):
         export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=["int8"])

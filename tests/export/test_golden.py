@@ -4,10 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
+from fastbert.data.rows import Row
 from fastbert.export.bundle import export_checkpoint
 from fastbert.export.golden import SPEEDS, Golden, read_golden, write_golden
-from fastbert.export.verify import verify
-from fastbert.rows import Row
+from fastbert.export.verification.bundle import verify
 from fastbert.runtime.errors import BundleError, DataError
 from fastbert.runtime.manifest import file_record
 

@@ -3,7 +3,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from originals import TEXTS, Shape, bitvoyage_configs, bitvoyage_logits, bitvoyage_state, ids_of, make_vocabulary
+from support.originals import (
+    TEXTS,
+    Shape,
+    bitvoyage_configs,
+    bitvoyage_logits,
+    bitvoyage_state,
+    ids_of,
+    make_vocabulary,
+)
 
 from fastbert.checkpoint import load_checkpoint
 from fastbert.export.bundle import export_bundle

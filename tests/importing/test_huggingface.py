@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import LABELS, make_backbone_config, make_rows, make_tokenizer, write_tsv
+from support.factories import LABELS, make_backbone_config, make_rows, make_tokenizer, write_tsv
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from fastbert.checkpoint import load_checkpoint
@@ -13,7 +13,7 @@ from fastbert.families import FAMILIES
 from fastbert.importing import import_checkpoint
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, UsageError
-from fastbert.training import StageOptions, TrainOptions, train
+from fastbert.training.run import StageOptions, TrainOptions, train
 
 
 def make_classifier(folder, family="bert", labels=LABELS, **changes):
@@ -77,7 +77,7 @@ def test_full_depth_is_the_classifiers_own_and_distilled_exits_follow_it(family,
 
 
 def _divergence(model, arrays):
-    from fastbert.losses import exit_divergence
+    from fastbert.training.losses import exit_divergence
 
     with torch.no_grad():
         return float(exit_divergence(model(*map(torch.from_numpy, arrays)).exit_logits, "forward").mean())

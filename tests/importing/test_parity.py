@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
+from support.factories import SHARED
 
 from fastbert.checkpoint import load_checkpoint
 from fastbert.export.bundle import export_bundle

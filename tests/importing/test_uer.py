@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from originals import TEXTS, Shape, ids_of, make_vocabulary, uer_config, uer_logits, uer_state
+from support.originals import TEXTS, Shape, ids_of, make_vocabulary, uer_config, uer_logits, uer_state
 
 from fastbert.checkpoint import load_checkpoint
 from fastbert.export.bundle import export_bundle

@@ -3,7 +3,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from originals import TEXTS, ids_of, make_vocabulary, words_of
+from support.originals import TEXTS, ids_of, make_vocabulary, words_of
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 

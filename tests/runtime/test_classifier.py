@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.factories import make_rows
 
 from fastbert.runtime import BundleError, Classifier, EngineError, UsageError
 

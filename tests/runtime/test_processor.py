@@ -6,10 +6,10 @@ import onnx
 import pytest
 
 from fastbert.export.bundle import export_checkpoint
-from fastbert.export.verification import Bounds
+from fastbert.export.verification.compare import Bounds
 from fastbert.runtime import processor
 from fastbert.runtime.chain import run_all_exits
-from fastbert.runtime.engines import onnxruntime as engine
+from fastbert.runtime.engines.cpu import engine
 from fastbert.runtime.manifest import Variant, read_manifest
 
 

@@ -1,0 +1,1 @@
+"""The machine that measures: its processor, GPU, load and memory."""

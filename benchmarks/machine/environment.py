@@ -1,0 +1,92 @@
+"""What a measurement was made on. `BLOCKS`: parts that a device adds."""
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fastbert.benchmarks.machine.gpu import describe_device
+from fastbert.runtime.processor import processor_info
+from fastbert.runtime.threads import usable_cores
+
+__all__ = ["BLOCKS", "describe_environment"]
+
+_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
+_PACKAGES = (
+    "fastbert-deploy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+)
+
+# device -> function that describes it, for the key "device"
+BLOCKS: dict[str, Callable[[], dict[str, Any]]] = {"cuda": describe_device, "tensorrt": describe_device}
+
+
+def describe_environment(device: str = "cpu") -> dict[str, Any]:
+    """Return processor, cores, versions, time and the command, for a report."""
+    info = processor_info()
+    flags = set(info.get("flags", "").split())
+    return {
+        "cpu": info.get("model name", platform.processor() or platform.machine()),
+        "cores_usable": usable_cores(),
+        "cores_machine": os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+        "frequency_governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "threads_per_core": _threads_per_core(info),
+        "virtual_machine": "hypervisor" in flags,
+        "instruction_sets": [flag for flag in _FLAGS if flag in flags],
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": _command(),
+        "device": BLOCKS[device]() if device in BLOCKS else {},
+    }
+
+
+def _command() -> str:
+    """Return the command that runs, as a user would type it."""
+    program = Path(sys.argv[0])
+    if program.name in ("fastbert", "cli.py"):
+        return shlex.join(["fastbert", *sys.argv[1:]])
+    if program.parent.name == "studies":
+        return shlex.join(["python", "-m", f"studies.{program.stem}", *sys.argv[1:]])
+    return shlex.join(sys.argv)
+
+
+def _threads_per_core(info: dict[str, str]) -> int | None:
+    try:
+        return int(info["siblings"]) // int(info["cpu cores"])
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text().split("\n")[0]
+    except OSError:
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

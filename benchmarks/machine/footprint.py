@@ -1,0 +1,102 @@
+"""Load time and memory of one engine: ``python -m fastbert.benchmarks.machine.footprint``, a fresh process for each.
+
+It reads a JSON request from stdin and prints a JSON answer. Nothing is imported here that the engine does not need.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastbert.benchmarks.report.results import Footprint
+    from fastbert.benchmarks.systems import Budget, Family, Sources
+    from fastbert.benchmarks.workload import Workload
+
+__all__ = ["measure_footprint"]
+
+_ROWS = 8
+_LIMIT_S = 300
+
+
+def measure_footprint(
+    family: "Family", sources: "Sources", budget: "Budget", workload: "Workload"
+) -> "tuple[Footprint | None, str | None]":
+    """Load a family in a process of its own, run the longest rows at full depth, and return what that took.
+
+    :returns: the footprint and None, or None and why there is none.
+    """
+    from fastbert.benchmarks.report.results import Footprint
+
+    longest = sorted(range(len(workload)), key=lambda row: -int(workload.lengths[row]))[:_ROWS]
+    request = {
+        "family": family.name,
+        "chain": family.kind == "chain",
+        "sources": asdict(sources),
+        "threads": budget.threads,
+        "rows": [[array.tolist() for array in workload.inputs[row]] for row in longest],
+    }
+    command = [sys.executable, "-m", __name__]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(request, default=str),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"it took more than {_LIMIT_S} s"
+    if done.returncode:
+        return None, done.stderr.strip().split("\n")[-1]
+    return Footprint(**json.loads(done.stdout.strip().split("\n")[-1])), None
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Do what `measure_footprint` asks."""
+    began = time.perf_counter()
+    from fastbert.benchmarks.systems import Budget, Sources, chain_families
+
+    named = request["sources"]
+    sources = Sources(
+        Path(named["bundle"]),
+        None if named["checkpoint"] is None else Path(named["checkpoint"]),
+        named["device"],
+        Path(named["folder"]),
+        named["cuda_graphs"],
+    )
+    if request["chain"]:
+        (family,) = chain_families(sources, [request["family"]])
+    else:
+        from fastbert.benchmarks.baselines import baseline_family
+
+        family = baseline_family(request["family"], sources)
+    runner = family.load(Budget(request["threads"]))
+    load_s = time.perf_counter() - began
+
+    import numpy as np
+
+    first_answer_ms = None
+    for row in request["rows"]:
+        input_ids, attention_mask, token_type_ids = (np.array(array, dtype=np.int64) for array in row)
+        called = time.perf_counter()
+        runner.run(input_ids, attention_mask, token_type_ids, 0.0)
+        first_answer_ms = first_answer_ms or (time.perf_counter() - called) * 1e3
+    return {"load_s": load_s, "first_answer_ms": first_answer_ms, "peak_memory_bytes": _peak_memory_bytes()}
+
+
+def _peak_memory_bytes() -> int | None:
+    """Return the largest resident memory that this process had; None where the system does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text().split("\n")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_answer(json.load(sys.stdin))) + "\n")

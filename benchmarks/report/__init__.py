@@ -1,0 +1,1 @@
+"""The report: its fields, tables, warnings, page and plots."""

@@ -1,0 +1,369 @@
+"""The plots of the report page, drawn by matplotlib as SVG. Each takes ``report.json`` and answers one question.
+
+Colours: Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), which colour-blind readers can tell apart; shapes
+and labels say the same once more.
+"""
+
+import io
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from fastbert.benchmarks.report.results import SCHEMA
+
+__all__ = ["Plot", "draw_plots"]
+
+_CHAIN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+_OTHER_COLOURS = ("#333333", "#777777", "#E69F00", "#CC79A7", "#56B4E9", "#8B6F47", "#B8B000", "#999999")
+_MARKERS = ("s", "D", "^", "v", "P", "X", "<", ">")
+_WIDTH_IN = 5.0  # 360 points: at a phone's width the letters keep 9 px
+_STYLE = {
+    "font.size": 9.5,
+    "svg.fonttype": "none",  # text stays text: sharp, and in the page's own font
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a939e",
+    "axes.labelcolor": "#1c2733",
+    "text.color": "#1c2733",
+    "xtick.color": "#46525f",
+    "ytick.color": "#46525f",
+    "axes.grid": True,
+    "grid.color": "#e4e8ed",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn plot.
+
+    :param name: its id in the page.
+    :param question: what it answers, as its heading.
+    :param caption: how to read it.
+    :param svg: an ``<svg>`` element without size, or None: what it shows was not measured.
+    """
+
+    name: str
+    question: str
+    caption: str
+    svg: str | None
+
+
+def draw_plots(document: dict[str, Any]) -> list[Plot]:
+    """Draw every plot whose scenario was measured; the others say what to ask for.
+
+    :param document: `fastbert.benchmarks.report.results.BenchReport.as_dict`.
+    """
+    assert document["schema"] == SCHEMA
+    look = _Look(document)
+    drawn = []
+    for name, (question, caption, missing, draw) in _PLOTS.items():
+        with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):  # ids differ from plot to plot
+            figure = draw(document, look)
+            svg = None if figure is None else _svg(figure, question)
+        drawn.append(Plot(name, question, missing if svg is None else caption, svg))
+    return drawn
+
+
+class _Look:
+    """Colour, marker and title of every family."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.families = {family["name"]: family for family in document["families"]}
+        chains = [name for name, family in self.families.items() if family["kind"] == "chain"]
+        others = [name for name in self.families if name not in chains]
+        self.chains = chains
+        self.colours = {name: _CHAIN_COLOURS[index % 4] for index, name in enumerate(chains)}
+        self.colours |= {name: _OTHER_COLOURS[index % 8] for index, name in enumerate(others)}
+        self.markers = dict.fromkeys(chains, "o")
+        self.markers |= {name: _MARKERS[index % 8] for index, name in enumerate(others)}
+
+    def title(self, system: dict[str, Any]) -> str:
+        """Return a system's name for people."""
+        title = self.families[system["family"]]["title"]
+        return title if system["speed"] is None else f"{title}, speed {system['speed']:g}"
+
+
+def _accuracy(document: dict[str, Any], look: _Look) -> Figure | None:
+    found = document["single_stream"]
+    if found is None or any(system["accuracy"] is None for system in found["systems"]):
+        return None
+    figure = Figure(figsize=(_WIDTH_IN, 4.1))
+    axes = figure.add_subplot()
+    speeds = []
+    for name, family in look.families.items():
+        systems = [system for system in found["systems"] if system["family"] == name]
+        times = [_middle(system["latency"]) for system in systems]
+        accuracies = [100 * system["accuracy"] for system in systems]
+        chain = family["kind"] != "whole"
+        axes.plot(
+            times, accuracies, label=family["title"], color=look.colours[name], marker=look.markers[name],
+            linestyle="-" if chain else "none", linewidth=2 if family["kind"] == "chain" else 1, markersize=6,
+            zorder=3 if family["kind"] == "chain" else 2,
+        )  # fmt: skip
+        if family["kind"] == "chain":
+            above = look.chains.index(name) % 2 == 0
+            speeds += [
+                axes.annotate(
+                    f"{system['speed']:g}", (x, y), xytext=(6, 3) if above else (-6, -3), textcoords="offset points",
+                    ha="left" if above else "right", va="bottom" if above else "top", fontsize=8,
+                    color=look.colours[name], zorder=4,
+                )
+                for system, x, y in zip(systems, times, accuracies, strict=True)
+            ]  # fmt: skip
+    _time_axis(axes, [_middle(system["latency"]) for system in found["systems"]], "x")
+    axes.margins(x=0.08, y=0.14)
+    axes.set_xlabel("p50 latency at batch 1, ms (left is faster)")
+    axes.set_ylabel("accuracy, % (up is better)")
+    figure.legend(loc="outside lower center", ncols=2)
+    _keep_apart(figure, speeds)
+    return figure
+
+
+def _keep_apart(figure: Figure, labels: list[Any]) -> None:
+    """Remove the labels that would touch one before them."""
+    figure.draw_without_rendering()  # places everything
+    kept: list[Any] = []
+    for label in labels:
+        box = label.get_window_extent().padded(1)
+        if any(box.overlaps(other) for other in kept):
+            label.remove()
+        else:
+            kept.append(box)
+
+
+def _exits(document: dict[str, Any], look: _Look) -> Figure | None:
+    found = document["single_stream"]
+    if found is None:
+        return None
+    systems = [system for system in found["systems"] if system["family"] in look.chains]
+    speeds = sorted({system["speed"] for system in systems})
+    figure = Figure(figsize=(_WIDTH_IN, 0.55 + 0.72 * len(speeds) + (0.25 if len(look.chains) > 1 else 0)))
+    rows = figure.subplots(len(speeds), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    width = 0.8 / len(look.chains)
+    for axes, speed in zip(rows, speeds, strict=True):
+        for index, name in enumerate(look.chains):
+            system = next(one for one in systems if one["family"] == name and one["speed"] == speed)
+            layers = [int(layer) + 1 for layer in system["exit_histogram"]]
+            shares = [100 * count / found["rows"] for count in system["exit_histogram"].values()]
+            places = [layer + (index - (len(look.chains) - 1) / 2) * width for layer in layers]
+            axes.bar(places, shares, width, color=look.colours[name], label=look.families[name]["title"])
+            if len(look.chains) == 1:
+                for place, share in zip(places, shares, strict=True):
+                    if share >= 0.5:
+                        axes.annotate(
+                            f"{share:.0f}", (place, share), xytext=(0, 1), textcoords="offset points", ha="center",
+                            va="bottom", fontsize=7.5,
+                        )  # fmt: skip
+        axes.set_ylabel(f"speed {speed:g}", rotation=0, ha="right", va="center")
+        axes.set_ylim(0, 118)
+        axes.set_yticks([0, 50, 100])
+        axes.tick_params(axis="y", labelsize=7.5)
+        axes.grid(axis="x", visible=False)
+    rows[-1].set_xlabel("layers run before the answer (height: % of rows)")
+    rows[-1].set_xticks([layer + 1 for layer in document["model"]["exits"]])
+    if len(look.chains) > 1:
+        handles, labels = rows[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _exit_latency(document: dict[str, Any], look: _Look) -> Figure | None:
+    found = document["single_stream"]
+    if found is None:
+        return None
+    figure = Figure(figsize=(_WIDTH_IN, 3.9))
+    axes = figure.add_subplot()
+    width = 0.7 / len(look.chains)
+    for index, name in enumerate(look.chains):
+        boxes, places = [], []
+        for exit_latency in look.families[name]["exit_latency"]:
+            box = exit_latency["latency"]
+            places.append(exit_latency["layer"] + 1 + (index - (len(look.chains) - 1) / 2) * width)
+            boxes.append(
+                {
+                    "whislo": box["p5_ms"], "q1": box["p25_ms"], "med": box["p50_ms"], "q3": box["p75_ms"],
+                    "whishi": box["p95_ms"], "fliers": [],
+                }
+            )  # fmt: skip
+        colour = look.colours[name]
+        axes.bxp(
+            boxes, positions=places, widths=width * 0.85, showfliers=False, patch_artist=True, manage_ticks=False,
+            boxprops={"facecolor": colour, "alpha": 0.35, "edgecolor": colour},
+            medianprops={"color": colour, "linewidth": 2}, whiskerprops={"color": colour}, capprops={"color": colour},
+        )  # fmt: skip
+        axes.plot([], [], color=colour, linewidth=6, alpha=0.5, label=look.families[name]["title"])
+    references = dict.fromkeys(
+        reference for name in look.chains if (reference := look.families[name]["reference"]) is not None
+    )
+    for index, reference in enumerate(references):
+        system = next(one for one in found["systems"] if one["name"] == reference)
+        axes.axhline(
+            _middle(system["latency"]), color=look.colours[reference], linestyle=("--", ":")[index % 2], linewidth=1.5,
+            label=f"p50 of {look.families[reference]['title']}",
+        )  # fmt: skip
+    axes.set_xticks([layer + 1 for layer in document["model"]["exits"]])
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="x", visible=False)
+    axes.set_xlabel("layers run before the answer")
+    axes.set_ylabel("latency, ms")
+    figure.legend(loc="outside lower center", ncols=1 if len(references) > 1 else 2)
+    return figure
+
+
+def _server(document: dict[str, Any], look: _Look) -> Figure | None:
+    found = document["server"]
+    if found is None:
+        return None
+    systems = [system for system in found["systems"] if _shown_under_load(system, document, look)]
+    figure = Figure(figsize=(_WIDTH_IN, 5.6))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.15, 1))
+    rates = found["rates_per_s"]
+    upper.plot(rates, rates, color="#b3bbc4", linestyle=":", linewidth=1.5, label="every request answered")
+    for system in systems:
+        name = system["family"]
+        style = {
+            "color": look.colours[name], "marker": look.markers[name], "markersize": 5,
+            "linewidth": 2 if name in look.chains else 1.2,
+        }  # fmt: skip
+        points = system["points"]
+        upper.plot(
+            [point["rate_per_s"] for point in points], [point["completed_per_s"] for point in points],
+            label=look.title(system), **style,
+        )  # fmt: skip
+        held = [point for point in points if not point["saturated"] and point["latency"] is not None]
+        lower.plot([p["rate_per_s"] for p in held], [_tail(p["latency"]) for p in held], **style)
+    for axes in (upper, lower):
+        if max(rates) > 10 * min(rates):
+            axes.set_xscale("log")
+        axes.set_xticks(rates, labels=[f"{rate:g}" for rate in rates])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.minorticks_off()
+    upper.set_ylim(bottom=0)
+    upper.set_ylabel("answered, rows/s")
+    tails = [_tail(p["latency"]) for s in systems for p in s["points"] if not p["saturated"] and p["latency"]]
+    _time_axis(lower, tails, "y")
+    lower.set_ylabel("p95 from arrival, ms")
+    lower.set_xlabel("arrivals, rows/s")
+    if not tails:
+        lower.text(0.5, 0.5, "every rate saturates", transform=lower.transAxes, ha="center")
+    figure.legend(loc="outside lower center", ncols=1 if len(systems) < 4 else 2, fontsize=8)
+    return figure
+
+
+def _offline(document: dict[str, Any], look: _Look) -> Figure | None:
+    found = document["offline"]
+    if found is None:
+        return None
+    systems = sorted(found["systems"], key=lambda system: system["rows_per_s"])
+    figure = Figure(figsize=(_WIDTH_IN, 0.7 + 0.23 * len(systems)))
+    axes = figure.add_subplot()
+    bars = axes.barh(
+        [look.title(system) for system in systems],
+        [system["rows_per_s"] for system in systems],
+        color=[look.colours[system["family"]] if system["family"] in look.chains else "#aab3bd" for system in systems],
+    )
+    axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8.5)
+    axes.margins(x=0.14)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0, labelsize=8.5)
+    axes.set_xlabel("rows/s, tokenization included")
+    return figure
+
+
+def _shown_under_load(system: dict[str, Any], document: dict[str, Any], look: _Look) -> bool:
+    """Return whether a system is drawn in the crowded plot: whole models, and a chain's recommended speed or ends."""
+    if system["speed"] is None:
+        return True
+    if system["family"] not in look.chains:
+        return False
+    best = document["verdict"]["system"]
+    speeds = [one["speed"] for one in document["server"]["systems"] if one["family"] == system["family"]]
+    recommended = float(best.rpartition(" ")[2]) if best else max(speeds)
+    return system["speed"] == (recommended if recommended in speeds else max(speeds))
+
+
+def _middle(latency: dict[str, Any]) -> float:
+    """Return the median, or the mean where there are too few rows for it."""
+    return float(latency["mean_ms"] if latency["p50_ms"] is None else latency["p50_ms"])
+
+
+def _tail(latency: dict[str, Any]) -> float:
+    """Return p95, or the largest where there are too few requests for it."""
+    return float(latency["max_ms"] if latency["p95_ms"] is None else latency["p95_ms"])
+
+
+def _time_axis(axes: Axes, values: list[float], which: str) -> None:
+    """Make an axis of times logarithmic where they span much, with plain numbers."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if values and max(values) > 4 * min(values):
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log", subs=[2, 5])
+        plain = FuncFormatter(lambda value, _: f"{value:g}")
+        axis.set_major_formatter(plain)
+        axis.set_minor_formatter(plain)
+    else:
+        axis.set_major_locator(MaxNLocator(6))
+
+
+def _svg(figure: Figure, label: str) -> str:
+    """Return a figure as one ``<svg>`` element that takes the width it is given."""
+    fonts = logging.getLogger("matplotlib.font_manager")
+    level = fonts.level
+    fonts.setLevel(logging.ERROR)
+    try:
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    finally:
+        fonts.setLevel(level)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    opening, rest = text.split(">", 1)
+    opening = re.sub(r' (width|height)="[^"]*"', "", opening)
+    return f'{opening} role="img" aria-label="{label}">{rest}'
+
+
+# name -> question, caption, what to say where it was not measured, function
+_PLOTS: dict[str, tuple[str, str, str, Callable[[dict[str, Any], _Look], Figure | None]]] = {
+    "plot-accuracy": (
+        "What does a speed cost, and what does it give?",
+        "Numbers at the points are speeds, where there is room; single points are models that always run all layers.",
+        "Not drawn: it needs the scenario single-stream and rows with labels.",
+        _accuracy,
+    ),
+    "plot-exits": (
+        "Where do texts leave?",
+        "Share of the rows that leave after each layer, at each speed.",
+        "Not measured: add --scenario single-stream.",
+        _exits,
+    ),
+    "plot-exit-latency": (
+        "What does a text cost that leaves there?",
+        "Median, quartiles, and 5 % to 95 % of the rows, all speeds together: rows differ in length.",
+        "Not measured: add --scenario single-stream.",
+        _exit_latency,
+    ),
+    "plot-server": (
+        "How much load does it hold?",
+        "Answers against arrivals, and the tail where the rate is held. Where a line leaves the dotted one, it is "
+        "saturated.",
+        "Not measured: add --scenario server.",
+        _server,
+    ),
+    "plot-offline": (
+        "How many rows a second, all at once?",
+        "The median of the passes.",
+        "Not measured: add --scenario offline.",
+        _offline,
+    ),
+}

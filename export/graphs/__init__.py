@@ -1,0 +1,1 @@
+"""A checkpoint's layers as ONNX graphs."""

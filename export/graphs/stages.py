@@ -1,0 +1,112 @@
+"""Which graphs a bundle holds: the embeddings, and stages of one or more layers with their exits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from onnx import ModelProto
+
+from fastbert.export.graphs.encoder import add_embeddings, add_layer
+from fastbert.export.graphs.exit_heads import add_exit, add_uncertainty
+from fastbert.export.graphs.writer import Graph
+from fastbert.modeling import FastBertForSequenceClassification
+from fastbert.runtime.errors import UsageError
+
+__all__ = ["StagePlan", "compaction_graph", "embeddings_graph", "parse_exits", "plan_stages", "stage_graph"]
+
+_IDS = ("batch", "sequence")
+_MASK = ("batch", 1, 1, "sequence")
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: layers ``first`` to ``last`` (0-based, both included), with an exit after ``last``."""
+
+    first: int
+    last: int
+
+
+def plan_stages(layers: int, layers_per_stage: int, exits: Sequence[int] | None = None) -> list[StagePlan]:
+    """Group layers into stages.
+
+    :param layers_per_stage: layers in each; the last stage takes what is left.
+    :param exits: instead, the last layer of each stage; the model's last layer ends one whether named or not.
+    :raises UsageError: ``layers_per_stage`` is outside 1..layers, or an exit outside 0..layers - 1.
+    """
+    if not 1 <= layers_per_stage <= layers:
+        raise UsageError(f"--layers-per-stage {layers_per_stage} is outside 1..{layers}, the layers of this model.")
+    ends: Sequence[int]
+    if exits is None:
+        ends = range(layers_per_stage - 1, layers, layers_per_stage)
+    elif layers_per_stage != 1:
+        raise UsageError("--layers-per-stage and --exits contradict each other; name one.")
+    else:
+        ends = exits
+    outside = [layer for layer in ends if not 0 <= layer < layers]
+    if outside:
+        raise UsageError(f"--exits names layer {outside[0]}; this model has the layers 0 to {layers - 1}.")
+    lasts = sorted({*ends, layers - 1})
+    return [StagePlan(first, last) for first, last in zip([0, *(last + 1 for last in lasts)], lasts, strict=False)]
+
+
+def parse_exits(text: str) -> list[int]:
+    """Read a comma-separated list of layers, such as ``2,5,8,11``.
+
+    :raises UsageError: an element is no number.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--exits {text} is no comma-separated list of layers, such as 2,5,8,11.") from error
+
+
+def embeddings_graph(
+    model: FastBertForSequenceClassification, graph_type: Callable[[str], Graph] = Graph
+) -> ModelProto:
+    """Return the graph from ids to the first layer's input and the mask that every layer adds to its scores."""
+    graph = graph_type("embeddings")
+    names = [graph.input(name, "int64", _IDS) for name in ("input_ids", "attention_mask", "token_type_ids")]
+    hidden, mask = add_embeddings(graph, model, *names)
+    graph.output(hidden, "hidden_states", graph.dtype, (*_IDS, model.config.backbone_config.hidden_size))
+    graph.output(mask, "extended_attention_mask", graph.dtype, _MASK)
+    return graph.model()
+
+
+def compaction_graph(
+    model: FastBertForSequenceClassification, graph_type: Callable[[str], Graph] = Graph
+) -> ModelProto:
+    """Return the graph that keeps the samples named by ``rows``, int64 [kept]: of hidden_states, and of the mask.
+
+    It drops samples on their device. A graph of its own, and not a gather at the head of every stage: a batch of one,
+    and a batch that nobody left, do not pay for it.
+    """
+    graph = graph_type("compaction")
+    hidden = model.config.backbone_config.hidden_size
+    value = graph.input("hidden_states", graph.dtype, (*_IDS, hidden))
+    mask = graph.input("extended_attention_mask", graph.dtype, _MASK)
+    rows = graph.input("rows", "int64", ("kept",))
+    kept, kept_mask = graph.op("Gather", value, rows, axis=0), graph.op("Gather", mask, rows, axis=0)
+    graph.output(kept, "kept_hidden_states", graph.dtype, ("kept", "sequence", hidden))
+    graph.output(kept_mask, "kept_extended_attention_mask", graph.dtype, ("kept", 1, 1, "sequence"))
+    return graph.model()
+
+
+def stage_graph(
+    model: FastBertForSequenceClassification, stage: StagePlan, graph_type: Callable[[str], Graph] = Graph
+) -> ModelProto:
+    """Return the graph of one stage: hidden_states and mask -> hidden_states, logits and uncertainty of its exit.
+
+    :param graph_type: makes the graph, and so settles the precision; logits and uncertainty are float32 in all.
+    """
+    graph = graph_type(f"layers_{stage.first:02d}_{stage.last:02d}")
+    shape = (*_IDS, model.config.backbone_config.hidden_size)
+    # an input and an output cannot share a name within one graph
+    value = graph.input("hidden_states", graph.dtype, shape)
+    mask = graph.input("extended_attention_mask", graph.dtype, _MASK)
+    for layer in range(stage.first, stage.last + 1):
+        value = add_layer(graph, model, layer, value, mask)
+    logits = add_exit(graph, model.exits[stage.last], model.config.head_config(stage.last), stage.last, value, mask)
+    certainty = add_uncertainty(graph, logits, model.config.num_labels)
+    graph.output(value, "next_hidden_states", graph.dtype, shape)
+    graph.output(logits, "logits", "float32", ("batch", model.config.num_labels))
+    graph.output(certainty, "uncertainty", "float32", ("batch",))
+    return graph.model()

@@ -1,0 +1,1 @@
+"""Calibration, and the int8 graphs of the CPU and of GPUs."""

@@ -1,0 +1,1 @@
+"""Models that join the stage files and read their weights."""

@@ -1,0 +1,1 @@
+"""Engines of TensorRT: built, inspected, added to a bundle."""

@@ -1,0 +1,1 @@
+"""Whether engines answer as PyTorch does."""

@@ -1,0 +1,211 @@
+"""What early exit costs and saves on a GPU: ``python -m studies.depths [BUNDLE] [--device cuda]``.
+
+Times depend on how many layers run, not on which texts they are: so each depth is timed by itself, against the same
+model in one engine without exits. From these follows the break-even: the mean number of layers below which the chain
+is faster. Without a bundle it makes one of BERT-base's shape with random weights, and builds it.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbert.benchmarks.baselines.whole_model_gpu import (
+    WholeModel,
+    build_whole_model,
+    open_engine,
+    open_session,
+    write_whole_model,
+)
+from fastbert.benchmarks.machine.environment import describe_environment
+from fastbert.benchmarks.machine.gpu import describe_device
+from fastbert.benchmarks.timing import alternating_medians
+from fastbert.export.tensorrt.build import BuildOptions, build
+from fastbert.export.verification.compare import Bounds
+from fastbert.runtime.chain import exits_looked_at
+from fastbert.runtime.engines import load_engine
+from fastbert.runtime.engines.gpu.cuda import open_gpu
+from fastbert.runtime.engines.gpu.device_chain import DeviceChain
+from fastbert.runtime.engines.gpu.onnxruntime import CUDA, require_onnxruntime
+from fastbert.runtime.engines.gpu.tensorrt import require_tensorrt
+from fastbert.runtime.errors import FastBertError
+from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, file_record, read_manifest
+
+_Wholes = Mapping[str, WholeModel]
+# shapes (batch, sequence) to measure, and the whole model's ways to run
+_Opened = tuple[list[tuple[int, int]], _Wholes]
+
+__all__ = ["SCHEMA", "break_even_layers", "measure"]
+
+SCHEMA = "fastbert-gpu/2"
+_BATCHES, _SEQUENCES = (1, 8, 32), (64, 128)
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "every exit": {},
+    "every 2nd exit": {"exit_every": 2},
+    "every 4th exit": {"exit_every": 4},
+    "every exit, CUDA graphs": {"cuda_graphs": True},
+    "every 2nd exit, CUDA graphs": {"cuda_graphs": True, "exit_every": 2},
+    "every 4th exit, CUDA graphs": {"cuda_graphs": True, "exit_every": 4},
+}
+
+
+def break_even_layers(depth_ms: Sequence[tuple[int, float]], whole_ms: float) -> dict[str, float]:
+    """Fit ``ms = fixed + layers * per_layer`` and find where it meets the whole model's time.
+
+    :param depth_ms: (layers run, ms), at least two depths.
+    :returns: ``per_layer_ms``, ``fixed_ms`` and ``break_even_layers``: a mean depth below it is faster than the whole
+        model; at most 0: no depth is.
+    """
+    layers, times = (np.array(column, dtype=float) for column in zip(*depth_ms, strict=True))
+    slope, fixed = np.polyfit(layers, times, 1)
+    return {
+        "per_layer_ms": float(slope),
+        "fixed_ms": float(fixed),
+        "break_even_layers": float((whole_ms - fixed) / slope),
+    }
+
+
+def measure(bundle: Path, *, device: str = "tensorrt", variant: str | None = None, runs: int = 200) -> dict[str, Any]:
+    """Time every depth of the chain at each shape, and the whole model in one engine, alternating.
+
+    The shapes are the largest batch of each profile, or batches of 1, 8 and 32 with 64 and 128 tokens where an engine
+    takes any.
+
+    :param device: ``"tensorrt"`` or ``"cuda"``.
+    :param variant: None: the first for the device.
+    :raises EngineError, UsageError, BundleError: the engines cannot be run here.
+    """
+    manifest = read_manifest(bundle)
+    chosen = manifest.variant_for(device, variant)
+    with tempfile.TemporaryDirectory(prefix="fastbert-whole-") as folder:
+        shapes, wholes = _OPENED[device](bundle, manifest, chosen, Path(folder))
+        chains = {name: load_engine(device, bundle, chosen, **settings) for name, settings in _SETTINGS.items()}
+        measured = [
+            _measure_shape(*shape, manifest, wholes, chains, runs)
+            for shape in shapes
+            if shape[1] <= manifest.max_positions
+        ]
+    return {
+        "schema": SCHEMA,
+        "timed": "ids on the host to logits on the host, copies included, tokenization not; medians, alternating",
+        "device": device,
+        "variant": chosen.name,
+        "runs": runs,
+        "model": {
+            "layers": manifest.layers,
+            "hidden_size": manifest.hidden_size,
+            "exits": list(manifest.exits),
+            "bundle_sha256": file_record(bundle / MANIFEST)["sha256"],
+        },
+        "shapes": measured,
+        "gpu": describe_device(),
+    }
+
+
+def _measure_shape(
+    batch: int, sequence: int, manifest: Manifest, wholes: _Wholes, chains: Mapping[str, Any], runs: int
+) -> dict[str, Any]:
+    ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (batch, sequence))
+    arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
+    systems: dict[str, Callable[[], Any]] = {name: partial(whole.run, *arrays) for name, whole in wholes.items()}
+    for name, chain in chains.items():
+        for looks in range(1, chain.stages + 1):
+            systems[f"{name}: {looks}"] = partial(_run, chain, arrays, looks)
+    times = alternating_medians(systems, runs, rest=False)
+    whole_ms = {name: times[name] for name in wholes}
+    best = min(whole_ms.values())
+    found = {}
+    for name in chains:
+        looked_at = exits_looked_at(manifest.exits, _SETTINGS[name].get("exit_every", 1))
+        depths = [(layer + 1, times[f"{name}: {looks}"]) for looks, layer in enumerate(looked_at, start=1)]
+        found[name] = {
+            "ms_by_layers_run": {str(depth): value for depth, value in depths},
+            "whole_depth_against_whole_model": depths[-1][1] / best,
+            **(break_even_layers(depths, best) if len(depths) > 1 else {}),
+        }
+    return {"batch": batch, "sequence": sequence, "whole_model_ms": whole_ms, "chain": found}
+
+
+def _open_tensorrt(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> _Opened:
+    engine = open_engine(build_whole_model(bundle, manifest, variant, folder), variant, len(manifest.labels))
+    wholes = {"streams": WholeModel(engine), "CUDA graphs": WholeModel(engine, cuda_graphs=True)}
+    return [(bucket.max_batch, bucket.sequence) for bucket in engine.buckets.all], wholes
+
+
+def _open_cuda(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> _Opened:
+    graph = write_whole_model(bundle, variant, folder)
+    wholes = {
+        "streams": WholeModel(open_session(graph, manifest)),
+        "CUDA graphs": WholeModel(open_session(graph, manifest, cuda_graphs=True), cuda_graphs=True),
+    }
+    return [(batch, sequence) for batch in _BATCHES for sequence in _SEQUENCES], wholes
+
+
+def _require(device: str) -> None:
+    if device == "cuda":
+        require_onnxruntime(CUDA)
+        open_gpu("gpu")
+    else:
+        require_tensorrt()
+        open_gpu("tensorrt")
+
+
+_OPENED = {"cuda": _open_cuda, "tensorrt": _open_tensorrt}
+
+
+def _run(chain: DeviceChain, arrays: Sequence[Any], looks: int) -> None:
+    state = chain.start(*arrays)
+    for stage in range(looks):
+        state, _ = chain.run_stage(stage, state)
+    chain.logits(state)
+
+
+def main() -> None:
+    """Build where needed, measure, print a line for each shape, and write the report; exit 1 where it cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m studies.depths", description=__doc__.split(":")[0])
+    parser.add_argument("bundle", nargs="?", type=Path, help="a bundle with a variant for the device")
+    parser.add_argument("--device", choices=list(_OPENED), default="tensorrt")
+    parser.add_argument("--runs", type=int, default=200, help="of each system")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    arguments = parser.parse_args()
+    try:
+        document = _document(arguments.bundle, arguments.device, arguments.runs)
+    except FastBertError as error:
+        sys.exit(f"Error: {error}")
+    if arguments.output is not None:
+        arguments.output.write_text(json.dumps(document, indent=2) + "\n")
+    for shape in document["shapes"]:
+        best = min(shape["whole_model_ms"].values())
+        sys.stdout.write(f"batch {shape['batch']}, {shape['sequence']} tokens: whole model {best:.3f} ms\n")
+        for name, found in shape["chain"].items():
+            sys.stdout.write(
+                f"  {name:<28} all layers {found['whole_depth_against_whole_model']:.2f} x, "
+                f"break-even at {found.get('break_even_layers', float('nan')):.1f} layers\n"
+            )
+
+
+def _document(bundle: Path | None, device: str, runs: int) -> dict[str, Any]:
+    _require(device)  # before anything that takes long
+    with tempfile.TemporaryDirectory(prefix="fastbert-gpu-") as folder:
+        if bundle is None:
+            from studies.targets import make_bundle
+
+            make_bundle(12, 768, folder, precisions=("fp32", "fp16"))
+            bundle = Path(folder) / "bundle"
+            if device == "tensorrt":
+                bounds = Bounds(max_label_flips=1.0)  # random weights decide nothing
+                build(bundle, BuildOptions(batches=_BATCHES, sequences=_SEQUENCES, bounds=bounds))
+        document = measure(bundle, device=device, runs=runs)
+    command = " ".join(["python -m studies.depths", *sys.argv[1:]])
+    document["environment"] = {**describe_environment(), "command": command}
+    return document
+
+
+if __name__ == "__main__":
+    main()

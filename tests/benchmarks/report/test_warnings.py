@@ -1,0 +1,72 @@
+import dataclasses
+import time
+
+import pytest
+
+from fastbert.benchmarks.machine.load import LoadMonitor, MachineLoad
+from fastbert.benchmarks.report.warnings import CHECKS, Evidence, find_warnings
+from fastbert.runtime.threads import usable_cores
+
+QUIET = MachineLoad(0.5, 0.0, 0.0, 0.1, 0.0)
+
+
+@pytest.fixture
+def codes(report):
+    def codes(*, load=QUIET, truncated=0, noise=0.01, drift=0.0, **changes):
+        changed = dataclasses.replace(report, **changes)
+        return {w.code for w in find_warnings(Evidence(changed, load, truncated, noise, drift))}
+
+    return codes
+
+
+def replaced(part, **changes):
+    return dataclasses.replace(part, **changes)
+
+
+def test_each_check_speaks_when_it_should_and_only_then(report, codes):
+    calm = replaced(report.single_stream, window_spread=0.01, rows=2000, stopped="stable")
+    quiet = {"single_stream": calm, "offline": None, "server": None, "families": (), "skipped": ()}
+    assert codes(**quiet) == set()
+    fallback = replaced(report.families[0], settings={"provider_asked": "CUDA", "provider": "CPU"})
+    other = replaced(report.families[0], same_precision=False)
+    cases = {
+        "incomplete": {"status": "incomplete", "interrupted_by": "SIGINT"},
+        "unstable": {"single_stream": replaced(calm, window_spread=0.2)},
+        "stopped_by_time": {"single_stream": replaced(calm, stopped="time", passes=0.5)},
+        "too_few_samples": {"single_stream": replaced(calm, rows=99)},
+        "saturated": {"server": replaced(report.server, systems=report.server.systems[:1])},
+        "provider_fallback": {"families": (fallback,)},
+        "other_precision": {"families": (other,)},
+        "other_load": {"load": replaced(QUIET, other_share=0.4)},
+        "clock": {"load": replaced(QUIET, clock_step_s=-3.0)},
+        "drift": {"drift": 0.3},
+        "threads": {"method": {**report.method, "threads": 4096}},
+        "truncated": {"truncated": 3},
+        "skipped": {"skipped": (bench_skipped(),)},
+    }
+    assert set(cases) == set(CHECKS)
+    for code, change in cases.items():
+        found = codes(**{**quiet, **change})
+        assert code in found, code
+        assert found <= {code, "too_few_samples"}, code
+    assert "too_few_samples" in codes(**{**quiet, "single_stream": replaced(calm, rows=600)})  # p99, not the accuracy
+    assert "unstable" in codes(**quiet, noise=0.5)
+    assert "other_load" in codes(**quiet, load=replaced(QUIET, stolen_share=0.2))
+
+
+def bench_skipped():
+    from fastbert.benchmarks.baselines import Skipped
+
+    return Skipped("openvino", "it is not installed")
+
+
+def test_the_load_monitor_sees_its_own_work():
+    monitor = LoadMonitor()
+    wall, processor = time.monotonic(), time.process_time()
+    total = sum(index * index for index in range(5_000_000))
+    processor, wall = time.process_time() - processor, time.monotonic() - wall
+    load = monitor.read()
+    assert total
+    assert load.own_share == pytest.approx(processor / wall / usable_cores(), rel=0.3)
+    assert load.other_share >= 0
+    assert abs(load.clock_step_s) < 0.05

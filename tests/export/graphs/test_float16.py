@@ -1,0 +1,152 @@
+"""Half-precision graphs: their types, their casts, and how near they stay to float32."""
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from support.factories import make_checkpoint
+
+from fastbert.configuration import ExitHeadConfig
+from fastbert.export.graphs.float16 import Float16Graph
+from fastbert.export.graphs.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
+from fastbert.families import FAMILIES
+from fastbert.runtime.errors import CheckpointError
+
+HEADS = {
+    "paper": ExitHeadConfig(size=16),
+    "authors": ExitHeadConfig.authors(size=16),
+    "seed": ExitHeadConfig.seed(size=16, heads=4),
+    "mlp": ExitHeadConfig(kind="mlp", size=16),
+}
+
+
+def check_types(graph):
+    """Every node's types fit, which a strongly typed engine needs; returns how many nodes of each kind there are."""
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True, data_prop=True)
+    return Counter(node.op_type for node in graph.graph.node)
+
+
+def assert_standard(graph):
+    """TensorRT parses the standard's operators and no ONNX Runtime's own."""
+    assert [opset.domain for opset in graph.opset_import] == [""]
+    assert {node.domain for node in graph.graph.node} == {""}
+
+
+def type_of(value):
+    return onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+
+
+def run(graph, feeds, names=None):
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(names, feeds)
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
+def test_a_stage_has_one_cast_and_float16_between_engines(head):
+    graph = stage_graph(make_checkpoint(head=head).model, StagePlan(0, 0), Float16Graph)
+    assert check_types(graph)["Cast"] == 1
+    assert_standard(graph)
+    assert [type_of(value) for value in graph.graph.input] == [np.float16] * 2
+    assert {value.name: type_of(value) for value in graph.graph.output} == {
+        "next_hidden_states": np.float16,
+        "logits": np.float32,
+        "uncertainty": np.float32,
+    }
+    wide = [w.name for w in graph.graph.initializer if w.data_type == onnx.TensorProto.FLOAT]
+    assert all("classifier" in name or name.startswith("constant/") for name in wide)
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
+def test_no_product_repeats_an_operand_over_the_batch(head):
+    """ONNX Runtime's CUDA provider gets [2, ...] times [batch, 1, ...] wrong in a batch of two."""
+    graph = stage_graph(make_checkpoint(head=head).model, StagePlan(0, 0), Float16Graph).graph
+    inferred = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph), data_prop=True).graph
+    shapes = {weight.name: tuple(weight.dims) for weight in inferred.initializer}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        shapes[value.name] = tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    products = [node for node in inferred.node if node.op_type == "MatMul"]
+    for node in products:
+        left, right = (shapes[name] for name in node.input)
+        assert 0 not in (*left[:-2], *right[:-2])  # a size that is unknown
+        assert len(right) == 2 or left[:-2] == right[:-2], (node.name, left, right)
+    assert len(products) >= 10
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_embeddings_cast_nothing_but_ids(family):
+    graph = embeddings_graph(make_checkpoint(family).model, Float16Graph)
+    counts = check_types(graph)
+    casts = [node for node in graph.graph.node if node.op_type == "Cast"]
+    assert counts["Cast"] == len(casts) <= 2  # the mask; and where positions are counted from padding, those
+    assert [type_of(value) for value in graph.graph.output] == [np.float16] * 2
+
+
+def test_the_compaction_gathers_the_rows_named_to_it():
+    graph = compaction_graph(make_checkpoint().model, Float16Graph)
+    assert dict(check_types(graph)) == {"Gather": 2}
+    hidden = np.random.default_rng(0).normal(size=(5, 7, 32)).astype(np.float16)
+    mask = np.arange(35, dtype=np.float16).reshape(5, 1, 1, 7)
+    rows = np.array([4, 0, 2])
+    kept, kept_mask = run(graph, {"hidden_states": hidden, "extended_attention_mask": mask, "rows": rows})
+    assert np.array_equal(kept, hidden[rows])
+    assert np.array_equal(kept_mask, mask[rows])
+
+
+def test_no_mask_makes_anything_infinite():
+    """Also one that hides every token, as an empty text of padding would."""
+    model = make_checkpoint().model
+    ids = np.full((4, 6), 5)
+    mask = np.array([[1] * 6, [1] + [0] * 5, [0] * 6, [1, 0, 1, 0, 1, 0]])
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    hidden, extended = run(embeddings_graph(model, Float16Graph), feeds)
+    assert extended.min() == -10000
+    for layer in range(3):
+        graph = stage_graph(model, StagePlan(layer, layer), Float16Graph)
+        outputs = run(graph, {"hidden_states": hidden, "extended_attention_mask": extended})
+        assert all(np.isfinite(output).all() for output in outputs)
+        hidden = outputs[0]
+
+
+def test_a_stage_agrees_with_pytorch_in_half_precision():
+    """An independent reckoning in float16: PyTorch's own half-precision model, not our float32 one."""
+    model = make_checkpoint(seed=4).model
+    ids = torch.randint(4, 24, (6, 20), generator=torch.Generator().manual_seed(0))
+    feeds = {
+        "input_ids": ids.numpy(),
+        "attention_mask": np.ones((6, 20), np.int64),
+        "token_type_ids": np.zeros((6, 20), np.int64),
+    }
+    hidden, mask = run(embeddings_graph(model, Float16Graph), feeds)
+    ours = []
+    for layer in range(3):
+        graph = stage_graph(model, StagePlan(layer, layer), Float16Graph)
+        hidden, logits, _ = run(graph, {"hidden_states": hidden, "extended_attention_mask": mask})
+        ours.append(logits)
+    with torch.no_grad():
+        theirs = make_checkpoint(seed=4).model.half()(ids).exit_logits.float().numpy()
+    assert np.abs(np.stack(ours, axis=1) - theirs).max() < 0.02
+
+
+def test_the_unbiased_layer_norm_is_computed_in_float32():
+    """The sum of squares of a wide layer is beyond float16: 768 values of 20 give 307,200."""
+    graph = Float16Graph("norm")
+    value = graph.input("value", "float16", ("rows", 768))
+    ones = np.ones(768, np.float32)
+    graph.output(graph.unbiased_layer_norm(value, "norm", ones, 0 * ones, 1e-12), "out", "float16", ("rows", 768))
+    model = graph.model()
+    assert check_types(model)["Cast"] == 2
+    values = np.where(np.arange(768) % 2, 20.0, -20.0)[None].astype(np.float16)
+    [found] = run(model, {"value": values})
+    assert np.allclose(np.abs(found), 1.0, atol=1e-3)
+
+
+def test_a_weight_beyond_float16_is_refused_by_name():
+    model = make_checkpoint().model
+    with torch.no_grad():
+        model.backbone.encoder.layer[1].output.dense.weight[3, 4] = 7e4
+    with pytest.raises(CheckpointError, match=r"layer_01/output\.dense\.weight is 7e\+04; float16 ends at 65504"):
+        stage_graph(model, StagePlan(1, 1), Float16Graph)

@@ -1,0 +1,119 @@
+"""Our calls against the real TensorRT 11 Python interface, which needs no GPU to be looked at."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from support.doubles.contract import bind, held_to, signatures
+from support.doubles.real_tensorrt import real_tensorrt
+
+import fastbert.export.tensorrt.builder
+import fastbert.runtime.engines.gpu.tensorrt
+
+USERS = (fastbert.export.tensorrt.builder, fastbert.runtime.engines.gpu.tensorrt)
+
+
+@pytest.fixture(scope="module")
+def real():
+    return real_tensorrt()
+
+
+def unknown_names(source, real):
+    """Every ``trt.a.b`` of a source text that the real module does not have."""
+    missing = []
+    for node in ast.walk(ast.parse(source)):
+        names, inner = [], node
+        while isinstance(inner, ast.Attribute):
+            names.append(inner.attr)
+            inner = inner.value
+        path = [getattr(inner, "id", ""), *names[::-1]]  # trt.a.b, self.trt.a.b, self._owner.trt.a.b
+        if "trt" not in path:
+            continue
+        path = path[path.index("trt") + 1 :]
+        found = real
+        for name in path:
+            if not hasattr(found, name):
+                missing.append(".".join(path))
+                break
+            found = getattr(found, name)
+    return missing
+
+
+@pytest.mark.parametrize("module", USERS, ids=lambda module: module.__name__)
+def test_every_name_of_tensorrt_that_we_use_is_in_tensorrt_11(real, module):
+    source = Path(module.__file__).read_text()
+    assert source.count("trt.") > 5
+    assert unknown_names(source, real) == []
+
+
+def test_a_flag_of_tensorrt_10_is_found(real, tensorrt):
+    """What this file is for: `BuilderFlag.FP16` made half-precision engines until 10, and is gone."""
+    assert unknown_names("config.set_flag(trt.BuilderFlag.FP16)", real) == ["BuilderFlag.FP16"]
+    assert unknown_names("trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH", real)
+    builder = tensorrt.Builder(tensorrt.ILogger())
+    config = builder.create_builder_config()
+    config.set_flag(tensorrt.BuilderFlag.TF32)
+    with pytest.raises(AttributeError, match="FP16"):
+        config.set_flag(tensorrt.BuilderFlag.FP16)
+
+
+def test_a_build_with_a_flag_of_tensorrt_10_fails(tensorrt, bundle_copy, monkeypatch):
+    """The same through the whole build: had our code set the old flag, the recorded build could not pass."""
+    from fastbert.export.tensorrt.build import BuildOptions, build
+    from fastbert.export.tensorrt.builder import EngineBuilder
+
+    read_cache = EngineBuilder._read_cache
+
+    def with_old_flag(self, config):
+        config.set_flag(self._trt.BuilderFlag.FP16)
+        read_cache(self, config)
+
+    monkeypatch.setattr(EngineBuilder, "_read_cache", with_old_flag)
+    with pytest.raises(AttributeError, match="FP16"):
+        build(bundle_copy, BuildOptions(batches=(1,)))
+
+
+def test_the_stand_in_takes_the_real_arguments_only(real, tensorrt):
+    builder = tensorrt.Builder(logger=tensorrt.ILogger())
+    with pytest.raises(TypeError):
+        builder.create_network(explicit_batch=True)
+    config = builder.create_builder_config()
+    with pytest.raises(TypeError):
+        config.create_timing_cache("text")
+    with pytest.raises(TypeError):
+        config.set_timing_cache(config.create_timing_cache(b""))  # the second argument has no default
+    with pytest.raises(AttributeError):
+        config.max_workspace_size = 1 << 30  # gone since 10
+    with pytest.raises(AttributeError):
+        config.int8_calibrator = None
+    with pytest.raises(AttributeError):
+        builder.build_engine(None, config)  # gone since 10
+
+
+def test_the_stand_in_cannot_be_given_what_the_real_class_has_not(real):
+    from support.doubles.contract import Recorder
+
+    class IExecutionContext:
+        def execute_async_v2(self, bindings, stream_handle): ...
+
+    with pytest.raises(AttributeError, match="execute_async_v2"):
+        held_to(real, Recorder())(IExecutionContext)
+
+
+def test_signatures_are_read_from_the_real_docstrings(real):
+    assert [[a.name for a in overload] for overload in signatures(real.IExecutionContext, "set_device_memory")] == [
+        ["memory", "size"]
+    ]
+    assert len(signatures(real.IExecutionContext, "set_input_shape")) == 3
+    assert bind(real.IExecutionContext, "set_input_shape", ("x", (1, 2)), {}) == {"name": "x", "shape": (1, 2)}
+    with pytest.raises(TypeError):
+        bind(real.IExecutionContext, "set_input_shape", ("x",), {})
+    with pytest.raises(TypeError):
+        bind(real.IExecutionContext, "set_input_shape", (1, (1, 2)), {})
+
+
+def test_the_stand_in_for_cuda_takes_the_real_arguments_only(cuda):
+    with pytest.raises(TypeError):
+        cuda.cudaMalloc()
+    with pytest.raises(AttributeError):
+        cuda.cudaStreamBeginCaptureEx()

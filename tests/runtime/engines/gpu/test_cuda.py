@@ -1,0 +1,123 @@
+"""Memory, copies and streams, against the real bindings' signatures (`doubles.cuda`)."""
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.doubles.cuda import FakeCuda
+
+from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
+from fastbert.runtime.errors import EngineError, MissingDependencyError
+
+
+def test_a_gpu_says_its_name_and_architecture(cuda):
+    gpu = open_gpu("gpu")
+    assert (gpu.name, gpu.sm) == ("Fake GPU", "sm90")
+
+
+def test_what_is_copied_to_the_device_and_back_is_the_same_after_waiting(cuda):
+    gpu = Gpu(cuda)
+    stream, buffer = gpu.stream(), gpu.allocate(40, "a test")
+    sent, received = gpu.pinned((2, 5), np.float32), gpu.pinned((2, 5), np.float32)
+    sent[:] = np.arange(10).reshape(2, 5)
+    received[:] = 0
+    stream.to_device(buffer.address, sent)
+    stream.to_host(received, buffer.address)
+    assert not received.any()  # nothing has happened yet
+    stream.synchronize()
+    assert (received == sent).all()
+
+
+def test_memory_is_freed_when_nobody_holds_it(cuda):
+    gpu = Gpu(cuda)
+    buffer, array, stream = gpu.allocate(64, "a test"), gpu.pinned((4,), np.int64), gpu.stream()
+    part = array[1:]
+    assert (len(cuda.live), len(cuda.pinned), len(cuda.streams)) == (1, 1, 1)
+    del buffer, array, stream
+    gc.collect()
+    assert (len(cuda.live), len(cuda.pinned), len(cuda.streams)) == (0, 1, 0)  # a view holds its array
+    del part
+    gc.collect()
+    assert not cuda.pinned
+
+
+def test_too_little_memory_says_what_was_needed_and_what_was_free():
+    gpu = Gpu(FakeCuda(total=64 << 20))
+    kept = gpu.allocate(60 << 20, "the first")
+    with pytest.raises(EngineError, match=r"16\.0 MiB were needed for hidden, 4\.0 of 64\.0 MiB were free") as raised:
+        gpu.allocate(16 << 20, "hidden")
+    assert "--batch" in str(raised.value)
+    assert kept.nbytes == 60 << 20
+
+
+def test_no_gpu_is_an_error_that_names_the_way_out():
+    with pytest.raises(EngineError, match=r"cudaErrorNoDevice.*device='cpu'"):
+        Gpu(FakeCuda(devices=0))
+
+
+def test_a_driver_that_is_missing_is_the_same_error():
+    """The real bindings, on a machine without a driver."""
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="the package cuda-bindings is not installed")
+    if runtime.cudaGetDeviceCount()[0] == runtime.cudaError_t.cudaSuccess:
+        pytest.skip("there is a GPU here")
+    with pytest.raises(EngineError, match="No GPU can be used here"):
+        open_gpu("gpu")
+
+
+def test_missing_bindings_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    with pytest.raises(MissingDependencyError, match=r"fastbert-deploy\[tensorrt\]"):
+        open_gpu("tensorrt")
+
+
+def test_work_is_run_then_captured_then_replayed(cuda):
+    gpu = Gpu(cuda)
+    stream, buffer = gpu.stream(), gpu.allocate(8, "a test")
+    number = gpu.pinned((1,), np.int64)
+    enqueued = []
+
+    def enqueue():
+        enqueued.append(1)
+        stream.to_device(buffer.address, number)
+
+    back = gpu.pinned((1,), np.int64)
+    for value in (5, 6, 7, 8):
+        number[0] = value
+        stream.replay("key", enqueue)
+        stream.to_host(back, buffer.address)
+        stream.synchronize()
+        assert back[0] == value
+    assert len(enqueued) == 2
+    assert cuda.calls.count("cudaGraphLaunch") == 3
+
+
+def test_a_capture_is_closed_when_it_fails(cuda):
+    stream = Gpu(cuda).stream()
+    stream.replay("key", lambda: None)
+    with pytest.raises(ZeroDivisionError):
+        stream.replay("key", lambda: 1 / 0)
+    stream.synchronize()  # which would fail within a capture
+
+
+_AT_EXIT = """
+import atexit, sys
+sys.path.insert(0, sys.argv[1])
+from support.doubles.cuda import FakeCuda
+fake = FakeCuda()
+atexit.register(lambda: sys.stdout.write(f"{len(fake.streams)} {len(fake.live)} {len(fake.pinned)}"))  # runs last
+import numpy as np
+from fastbert.runtime.engines.gpu.cuda import Gpu
+gpu = Gpu(fake)
+kept = [gpu.stream(), gpu.allocate(8, "a test"), gpu.pinned((1,), np.int64)]
+gone = [gpu.stream(), gpu.allocate(8, "a test"), gpu.pinned((1,), np.int64)]
+gone.clear()
+"""
+
+
+def test_what_an_object_held_goes_with_it_but_not_at_the_end_of_the_process(cuda):
+    tests = Path(__file__).parents[3]
+    found = subprocess.run([sys.executable, "-P", "-c", _AT_EXIT, tests], capture_output=True, text=True, check=True)
+    assert found.stdout == "1 1 1"

@@ -1,0 +1,196 @@
+"""What the CUDA provider is asked for, and what is said where it cannot be had."""
+
+import gc
+import itertools
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from fastbert.runtime import Classifier, EngineError, UsageError
+from fastbert.runtime.engines.gpu import onnxruntime as onnxruntime_cuda
+from fastbert.runtime.errors import BundleError
+from fastbert.runtime.manifest import read_manifest
+
+ON_GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+@pytest.mark.skipif(ON_GPU, reason="this ONNX Runtime has the CUDA provider")
+def test_the_package_for_the_cpu_is_named_with_the_command(gpu_bundle):
+    with pytest.raises(EngineError, match=r"CUDAExecutionProvider.*pip install 'fastbert-deploy\[gpu\]'"):
+        Classifier.load(gpu_bundle, device="cuda")
+
+
+def test_a_bundle_without_a_variant_for_it_says_what_it_holds(bundle):
+    with pytest.raises(UsageError, match="holds: fp32 for cpu"):
+        Classifier.load(bundle, device="cuda")
+
+
+def test_a_variant_that_drops_samples_on_the_host_is_refused(bundle):
+    variant = read_manifest(bundle).variants[0]
+    with pytest.raises(UsageError, match="on the host"):
+        onnxruntime_cuda.load(bundle, variant, provider=onnxruntime_cuda.CPU)
+
+
+@pytest.mark.parametrize("options", [{"exit_every": 2}, {"cuda_graphs": True}])
+def test_options_for_a_gpu_are_refused_on_the_cpu(gpu_bundle, options):
+    with pytest.raises(UsageError, match="for a GPU"):
+        Classifier.load(gpu_bundle, **options)
+
+
+def test_a_damaged_graph_is_named(bundle_copy):
+    (bundle_copy / "fp16" / "stage_01.onnx").write_bytes(b"no graph")
+    variant = next(found for found in read_manifest(bundle_copy).variants if found.name == "fp16")
+    with pytest.raises(BundleError, match=r"stage_01\.onnx could not be loaded"):
+        onnxruntime_cuda.load(bundle_copy, variant, provider=onnxruntime_cuda.CPU)
+
+
+class Recorded:
+    """``onnxruntime`` that records how sessions are made, and makes them on the CPU."""
+
+    __version__ = "0"
+
+    def __init__(self):
+        self.made = []
+
+    def __getattr__(self, name):
+        return getattr(onnxruntime, name)
+
+    def get_available_providers(self):
+        return [onnxruntime_cuda.CUDA, onnxruntime_cuda.CPU]
+
+    def InferenceSession(self, path, options, *, providers, enable_fallback):
+        self.made.append((path, options, providers))
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session.get_providers = lambda: [self.runs_on]
+        return session
+
+
+@pytest.mark.parametrize("graphs", [False, True], ids=["streams", "graphs"])
+def test_all_sessions_share_one_stream_and_none_may_fall_back_to_the_cpu(gpu_bundle, cuda, monkeypatch, graphs):
+    ort = Recorded()
+    ort.runs_on = onnxruntime_cuda.CUDA
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
+    engine = Classifier.load(gpu_bundle, device="cuda", cuda_graphs=graphs)._engine
+    handle = str(engine._executor.stream.handle)
+    assert [settings["user_compute_stream"] for _, _, [(_, settings)] in ort.made] == [handle] * 5
+    assert {settings["enable_cuda_graph"] for _, _, [(_, settings)] in ort.made} == {"1" if graphs else "0"}
+    fallback = "session.disable_cpu_ep_fallback"
+    strict = [options.get_session_config_entry(fallback) for path, options, _ in ort.made if "embeddings" not in path]
+    assert strict == ["1"] * 4
+
+
+def test_a_session_that_landed_elsewhere_is_an_error(gpu_bundle, cuda, monkeypatch):
+    ort = Recorded()
+    ort.runs_on = onnxruntime_cuda.CPU
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
+    with pytest.raises(EngineError, match="runs on CPUExecutionProvider"):
+        Classifier.load(gpu_bundle, device="cuda")
+
+
+def test_what_cuda_libraries_are_missing_is_said_in_the_error_and_not_printed(gpu_bundle, cuda, monkeypatch, capsys):
+    ort = Recorded()
+    ort.runs_on = onnxruntime_cuda.CPU
+    ort.preload_dlls = lambda: sys.stdout.write("Failed to load libcublas.so.13\n")
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
+    with pytest.raises(EngineError, match=r"fastbert-deploy\[gpu\].*Failed to load libcublas\.so\.13"):
+        Classifier.load(gpu_bundle, device="cuda")
+    assert capsys.readouterr().out == ""
+
+
+class InnerSession:
+    """What a session and its bindings hold: it uses the stream at its end."""
+
+    def __init__(self, cuda, handle, ends):
+        self._cuda, self._handle, self._ends = cuda, handle, ends
+
+    def __del__(self):
+        self._ends.append(self._handle in self._cuda.streams)
+
+
+class OutlivedStream(Recorded):
+    """``onnxruntime`` whose sessions tell whether their stream was there at their end."""
+
+    def __init__(self, cuda):
+        super().__init__()
+        self.runs_on = onnxruntime_cuda.CUDA
+        self.ends = []
+        self._cuda = cuda
+
+    def InferenceSession(self, path, options, *, providers, enable_fallback):
+        real = super().InferenceSession(path, options, providers=providers, enable_fallback=enable_fallback)
+        inner = InnerSession(self._cuda, int(providers[0][1]["user_compute_stream"]), self.ends)
+        return SimpleNamespace(
+            inner=inner,
+            get_providers=real.get_providers,
+            get_inputs=real.get_inputs,
+            get_outputs=real.get_outputs,
+            io_binding=lambda: SimpleNamespace(inner=inner, bind_input=lambda *_: None, bind_output=lambda *_: None),
+            run_with_iobinding=lambda *_: None,
+        )
+
+
+def test_sessions_end_before_their_stream(gpu_bundle, cuda, monkeypatch):
+    ort = OutlivedStream(cuda)
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
+    for used, in_a_cycle in itertools.product((False, True), repeat=2):  # a lane's bindings hold sessions too
+        classifier = Classifier.load(gpu_bundle, device="cuda")
+        if used:
+            classifier._engine.start(*np.ones((3, 1, 5), np.int64))
+        if in_a_cycle:  # as with a traceback that is kept: the garbage collector takes all at once
+            classifier._engine.me = classifier._engine
+        del classifier
+        gc.collect()
+        assert ort.ends == [True] * 5
+        assert cuda.streams == {}
+        ort.ends.clear()
+
+
+def test_an_error_of_onnxruntime_while_it_runs_is_ours(gpu_bundle):
+    variant = next(found for found in read_manifest(gpu_bundle).variants if found.name == "fp16")
+    engine = onnxruntime_cuda.load(gpu_bundle, variant, provider=onnxruntime_cuda.CPU)
+    beyond = np.full((1, 9), 10**6)  # no such id: run checks its input, an engine does not
+    with pytest.raises(EngineError, match="onnxruntime could not run 'embeddings'"):
+        engine.start(beyond, np.ones_like(beyond), np.zeros_like(beyond))
+
+
+on_a_gpu = pytest.mark.skipif(not ON_GPU, reason="no ONNX Runtime with the CUDA provider")
+
+
+both_ways = pytest.mark.parametrize("graphs", [False, True], ids=["streams", "graphs"])
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@both_ways
+def test_on_a_gpu_the_answers_are_those_of_the_cpu(gpu_bundle, graphs):
+    cpu = Classifier.load(gpu_bundle, variant="fp32")
+    for _ in range(2):  # the first is gone when the second is loaded
+        gpu = Classifier.load(gpu_bundle, device="cuda", cuda_graphs=graphs)
+        for seed, (rows, length) in enumerate([(1, 30), (9, 30), (1, 30), (1, 27), (12, 60), (9, 30), (1, 30)]):
+            ids = np.random.default_rng(seed).integers(4, 24, (rows, length))  # other ids for a shape that is known
+            assert np.abs(gpu.run_all_exits(ids)[0] - cpu.run_all_exits(ids)[0]).max() < 0.02
+        for rows in range(1, 9):  # as many as the exit has attention heads, too
+            ids = np.random.default_rng(rows).integers(4, 24, (rows, 20))
+            mask = (np.arange(20) < np.arange(20, 20 - rows, -1)[:, None]).astype(np.int64)
+            found, expected = gpu.run_all_exits(ids * mask, mask)[0], cpu.run_all_exits(ids * mask, mask)[0]
+            assert np.abs(found - expected).max() < 0.02
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@both_ways
+def test_on_a_gpu_a_batch_that_shrinks_answers_as_its_rows_do_in_many_threads(gpu_bundle, graphs):
+    classifier = Classifier.load(gpu_bundle, device="cuda", cuda_graphs=graphs)
+    ids = np.random.default_rng(0).integers(4, 24, (9, 30))
+    uncertainties = classifier.run_all_exits(ids)[1]
+    between = [value for value in np.linspace(0, 1, 1000) if 0 < (uncertainties[:, 0] < value).sum() < len(ids)]
+    speed = max(between, key=lambda value: np.abs(uncertainties - value).min())  # no rounding decides who leaves
+    rows = [classifier.run(ids[row : row + 1], speed=speed) for row in range(len(ids))]
+    with ThreadPoolExecutor(4) as pool:
+        for batch in pool.map(lambda _: classifier.run(ids, speed=speed), range(40)):
+            assert np.abs(batch.logits - np.concatenate([row.logits for row in rows])).max() < 0.02
+            assert len(set(batch.exit_layer)) > 1

@@ -1,0 +1,50 @@
+"""Fixtures: bundles for a GPU, and the stand-ins in the place of TensorRT and CUDA."""
+
+import shutil
+import sys
+
+import pytest
+
+from fastbert.export.bundle import export_checkpoint
+from fastbert.export.tensorrt.build import BuildOptions, build
+from support.doubles.cuda import FakeCuda
+from support.doubles.real_tensorrt import real_tensorrt
+from support.doubles.tensorrt import FakeTensorRT
+
+
+@pytest.fixture(scope="session")
+def gpu_bundle(checkpoint, tmp_path_factory):
+    """A bundle of fp32, fp16 and int8-qdq; only read it."""
+    path = tmp_path_factory.mktemp("gpu") / "bundle"
+    export_checkpoint(checkpoint, path, rows=checkpoint.sample_rows, precisions=("fp32", "fp16", "int8-qdq"))
+    return path
+
+
+@pytest.fixture
+def bundle_copy(gpu_bundle, tmp_path):
+    """One to build in."""
+    return shutil.copytree(gpu_bundle, tmp_path / "bundle")
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A GPU of sm90 with 1 GiB."""
+    fake = FakeCuda()
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", fake)
+    return fake
+
+
+@pytest.fixture
+def tensorrt(monkeypatch, cuda):
+    """TensorRT of the real bindings' version, on that GPU."""
+    fake = FakeTensorRT(real_tensorrt(), cuda)
+    monkeypatch.setitem(sys.modules, "tensorrt", fake)
+    return fake
+
+
+@pytest.fixture
+def built(tensorrt, bundle_copy):
+    """A bundle with engines for batches of 1, 2-4 and 5-16, and 16, 32 and 48 tokens."""
+    build(bundle_copy, BuildOptions(batches=(1, 4, 16), sequences=(16, 32, 48)))
+    tensorrt.recorder.calls.clear()
+    return bundle_copy
