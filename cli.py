@@ -76,15 +76,16 @@ def train(
     train: Annotated[Path | None, typer.Option(help="Labelled file: .tsv .csv .jsonl .parquet")] = None,
     dev: Annotated[Path | None, typer.Option(help="File that picks the best epoch. [default: held out]")] = None,
     unlabeled: Annotated[list[Path] | None, typer.Option(help="More texts to distil on; may be repeated.")] = None,
-    stage: Annotated[str, typer.Option(help="finetune, distill or both.")] = "both",
+    phase: Annotated[str | None, typer.Option(help="finetune, distill or both. [default: both]")] = None,
+    stage: Annotated[str | None, typer.Option(hidden=True)] = None,  # what --phase was called
     kl: Annotated[
         str, typer.Option(help="forward: KL(teacher || student); reverse: KL(student || teacher).")
     ] = "forward",
-    label_share: Annotated[float, typer.Option(help="Share of cross-entropy on labels in stage 2's loss.")] = 0.5,
-    epochs: Annotated[float, typer.Option(help="Epochs of stage 1.")] = 3,
-    learning_rate: Annotated[float, typer.Option(help="Learning rate of stage 1.")] = 5e-5,
-    distill_epochs: Annotated[float, typer.Option(help="Epochs of stage 2.")] = 5,
-    distill_learning_rate: Annotated[float, typer.Option(help="Learning rate of stage 2.")] = 1e-3,
+    label_share: Annotated[float, typer.Option(help="Share of cross-entropy on labels when distilling.")] = 0.5,
+    epochs: Annotated[float, typer.Option(help="Epochs of fine-tuning.")] = 3,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of fine-tuning.")] = 5e-5,
+    distill_epochs: Annotated[float, typer.Option(help="Epochs of distillation.")] = 5,
+    distill_learning_rate: Annotated[float, typer.Option(help="Learning rate of distillation.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(help="Rows in a step, on each device.")] = 32,
     max_length: Annotated[
         int | None, typer.Option(help="Longest text in tokens. [default: 128, or the checkpoint's own]")
@@ -115,23 +116,26 @@ def train(
     require_whole_environment()
     _quiet_transformers()
     from fastbert.configuration import exit_head_named
-    from fastbert.training.run import StageOptions, TrainOptions
-    from fastbert.training.run import train as run
+    from fastbert.runtime import UsageError
+    from fastbert.training import PhaseOptions, TrainOptions
+    from fastbert.training import train as run
 
+    if phase is not None and stage not in (None, phase):
+        raise UsageError(f"--stage is the old name of --phase: they are {stage} and {phase}. Leave out --stage.")
     options = TrainOptions(
         model=model,
         output=output,
         train=train,
         dev=dev,
         unlabeled=tuple(unlabeled or ()),
-        stage=stage,
+        phase=phase or stage or "both",
         kl=kl,
         label_share=label_share,
         max_length=max_length,
         max_train_rows=max_train_rows,
         batch_size=batch_size,
-        finetune=StageOptions(epochs, learning_rate),
-        distill=StageOptions(distill_epochs, distill_learning_rate),
+        finetune=PhaseOptions(epochs, learning_rate),
+        distill=PhaseOptions(distill_epochs, distill_learning_rate),
         exit_head=None if exit_head is exit_size is None else exit_head_named(exit_head, exit_size),
         tokenizer=tokenizer,
         precision=precision,
@@ -145,8 +149,8 @@ def train(
         return
     rows = f"{report.train_rows} labelled and {report.unlabeled_rows} unlabelled rows"
     _print(f"{report.output}: trained on {rows}; {len(report.labels)} labels: {', '.join(report.labels)}")
-    for done in report.stages:
-        _print(f"after {done.stage} ({done.steps} steps), on {report.dev_rows} dev rows:")
+    for done in report.phases:
+        _print(f"after {done.phase} ({done.steps} steps), on {report.dev_rows} dev rows:")
         if done.exit_accuracy is not None:
             _print("  accuracy by exit   " + "  ".join(f"{100 * value:.1f}" for value in done.exit_accuracy))
         _print("  KL from last exit  " + "  ".join(f"{value:.3f}" for value in done.exit_divergence))

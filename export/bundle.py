@@ -161,7 +161,7 @@ def _warn_undistilled(config: Any, exits: list[int]) -> None:
         names = ", ".join(str(layer) for layer in exits[:-1])
         _log.warning(
             "The exits after layers %s were never distilled: their answers are random. "
-            "Train them with: fastbert train CHECKPOINT --stage distill",
+            "Train them with: fastbert train CHECKPOINT --phase distill",
             names,
         )
 

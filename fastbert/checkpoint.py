@@ -134,7 +134,7 @@ def _training(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(path.read_bytes(), object_pairs_hook=_with_new_names)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is damaged: {error}. It only records how the model was trained: delete or correct it."
@@ -144,6 +144,12 @@ def _training(path: Path) -> dict[str, Any]:
             f"{path} is damaged: it holds no object. It only records how the model was trained: delete or correct it."
         )
     return record
+
+
+def _with_new_names(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of a training record: older versions called the phases of training stages."""
+    new = {"stage": "phase", "stages": "phases"}
+    return {new.get(name, name): value for name, value in pairs}
 
 
 def start_from(

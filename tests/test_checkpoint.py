@@ -13,7 +13,7 @@ from fastbert.export.graphs.activations import ACTIVATIONS as EXPORTED
 from fastbert.families import ACTIVATIONS, FAMILIES
 from fastbert.importing import import_checkpoint
 from fastbert.runtime.errors import CheckpointError, UsageError
-from fastbert.training.run import StageOptions, TrainOptions, train
+from fastbert.training import PhaseOptions, TrainOptions, train
 
 
 def edit(path, **changes):
@@ -27,19 +27,19 @@ def relabelled(rows, names):
 
 
 def quick(model, output, data, **changes):
-    stage = StageOptions(1, 1e-3)
-    options = {"train": data, "dev": data, "finetune": stage, "distill": stage}
+    short = PhaseOptions(1, 1e-3)
+    options = {"train": data, "dev": data, "finetune": short, "distill": short}
     return TrainOptions(model=str(model), output=output, **options | changes)
 
 
-@pytest.mark.parametrize("stage", ["both", "distill"])
+@pytest.mark.parametrize("phase", ["both", "distill"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_weights_are_trained_in_float32(dtype, stage, tmp_path):
+def test_half_precision_weights_are_trained_in_float32(dtype, phase, tmp_path):
     make_classifier(tmp_path / "full").to(dtype).save_pretrained(tmp_path / "half")
     make_tokenizer().save_pretrained(tmp_path / "half")
     assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == str(dtype).removeprefix("torch.")
     data = write_tsv(tmp_path / "rows.tsv", make_rows(40, seed=1))
-    train(quick(tmp_path / "half", tmp_path / "model", data, stage=stage))
+    train(quick(tmp_path / "half", tmp_path / "model", data, phase=phase))
     model = load_checkpoint(tmp_path / "model").model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     model.to(dtype).save_pretrained(tmp_path / "model")  # a checkpoint of ours that was made smaller
@@ -72,10 +72,19 @@ def test_what_a_checkpoint_has_cannot_be_asked_otherwise(checkpoint_dir):
 
 def test_the_record_says_what_was_used(checkpoint_dir, tmp_path):
     data = write_tsv(tmp_path / "rows.tsv", make_rows(30, seed=1))
-    train(quick(checkpoint_dir, tmp_path / "model", data, stage="distill"))
+    train(quick(checkpoint_dir, tmp_path / "model", data, phase="distill"))
     options = load_checkpoint(tmp_path / "model").training["options"]
     assert (options["max_length"], options["exit_head"]["size"]) == (48, 16)
     assert exit_head_named() == ExitHeadConfig() and exit_head_named(size=16) == ExitHeadConfig(size=16)
+
+
+def test_a_record_that_calls_the_phases_stages_is_read_with_their_new_name(checkpoint_dir, tmp_path):
+    shutil.copytree(checkpoint_dir, tmp_path / "model")
+    old = {"options": {"stage": "both", "seed": 1}, "stages": [{"stage": "finetune", "steps": 3}]}
+    (tmp_path / "model" / "training.json").write_text(json.dumps(old))
+    new = {"options": {"phase": "both", "seed": 1}, "phases": [{"phase": "finetune", "steps": 3}]}
+    assert load_checkpoint(tmp_path / "model").training == new
+    assert describe_checkpoint(tmp_path / "model")["training"] == new
 
 
 def test_a_default_length_is_no_longer_than_the_model(tmp_path):
@@ -90,7 +99,7 @@ def test_a_checkpoint_is_distilled_on_its_own_data(names, tmp_path):
     data = tmp_path / "rows.tsv"
     data.write_text(relabelled(make_rows(40, seed=1), names))
     first = train(quick(tmp_path / "classifier", tmp_path / "first", data))
-    second = train(quick(tmp_path / "first", tmp_path / "second", data, stage="distill"))
+    second = train(quick(tmp_path / "first", tmp_path / "second", data, phase="distill"))
     assert set(names) == set(first.labels) == set(second.labels)
 
 
@@ -99,7 +108,7 @@ def test_a_classifier_with_placeholders_takes_the_names_of_the_data(names, tmp_p
     make_classifier(tmp_path / "classifier", labels=("LABEL_0", "LABEL_1", "LABEL_2"))
     data = tmp_path / "rows.tsv"
     data.write_text(relabelled(make_rows(40, seed=1), names))
-    assert train(quick(tmp_path / "classifier", tmp_path / "model", data, stage="distill")).labels == names
+    assert train(quick(tmp_path / "classifier", tmp_path / "model", data, phase="distill")).labels == names
 
 
 def test_numbers_for_a_checkpoint_with_names_are_refused(tmp_path):
@@ -107,7 +116,7 @@ def test_numbers_for_a_checkpoint_with_names_are_refused(tmp_path):
     data = tmp_path / "rows.tsv"
     data.write_text(relabelled(make_rows(40, seed=1), ("0", "1", "2")))
     with pytest.raises(CheckpointError, match="trained on the labels negative, .* the training file also has 0, 1, 2"):
-        train(quick(tmp_path / "classifier", tmp_path / "model", data, stage="distill"))
+        train(quick(tmp_path / "classifier", tmp_path / "model", data, phase="distill"))
     assert not (tmp_path / "model").exists()
 
 

@@ -270,7 +270,7 @@ def test_tables_show_odd_labels_as_they_are(run_cli, odd_bundle, odd_data):
         ["predict", "b", "x", "--variant", "[/x]"],
         ["evaluate", "b", "--data", "[/x].tsv", "--speed", "[/x]"],
         ["bench", "b", "--data", "x.tsv", "--baseline", "[/x]"],
-        ["train", "[/m]", "--train", "[/x].tsv", "--output", "[/o]", "--stage", "[/x]"],
+        ["train", "[/m]", "--train", "[/x].tsv", "--output", "[/o]", "--phase", "[/x]"],
         ["export", "[/m]", "--output", "[/o]", "--precision", "[/x]"],
         ["predict", "b\udcff", "a"],
         ["predict", "{bundle}", "a\udcff"],

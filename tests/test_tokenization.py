@@ -21,7 +21,7 @@ from fastbert.tokenization import (
     load_tokenizer,
     warn_of_another,
 )
-from fastbert.training.run import StageOptions, TrainOptions, train
+from fastbert.training import PhaseOptions, TrainOptions, train
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 BERT = {
@@ -165,9 +165,9 @@ def encoder(tmp_path):
 
 def quick(model, tmp_path, **changes):
     rows = write_tsv(tmp_path / "rows.tsv", make_rows(40, seed=1))
-    stage = StageOptions(1, 1e-3)
+    short = PhaseOptions(1, 1e-3)
     return TrainOptions(
-        model=str(model), output=tmp_path / "model", train=rows, dev=rows, finetune=stage, distill=stage, **changes
+        model=str(model), output=tmp_path / "model", train=rows, dev=rows, finetune=short, distill=short, **changes
     )
 
 
@@ -251,7 +251,7 @@ def test_a_padding_token_beyond_the_embeddings_is_not_used(encoder, tmp_path):
     tokenizer.add_special_tokens({"pad_token": "[NEW]"})
     tokenizer.save_pretrained(encoder)
     assert load_tokenizer(encoder).pad_token_id == 24
-    report = train(quick(encoder, tmp_path, stage="finetune"))
+    report = train(quick(encoder, tmp_path, phase="finetune"))
     export_bundle(report.output, tmp_path / "bundle")
     assert read_manifest(tmp_path / "bundle").raw["pad_token_id"] == 0
 
@@ -274,7 +274,7 @@ def test_another_tokenizer_than_the_models_own_is_mentioned(encoder, tmp_path, c
     assert not caplog.text
     with pytest.raises(CheckpointError, match="No tokenizer could be loaded"):
         train(quick(encoder, tmp_path, tokenizer=""))
-    train(quick(encoder, tmp_path, tokenizer=str(tmp_path / "other"), stage="finetune"))
+    train(quick(encoder, tmp_path, tokenizer=str(tmp_path / "other"), phase="finetune"))
     assert f"that of {encoder} itself is not: 4 of its 24 tokens have another id" in caplog.text
 
 

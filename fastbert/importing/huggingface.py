@@ -1,6 +1,6 @@
 """Hugging Face sequence classifiers: the backbone as it is, and the classifier as the last exit.
 
-The exits before it are fresh and wait for ``fastbert train --stage distill``, which also takes such a directory itself.
+The exits before it are fresh and wait for ``fastbert train --phase distill``, which also takes such a directory itself.
 """
 
 import torch

@@ -133,5 +133,5 @@ def note_undistilled(request: Request, exits: list[int], reason: str, found: Fin
         found.warnings.append(
             f"The exits after layers {', '.join(map(str, exits))} of {request.checkpoint} were never distilled: "
             f"{reason}. Their answers are random. Train them: "
-            f"fastbert train {request.output} --stage distill --unlabeled TEXTS --output DIR"
+            f"fastbert train {request.output} --phase distill --unlabeled TEXTS --output DIR"
         )

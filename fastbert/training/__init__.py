@@ -1,5 +1,6 @@
 """Two-phase training: fine-tune the backbone with the last exit, then distil the other exits from it."""
 
-from fastbert.training.run import StageOptions, StageReport, TrainOptions, TrainReport, train
+from fastbert.training.options import PhaseOptions, PhaseReport, TrainOptions, TrainReport
+from fastbert.training.run import train
 
-__all__ = ["StageOptions", "StageReport", "TrainOptions", "TrainReport", "train"]
+__all__ = ["PhaseOptions", "PhaseReport", "TrainOptions", "TrainReport", "train"]

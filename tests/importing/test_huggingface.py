@@ -13,7 +13,7 @@ from fastbert.families import FAMILIES
 from fastbert.importing import import_checkpoint
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, UsageError
-from fastbert.training.run import StageOptions, TrainOptions, train
+from fastbert.training import PhaseOptions, TrainOptions, train
 
 
 def make_classifier(folder, family="bert", labels=LABELS, **changes):
@@ -50,10 +50,10 @@ def test_full_depth_is_the_classifiers_own_and_distilled_exits_follow_it(family,
         model=str(tmp_path / "classifier"),
         output=tmp_path / "model",
         unlabeled=(unlabeled,),
-        stage="distill",
+        phase="distill",
         max_length=48,
         batch_size=8,
-        distill=StageOptions(epochs=4, learning_rate=5e-3),
+        distill=PhaseOptions(epochs=4, learning_rate=5e-3),
         exit_head=ExitHeadConfig(size=16),
     )
     report = train(options)
@@ -105,8 +105,8 @@ def test_an_imported_classifier_can_be_distilled(tmp_path):
             model=str(tmp_path / "model"),
             output=tmp_path / "distilled",
             unlabeled=(rows,),
-            stage="distill",
-            distill=StageOptions(epochs=1, learning_rate=1e-3),
+            phase="distill",
+            distill=PhaseOptions(epochs=1, learning_rate=1e-3),
         )
     )
     config = load_checkpoint(tmp_path / "distilled").model.config

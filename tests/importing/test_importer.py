@@ -9,7 +9,7 @@ from fastbert.export.bundle import export_bundle
 from fastbert.importing import FORMATS, import_checkpoint
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError
-from fastbert.training.run import StageOptions, TrainOptions, train
+from fastbert.training import PhaseOptions, TrainOptions, train
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_an_import_can_be_distilled_again_and_stays_what_it_is(uer, tmp_path):
             model=str(tmp_path / "model"),
             output=tmp_path / "distilled",
             unlabeled=(texts,),
-            stage="distill",
+            phase="distill",
             batch_size=4,
-            distill=StageOptions(epochs=1, learning_rate=1e-2),
+            distill=PhaseOptions(epochs=1, learning_rate=1e-2),
         )
     )
     before, after = (load_checkpoint(tmp_path / name) for name in ("model", "distilled"))

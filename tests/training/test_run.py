@@ -18,8 +18,8 @@ from fastbert.export.bundle import export_bundle
 from fastbert.families import FAMILIES
 from fastbert.files.claims import Claim
 from fastbert.runtime.errors import CheckpointError, DataError, OutputExistsError, UsageError
-from fastbert.training import run as training
-from fastbert.training.run import StageOptions, TrainOptions, train
+from fastbert.training import PhaseOptions, TrainOptions, run, train
+from fastbert.training.resume import open_work_directory
 
 
 @pytest.fixture
@@ -32,36 +32,36 @@ def options(tmp_path):
         dev=write_tsv(tmp_path / "dev.tsv", make_rows(32, seed=2)),
         max_length=40,
         batch_size=16,
-        finetune=StageOptions(2, 1e-3),
-        distill=StageOptions(2, 1e-3),
+        finetune=PhaseOptions(2, 1e-3),
+        distill=PhaseOptions(2, 1e-3),
         exit_head=ExitHeadConfig(size=16),
     )
 
 
-def test_both_stages_give_a_checkpoint_that_exports(options, tmp_path):
+def test_both_phases_give_a_checkpoint_that_exports(options, tmp_path):
     report = train(options)
-    assert [(stage.stage, stage.steps) for stage in report.stages] == [("finetune", 12), ("distill", 12)]
+    assert [(phase.phase, phase.steps) for phase in report.phases] == [("finetune", 12), ("distill", 12)]
     assert (report.train_rows, report.dev_rows, report.labels) == (96, 32, ("negative", "neutral", "positive"))
-    assert all(len(stage.exit_accuracy) == 2 for stage in report.stages)
+    assert all(len(phase.exit_accuracy) == 2 for phase in report.phases)
     checkpoint = load_checkpoint(options.output)
     assert checkpoint.model.config.distilled
     assert len(checkpoint.sample_rows) == 32
-    assert checkpoint.training["stages"][1]["steps"] == 12
+    assert checkpoint.training["phases"][1]["steps"] == 12
     assert not (tmp_path / "model.training").exists()
     assert export_bundle(options.output, tmp_path / "bundle").verifications[0].problems == []
 
 
-def test_stage_2_leaves_backbone_and_teacher_alone_and_brings_the_exits_closer(options, tmp_path):
-    first = train(replace(options, stage="finetune"))
+def test_distillation_changes_only_the_student_exits_and_brings_them_closer(options, tmp_path):
+    first = train(replace(options, phase="finetune"))
     before = load_checkpoint(options.output).model
     assert not before.config.distilled
-    second = train(replace(options, stage="distill", model=str(options.output), output=tmp_path / "distilled"))
+    second = train(replace(options, phase="distill", model=str(options.output), output=tmp_path / "distilled"))
     after = load_checkpoint(tmp_path / "distilled").model
     for name, value in before.state_dict().items():
         student = name.startswith("exits.0")
         assert torch.equal(value, after.state_dict()[name]) != student, name
-    assert second.stages[0].exit_divergence[0] < first.stages[0].exit_divergence[0]
-    assert second.stages[0].exit_accuracy[-1] == first.stages[0].exit_accuracy[-1]
+    assert second.phases[0].exit_divergence[0] < first.phases[0].exit_divergence[0]
+    assert second.phases[0].exit_accuracy[-1] == first.phases[0].exit_accuracy[-1]
 
 
 def test_the_same_seed_gives_the_same_weights(options, tmp_path):
@@ -80,13 +80,13 @@ def test_a_classifier_is_kept_as_the_teacher_and_distilled_on_unlabelled_text_on
             model=str(tmp_path / "classifier"),
             output=tmp_path / "model",
             unlabeled=(unlabeled,),
-            stage="distill",
+            phase="distill",
             max_length=40,
-            distill=StageOptions(1, 1e-3),
+            distill=PhaseOptions(1, 1e-3),
             exit_head=ExitHeadConfig(size=16),
         )
     )
-    assert report.stages[0].exit_accuracy is None
+    assert report.phases[0].exit_accuracy is None
     assert report.labels == ("0", "1", "2")
     model = load_checkpoint(tmp_path / "model").model
     ids = torch.randint(4, 24, (6, 11), generator=torch.Generator().manual_seed(0))
@@ -106,7 +106,7 @@ def test_killed_and_resumed_ends_with_the_same_steps(options, tmp_path, until):
         import pickle, sys, time
         from pathlib import Path
         import transformers
-        from fastbert.training.run import train
+        from fastbert.training import train
         class Slow(transformers.TrainerCallback):
             def on_step_end(self, *_, **__):
                 time.sleep(0.05)
@@ -131,12 +131,12 @@ def test_killed_and_resumed_ends_with_the_same_steps(options, tmp_path, until):
     child.wait()
     assert reached.exists()
     assert not options.output.exists()
-    with pytest.raises(OutputExistsError, match="--resume"):
+    with pytest.raises(OutputExistsError, match="Continue it with `resume`, or use `overwrite`"):
         train(options)
     with pytest.raises(UsageError, match="other options .*batch_size"):
         train(replace(options, batch_size=8), resume=True)
     report = train(options, resume=True)
-    assert [stage.steps for stage in report.stages] == [12, 12]
+    assert [phase.steps for phase in report.phases] == [12, 12]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("model")) == ["model"]
 
 
@@ -153,12 +153,12 @@ def test_two_processes_share_the_steps(options, tmp_path):
         timeout=120,
         check=True,
     )
-    assert [stage["steps"] for stage in json.loads(done.stdout)["stages"]] == [6, 6]
+    assert [phase["steps"] for phase in json.loads(done.stdout)["phases"]] == [6, 6]
     assert load_checkpoint(tmp_path / "model").model.config.distilled
 
 
 def test_without_dev_rows_are_held_out(options, caplog):
-    report = train(replace(options, dev=None, stage="finetune", finetune=StageOptions(1, 1e-3)))
+    report = train(replace(options, dev=None, phase="finetune", finetune=PhaseOptions(1, 1e-3)))
     assert (report.train_rows, report.dev_rows) == (87, 9)
     assert "9 of 96 training rows are held out" in caplog.text
 
@@ -178,9 +178,9 @@ def test_a_run_that_fails_is_kept_only_when_there_is_something_to_resume(options
     stops(when=6)  # the end of the first epoch, ahead of its checkpoint
     assert not (tmp_path / "model.training").exists()
     stops(when=12)
-    assert f"kept in {tmp_path / 'model.training'}. Go on with --resume" in caplog.text
+    assert f"kept in {tmp_path / 'model.training'}. Continue it with `resume`" in caplog.text
     monkeypatch.setattr(Trainer, "evaluate", original)
-    assert [stage.steps for stage in train(options, resume=True).stages] == [12, 12]
+    assert [phase.steps for phase in train(options, resume=True).phases] == [12, 12]
 
 
 @pytest.mark.parametrize("half", ["trainer_state.json", "optimizer.pt"])
@@ -196,21 +196,21 @@ def test_resume_passes_over_half_a_checkpoint(options, tmp_path, monkeypatch, ha
     if half == "optimizer.pt":
         (last / "trainer_state.json").unlink()
         (last / half).write_bytes((last / half).read_bytes()[:100])
-    assert [stage.steps for stage in train(options, resume=True).stages] == [12, 12]
+    assert [phase.steps for phase in train(options, resume=True).phases] == [12, 12]
 
 
 def test_a_model_that_diverged_is_no_result(options, tmp_path):
-    with pytest.raises(CheckpointError, match="finetune stage diverged.*lower learning rate"):
-        train(replace(options, finetune=StageOptions(2, 1e30)))
+    with pytest.raises(CheckpointError, match="diverged in the phase finetune.*lower learning rate"):
+        train(replace(options, finetune=PhaseOptions(2, 1e30)))
     assert not options.output.exists()
 
 
 def test_max_train_rows_and_unlabeled_files_are_counted(options, tmp_path):
     texts = write_tsv(tmp_path / "more.tsv", make_rows(24, seed=5), labels=False)
-    short = StageOptions(1, 1e-3)
+    short = PhaseOptions(1, 1e-3)
     report = train(replace(options, max_train_rows=40, unlabeled=(texts,), finetune=short, distill=short))
     assert (report.train_rows, report.unlabeled_rows) == (40, 24)
-    assert [stage.steps for stage in report.stages] == [3, 4]
+    assert [phase.steps for phase in report.phases] == [3, 4]
 
 
 def test_an_existing_output_is_refused_before_any_work(options):
@@ -229,13 +229,13 @@ def test_labels_of_unlabelled_texts_are_not_looked_at_and_those_of_dev_are_a_cla
         output=tmp_path / "model",
         unlabeled=(texts,),
         dev=dev,
-        stage="distill",
+        phase="distill",
         max_length=16,
-        distill=StageOptions(1, 1e-3),
+        distill=PhaseOptions(1, 1e-3),
         exit_head=ExitHeadConfig(size=16),
     )
     report = train(options)
-    assert (report.unlabeled_rows, report.dev_rows, report.stages[0].exit_accuracy is None) == (3, 2, False)
+    assert (report.unlabeled_rows, report.dev_rows, report.phases[0].exit_accuracy is None) == (3, 2, False)
     dev.write_text("label\ttext\n0\tgood\n7\tbad\n")
     with pytest.raises(DataError, match=r"dev\.tsv, row 2: the label '7' is not among those trained on: 0, 1, 2"):
         train(replace(options, output=tmp_path / "other"))
@@ -250,7 +250,7 @@ def test_bad_input_leaves_nothing(options, tmp_path):
         (replace(options, dev=other), DataError, "'unheard' is not among"),
         (replace(options, train=one_class), DataError, "only the label 'x'"),
         (replace(options, model=str(tmp_path / "nowhere")), CheckpointError, "no config.json|could not be read"),
-        (replace(options, stage="distill"), CheckpointError, "Exits are distilled from a trained classifier"),
+        (replace(options, phase="distill"), CheckpointError, "Exits are distilled from a trained classifier"),
         (replace(options, max_length=99), CheckpointError, "beyond the 66 positions"),
     ]
     for bad, error, message in cases:
@@ -264,20 +264,34 @@ def test_bad_input_leaves_nothing(options, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stage": "three"}, "finetune, distill, both"),
-        ({"label_share": 1.5}, "outside"),
-        ({"kl": "sideways"}, "forward or reverse"),
-        ({"train": None}, "--train"),
-        ({"precision": "int3"}, "fp32, fp16 or bf16"),
-        ({"batch_size": 0}, "--batch-size is 0; it must be greater than 0"),
-        ({"finetune": StageOptions(float("nan"), 1e-3)}, "--epochs is nan"),
-        ({"distill": StageOptions(1, -1.0)}, "--distill-learning-rate is -1"),
-        ({"seed": -1}, "--seed is -1"),
+        ({"phase": "three"}, "`phase` is 'three'; use finetune, distill, both"),
+        ({"label_share": 1.5}, "`label_share` is 1.5; it must be from 0 to 1"),
+        ({"kl": "sideways"}, "`kl` is 'sideways'; use forward, reverse"),
+        ({"train": None}, "`train` is needed"),
+        ({"precision": "int3"}, "`precision` is 'int3'; use fp32, fp16, bf16"),
+        ({"batch_size": 0}, "`batch_size` is 0; it must be greater than 0"),
+        ({"finetune": PhaseOptions(float("nan"), 1e-3)}, "`epochs` is nan"),
+        ({"distill": PhaseOptions(1, -1.0)}, "`distill_learning_rate` is -1"),
+        ({"seed": -1}, "`seed` is -1"),
     ],
 )
 def test_bad_options_are_refused(options, change, message):
     with pytest.raises(UsageError, match=message):
         replace(options, **change)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--stage", "three"], "'three'"),  # accepted and passed on: the name that --phase once had
+        (["--phase", "three", "--stage", "three"], "'three'"),
+        (["--phase", "both", "--stage", "distill"], "--stage is the old name of --phase: they are distill and both"),
+    ],
+)
+def test_the_old_name_of_phase_still_works(run_cli, tmp_path, flags, message):
+    code, out, err = run_cli("train", "model", "--train", "rows.tsv", "--output", tmp_path / "out", *flags)
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_an_unknown_family_lists_the_known(tmp_path):
@@ -310,10 +324,10 @@ def test_a_directory_of_the_users_is_not_taken_for_a_runs(options, tmp_path):
 
 @pytest.mark.parametrize("again", [{}, {"overwrite": True}, {"resume": True}])
 def test_another_run_that_lives_keeps_its_work(options, tmp_path, again):
-    work = training._work_directory(options, overwrite=False, resume=False, prepare=True)
+    work = open_work_directory(options, overwrite=False, resume=False, prepare=True)
     (work / "finetuned").mkdir()
     claim = Claim(work)
-    with pytest.raises(OutputExistsError, match="Another run trains in"):
+    with pytest.raises(OutputExistsError, match="Another run uses"):
         train(options, **again)
     claim.release()
     assert sorted(path.name for path in work.iterdir()) == ["finetuned", "options.json"]
@@ -323,7 +337,7 @@ def test_a_run_into_the_working_directory(options, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     train(replace(options, output=Path(".")))
-    assert load_checkpoint(tmp_path / "here").training["stages"]
+    assert load_checkpoint(tmp_path / "here").training["phases"]
     assert sorted(path.name for path in tmp_path.glob("*here*")) == ["here"]
 
 
@@ -331,18 +345,18 @@ def test_a_full_disk_in_training_is_named(options, monkeypatch):
     def full(*_, **__):
         raise RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed")
 
-    monkeypatch.setattr(training, "_run_stage", full)
+    monkeypatch.setattr(run, "_run_phase", full)
     monkeypatch.setattr("fastbert.files.atomic._free_bytes", lambda _: 0)
     with pytest.raises(OSError, match="No space left on device"):
         train(options)
 
 
-@pytest.mark.parametrize("stage", ["both", "distill"])
-def test_a_model_of_one_layer_has_nothing_to_distil(stage, options, tmp_path):
+@pytest.mark.parametrize("phase", ["both", "distill"])
+def test_a_model_of_one_layer_has_nothing_to_distil(phase, options, tmp_path):
     make_classifier(tmp_path / "classifier", num_hidden_layers=1)
     asked = replace(options, model=str(tmp_path / "classifier"))
-    with pytest.raises(UsageError, match=r"has one layer.*--stage finetune"):
-        train(replace(asked, stage=stage))
+    with pytest.raises(UsageError, match=r"has one layer.*`phase` must be finetune"):
+        train(replace(asked, phase=phase))
     assert not (tmp_path / "model.training").exists()
 
 
@@ -350,7 +364,7 @@ def test_a_model_of_one_layer_has_nothing_to_distil(stage, options, tmp_path):
 def test_options_of_a_stopped_run_that_are_damaged_are_refused(content, options, tmp_path):
     (tmp_path / "model.training").mkdir()
     (tmp_path / "model.training" / "options.json").write_text(content)
-    with pytest.raises(UsageError, match=r"options\.json is damaged.*--overwrite"):
+    with pytest.raises(UsageError, match=r"options\.json is damaged.*`overwrite`"):
         train(options, resume=True)
 
 
