@@ -94,7 +94,7 @@ def train(
     exit_head: Annotated[
         str | None,
         typer.Option(
-            help="attention (the paper's), authors, seed or mlp. [default: attention, or the checkpoint's own]"
+            help="attention (the paper's), bitvoyage, uer or mlp. [default: attention, or the checkpoint's own]"
         ),
     ] = None,
     exit_size: Annotated[

@@ -1,4 +1,4 @@
-"""The checkpoint's configuration: a backbone, the heads at its exits, and how text becomes ids."""
+"""The checkpoint's configuration: its backbone, its exit heads, and how a text becomes token ids."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,27 +10,29 @@ from transformers import AutoConfig, PretrainedConfig
 from fastbert.families import ACTIVATIONS
 from fastbert.runtime.errors import CheckpointError, UsageError
 
-__all__ = ["HEAD_KINDS", "LAYER_NORMS", "ExitHeadConfig", "FastBertConfig", "exit_head_named"]
-
-HEAD_KINDS = ("attention", "mlp")
-LAYER_NORMS = ("standard", "unbiased")
+_HEAD_KINDS = ("attention", "mlp")
+_LAYER_NORMS = ("standard", "unbiased")
+_RENAMED_HEADS = {"seed": "bitvoyage", "authors": "uer"}
 
 
 @dataclass(frozen=True)
 class ExitHeadConfig:
-    """One exit head's shape.
+    """The shape of an exit head.
 
-    ``kind="attention"`` is the paper's (FastBERT, arXiv 2004.02178, figure 2 and table 1): narrow to ``size``, masked
-    self-attention, take the first token, dense, classes. The paper names neither head count nor activations.
+    ``kind="attention"`` is the paper's head (FastBERT, arXiv 2004.02178, figure 2 and table 1): narrow to ``size``,
+    masked self-attention, take the first token, dense, classes. The paper names neither its number of attention heads
+    nor its activations.
 
-    ``kind="mlp"``: first token, dense, activation, classes: the classifier of most Hugging Face models.
+    ``kind="mlp"`` is the classifier of most Hugging Face models: first token, dense, activation, classes.
 
-    :param size: width of the head.
-    :param heads: attention heads (``attention`` only).
-    :param narrow_activation: after the narrowing layer (``attention`` only); None: none.
-    :param output_projection: whether the self-attention has one (``attention`` only).
-    :param dense_activation: after the dense layer; None: none.
-    :param dropout: before the class layer, while training.
+    :param size: width of the head; a multiple of ``heads``.
+    :param heads: number of attention heads (``attention`` only).
+    :param narrow_activation: activation after the narrowing layer (``attention`` only), one of `ACTIVATIONS`; None:
+        linear.
+    :param output_projection: whether the self-attention has an output projection (``attention`` only).
+    :param dense_activation: activation after the dense layer, one of `ACTIVATIONS`; None: linear.
+    :param dropout: probability in training, before the class layer.
+    :raises CheckpointError: a value is outside its range, or an activation cannot be exported.
     """
 
     kind: str = "attention"
@@ -46,7 +48,7 @@ class ExitHeadConfig:
             if getattr(self, name) not in (None, *ACTIVATIONS):
                 raise CheckpointError(
                     f"An exit head's {name} is {getattr(self, name)!r}, which cannot be exported; use one of "
-                    f"{', '.join(ACTIVATIONS)}, or none."
+                    f"{', '.join(ACTIVATIONS)}, or None."
                 )
         for name in ("size", "heads"):
             if type(getattr(self, name)) is not int:
@@ -57,60 +59,65 @@ class ExitHeadConfig:
             )
         if not (isinstance(self.dropout, int | float) and 0 <= self.dropout <= 1):
             raise CheckpointError(f"An exit head's dropout is {self.dropout!r}; expected a number from 0 to 1.")
-        if self.kind not in HEAD_KINDS:
-            raise CheckpointError(f"Exit head kind {self.kind!r} is unknown; known are {', '.join(HEAD_KINDS)}.")
+        if self.kind not in _HEAD_KINDS:
+            raise CheckpointError(f"An exit head's kind is {self.kind!r}; use {' or '.join(_HEAD_KINDS)}.")
         if self.size < 1:
-            raise CheckpointError(f"An exit head cannot have the size {self.size}.")
+            raise CheckpointError(f"An exit head's size is {self.size}; it must be greater than 0.")
         if self.kind == "attention" and (self.heads < 1 or self.size % self.heads):
             raise CheckpointError(
-                f"An exit head of size {self.size} cannot be split into {self.heads} attention heads."
+                f"An exit head's size is {self.size}, which cannot be split into {self.heads} attention heads."
             )
 
     @classmethod
-    def seed(cls, *, size: int = 128, heads: int = 8) -> "ExitHeadConfig":
+    def bitvoyage(cls, *, size: int = 128, heads: int = 8) -> "ExitHeadConfig":
         """Return the head of the PyTorch code BitVoyage/FastBERT: no output projection, no activation."""
         return cls(size=size, heads=heads, output_projection=False, dense_activation=None)
 
     @classmethod
-    def authors(cls, *, size: int = 128) -> "ExitHeadConfig":
-        """Return the head of the paper authors' code: two attention heads, tanh after both dense layers."""
+    def uer(cls, *, size: int = 128) -> "ExitHeadConfig":
+        """Return the head of the paper authors' code (UER): two attention heads, tanh after both dense layers."""
         return cls(size=size, heads=2, narrow_activation="tanh")
 
 
 def exit_head_named(name: str | None = None, size: int | None = None) -> ExitHeadConfig:
-    """Return the head of a name, ``attention`` (the default), ``authors``, ``seed`` or ``mlp``, and of a size (128).
+    """Return a head by name: ``attention`` (the default), ``bitvoyage``, ``uer`` or ``mlp``.
 
-    :raises UsageError: unknown name, or a size that such a head cannot have.
+    :param size: width; None: 128.
+    :raises UsageError: the name is unknown, or such a head cannot have this size.
     """
     presets: dict[str, Callable[..., ExitHeadConfig]] = {
         "attention": ExitHeadConfig,
-        "authors": ExitHeadConfig.authors,
-        "seed": ExitHeadConfig.seed,
+        "bitvoyage": ExitHeadConfig.bitvoyage,
+        "uer": ExitHeadConfig.uer,
         "mlp": partial(ExitHeadConfig, kind="mlp"),
     }
+    if name in _RENAMED_HEADS:
+        raise UsageError(f"`exit_head` {name!r} has a new name: use {_RENAMED_HEADS[name]!r}.")
     make = presets.get(name or "attention")
     if make is None:
-        raise UsageError(f"The exit head {name!r} is unknown; use {', '.join(presets)}.")
-    try:
-        return make() if size is None else make(size=size)
-    except CheckpointError as error:
-        raise UsageError(f"--exit-size {size} does not do: {error}") from error
+        raise UsageError(f"`exit_head` is {name!r}; use {', '.join(presets)}.")
+    heads = make().heads if make().kind == "attention" else 1
+    if size is not None and (size < 1 or size % heads):
+        multiple = f" and a multiple of {heads}" if heads > 1 else ""
+        raise UsageError(f"`exit_size` is {size}; it must be greater than 0{multiple}.")
+    return make() if size is None else make(size=size)
 
 
 class FastBertConfig(PretrainedConfig):
     """Configuration of a `FastBertForSequenceClassification`, stored as ``config.json``.
 
-    :param backbone_config: the encoder's own Hugging Face configuration, or its dict.
-    :param exit_head: the head at every exit but the last.
+    :param backbone_config: the encoder's Hugging Face configuration, or its dict.
+    :param exit_head: the head of every exit but the last.
     :param teacher_head: the last exit's head; None: the same as ``exit_head``.
-    :param max_sequence_length: longest sequence of a text, special tokens included; longer texts are cut.
-    :param distilled: whether stage 2 has trained the exits before the last one.
-    :param layer_norm: the backbone's: ``"standard"``, or ``"unbiased"`` (`fastbert.normalization`: models made by UER).
-    :param default_token_type: token type of every token where a caller gives none; 1 in models made by UER.
+    :param max_sequence_length: longest sequence in tokens, special tokens included; longer texts are truncated.
+    :param distilled: whether distillation has trained the exits before the last one.
+    :param layer_norm: of the backbone: ``"standard"``, or ``"unbiased"`` (`fastbert.normalization`) in models from UER.
+    :param default_token_type: token type of every token when a caller passes none; 1 in models from UER.
+    :raises CheckpointError: a value is outside its range.
     """
 
     model_type = "fastbert"
-    sub_configs = {"backbone_config": AutoConfig}  # noqa: RUF012 (the name and form that transformers asks for)
+    sub_configs = {"backbone_config": AutoConfig}  # noqa: RUF012 (transformers requires this name and form)
     has_no_defaults_at_init = True
 
     def __init__(
@@ -131,8 +138,8 @@ class FastBertConfig(PretrainedConfig):
             backbone = AutoConfig.for_model(values.pop("model_type", ""), **values)
         elif backbone_config is None:
             backbone = AutoConfig.for_model("bert")
-        backbone.dtype = None  # in which it was stored; the whole model has one type
-        backbone.chunk_size_feed_forward = 0  # saves memory, changes no number, and takes no other lengths
+        backbone.dtype = None  # only says how the weights were stored; the whole model has one dtype
+        backbone.chunk_size_feed_forward = 0  # chunks fail on lengths that they do not divide, and change no result
         self.backbone_config = backbone
         self.exit_head = _as_dict(exit_head)
         self.teacher_head = _as_dict(teacher_head) if teacher_head is not None else self.exit_head
@@ -142,14 +149,14 @@ class FastBertConfig(PretrainedConfig):
         if not isinstance(distilled, bool):
             raise CheckpointError(f"distilled is {distilled!r}; expected true or false.")
         self.distilled = distilled
-        if layer_norm not in LAYER_NORMS:
-            raise CheckpointError(f"The layer norm {layer_norm!r} is unknown; known are {', '.join(LAYER_NORMS)}.")
+        if layer_norm not in _LAYER_NORMS:
+            raise CheckpointError(f"layer_norm is {layer_norm!r}; use {' or '.join(_LAYER_NORMS)}.")
         self.layer_norm = layer_norm
         types = getattr(backbone, "type_vocab_size", None) or 1
         if type(default_token_type) is not int or not 0 <= default_token_type < types:
             raise CheckpointError(
-                f"default_token_type is {default_token_type!r}; expected an integer from 0 to {types - 1}, a type that "
-                "the backbone knows."
+                f"default_token_type is {default_token_type!r}; expected an integer from 0 to {types - 1}, one of the "
+                "backbone's token types."
             )
         self.default_token_type = default_token_type
         super().__init__(**kwargs)

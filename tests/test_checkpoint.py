@@ -65,7 +65,7 @@ def test_what_a_checkpoint_has_cannot_be_asked_otherwise(checkpoint_dir):
     assert start(max_length=48, exit_head=ExitHeadConfig(size=16)).config.max_sequence_length == 48
     with pytest.raises(UsageError, match="cuts texts to 48 tokens; --max-length 32 cannot change that"):
         start(max_length=32)
-    for head in (ExitHeadConfig(size=32), ExitHeadConfig.seed(size=16)):
+    for head in (ExitHeadConfig(size=32), ExitHeadConfig.bitvoyage(size=16)):
         with pytest.raises(UsageError, match="size=16.*--exit-head and --exit-size cannot change"):
             start(exit_head=head)
 

@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-from fastbert.configuration import ExitHeadConfig
+from fastbert.configuration import ExitHeadConfig, exit_head_named
 from fastbert.exit_heads import make_exit
-from fastbert.runtime.errors import CheckpointError
+from fastbert.runtime.errors import CheckpointError, UsageError
 
 
 @pytest.mark.parametrize(
-    "head", [ExitHeadConfig(size=12, heads=3), ExitHeadConfig.authors(size=12), ExitHeadConfig.seed(size=16)]
+    "head", [ExitHeadConfig(size=12, heads=3), ExitHeadConfig.uer(size=12), ExitHeadConfig.bitvoyage(size=16)]
 )
 def test_only_the_first_query_gives_the_same_as_full_self_attention(head):
     torch.manual_seed(0)
@@ -28,10 +28,33 @@ def test_only_the_first_query_gives_the_same_as_full_self_attention(head):
 
 
 def test_a_size_that_heads_do_not_divide_is_refused():
-    with pytest.raises(CheckpointError, match="size 10 cannot be split into 3"):
+    with pytest.raises(CheckpointError, match="size is 10, which cannot be split into 3"):
         ExitHeadConfig(size=10, heads=3)
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
-    with pytest.raises(CheckpointError, match="attention, mlp"):
+    with pytest.raises(CheckpointError, match="kind is 'lstm'; use attention or mlp"):
         ExitHeadConfig(kind="lstm")
+
+
+def test_names_of_heads():
+    assert exit_head_named() == exit_head_named("attention") == ExitHeadConfig()
+    assert exit_head_named("bitvoyage") == ExitHeadConfig.bitvoyage()
+    assert exit_head_named("uer", 64) == ExitHeadConfig.uer(size=64)
+    assert exit_head_named("mlp", 7) == ExitHeadConfig(kind="mlp", size=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("lstm", None, "`exit_head` is 'lstm'; use attention, bitvoyage, uer, mlp"),
+        ("seed", None, "'seed' has a new name: use 'bitvoyage'"),
+        ("authors", 64, "'authors' has a new name: use 'uer'"),
+        ("bitvoyage", 12, "`exit_size` is 12; it must be greater than 0 and a multiple of 8"),
+        (None, 0, "`exit_size` is 0; it must be greater than 0 and a multiple of 2"),
+        ("mlp", -1, "`exit_size` is -1; it must be greater than 0."),
+    ],
+)
+def test_an_unknown_name_or_an_impossible_size_is_refused(name, size, message):
+    with pytest.raises(UsageError, match=message):
+        exit_head_named(name, size)

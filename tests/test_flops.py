@@ -7,10 +7,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from fastbert.configuration import ExitHeadConfig
 from fastbert.flops import flops_by_exit, full_model_flops, model_flops
 
-HEADS = [ExitHeadConfig(size=16), ExitHeadConfig.seed(size=16), ExitHeadConfig(kind="mlp", size=16)]
+HEADS = [ExitHeadConfig(size=16), ExitHeadConfig.bitvoyage(size=16), ExitHeadConfig(kind="mlp", size=16)]
 
 
-@pytest.mark.parametrize("head", HEADS, ids=["paper", "seed", "mlp"])
+@pytest.mark.parametrize("head", HEADS, ids=["paper", "bitvoyage", "mlp"])
 @pytest.mark.parametrize("length", [1, 7, 20])
 def test_agrees_with_pytorchs_own_counter(head, length):
     model = make_checkpoint(head=head).model

@@ -73,7 +73,7 @@ def read(request: Request, tensors: Mapping[str, torch.Tensor], found: Findings)
         )
     op_config = read_json(request.config)
     classes = integer(request.config, op_config, "num_class")
-    head = ExitHeadConfig.seed(
+    head = ExitHeadConfig.bitvoyage(
         size=integer(request.config, op_config, "cls_hidden_size"),
         heads=integer(request.config, op_config, "cls_num_attention_heads"),
     )

@@ -24,8 +24,8 @@ from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageErr
 
 HEADS = {
     "paper": ExitHeadConfig(size=16),
-    "authors": ExitHeadConfig.authors(size=16),
-    "seed": ExitHeadConfig.seed(size=16, heads=4),
+    "uer": ExitHeadConfig.uer(size=16),
+    "bitvoyage": ExitHeadConfig.bitvoyage(size=16, heads=4),
     "mlp": ExitHeadConfig(kind="mlp", size=16),
 }
 

@@ -12,7 +12,7 @@ from fastbert.export.graphs.float16 import Float16Graph
 from fastbert.export.graphs.writer import Graph
 from fastbert.uncertainty import uncertainty
 
-CONFIGS = {name: exit_head_named(name, 16) for name in ("attention", "authors", "seed", "mlp")} | {
+CONFIGS = {name: exit_head_named(name, 16) for name in ("attention", "uer", "bitvoyage", "mlp")} | {
     "one head": ExitHeadConfig(size=16, heads=1),
     "no projection": ExitHeadConfig(size=16, heads=4, output_projection=False),
     "narrowed, no projection": ExitHeadConfig(size=16, narrow_activation="gelu", output_projection=False),
