@@ -1,6 +1,6 @@
 """The model: a Hugging Face encoder with an exit head after every layer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,12 +115,26 @@ class FastBertForSequenceClassification(PreTrainedModel):
         """Run one transformer layer: hidden_states [batch, sequence, hidden] -> the same shape."""
         return self.backbone.encoder.layer[layer](hidden_states, extended_attention_mask)
 
+    def run_layers(
+        self, input_ids: torch.Tensor, extended_attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
+        """Run the backbone: each layer's output, float [batch, sequence, hidden]. Arguments as in `forward`."""
+        # A frozen backbone (distillation) needs no graph: only the heads are trained.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
+            hidden_states = self.embed(input_ids, token_type_ids)
+            layer_outputs = []
+            for layer in range(len(self.exits)):
+                hidden_states = self.run_layer(layer, hidden_states, extended_attention_mask)
+                layer_outputs.append(hidden_states)
+        return layer_outputs
+
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         exits: Iterable[int] | None = None,
+        layer_outputs: Sequence[torch.Tensor] | None = None,
     ) -> FastBertOutput:
         """Run all layers and the heads asked for.
 
@@ -128,16 +142,12 @@ class FastBertForSequenceClassification(PreTrainedModel):
         :param attention_mask: int64 [batch, sequence], 1 for tokens, 0 for padding; None: no padding.
         :param token_type_ids: int64 [batch, sequence]; None: all are the config's ``default_token_type``.
         :param exits: 0-based layers whose heads to run; None: all.
+        :param layer_outputs: what `run_layers` gave for this batch, which is then not run again.
         """
         wanted = set(range(len(self.exits)) if exits is None else exits)
         mask = self.extended_attention_mask(torch.ones_like(input_ids) if attention_mask is None else attention_mask)
-        # A frozen backbone (stage 2) needs no graph: only the heads are trained.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
-            hidden_states = self.embed(input_ids, token_type_ids)
-            layer_outputs = []
-            for layer in range(len(self.exits)):
-                hidden_states = self.run_layer(layer, hidden_states, mask)
-                layer_outputs.append(hidden_states)
+        if layer_outputs is None:
+            layer_outputs = self.run_layers(input_ids, mask, token_type_ids)
         exit_logits = torch.stack([self.exits[layer](layer_outputs[layer], mask) for layer in sorted(wanted)], dim=1)
         return FastBertOutput(logits=exit_logits[:, -1], exit_logits=exit_logits)
 

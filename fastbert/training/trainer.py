@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -25,6 +26,7 @@ from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import CheckpointError
 from fastbert.runtime.tokenization import TextEncoder, Tokens
 from fastbert.tokenization import text_encoder
+from fastbert.training.frozen import FrozenOutputs
 from fastbert.training.losses import distillation_loss, exit_divergence
 from fastbert.training.options import PhaseOptions, PhaseReport, TrainOptions
 from fastbert.training.resume import last_whole_checkpoint
@@ -57,15 +59,17 @@ def run_phase(
     labels = model.config.labels
 
     encoder = text_encoder(tokenizer, model.config)
-    dev = _dataset(dev_rows, encoder, labels)
+    train = _dataset(train_rows, encoder, labels)
+    dev = _dataset(dev_rows, encoder, labels, first=len(train))
     dev = dev.select(np.argsort([len(ids) for ids in dev["input_ids"]], kind="stable"))  # little padding in a batch
     labelled_dev = dev_rows[0].label is not None
     trainer = _PhaseTrainer(
         phase=phase,
+        frozen=_frozen_outputs(model, [train, dev], options, directory) if phase == "distill" else None,
         options=options,
         model=model,
         args=_arguments(phase, options, directory, metric="accuracy" if labelled_dev else "divergence"),
-        train_dataset=_dataset(train_rows, encoder, labels),
+        train_dataset=train,
         eval_dataset=dev,
         data_collator=partial(_padded, encoder),
         compute_metrics=_metrics,
@@ -91,8 +95,24 @@ def run_phase(
     )
 
 
-def _dataset(rows: Sequence[Row], encoder: TextEncoder, labels: Sequence[str]) -> Dataset:
-    """Tokenize rows; the label index is -100 for a row without a label, which the losses ignore."""
+def _frozen_outputs(
+    model: FastBertForSequenceClassification, datasets: Sequence[Dataset], options: TrainOptions, directory: Path
+) -> FrozenOutputs | None:
+    """Return where to keep the outputs of the frozen backbone. A GPU computes them faster than they are read."""
+    if torch.accelerator.is_available() or PartialState().num_processes > 1 or options.precision != "fp32":
+        return None
+    directory.mkdir(exist_ok=True)
+    lengths = {row["row"]: len(row["input_ids"]) for dataset in datasets for row in dataset}
+    return FrozenOutputs.open(
+        directory,
+        [lengths[row] for row in range(len(lengths))],
+        layers=model.config.num_exits,
+        hidden_size=model.config.backbone_config.hidden_size,
+    )
+
+
+def _dataset(rows: Sequence[Row], encoder: TextEncoder, labels: Sequence[str], *, first: int = 0) -> Dataset:
+    """Tokenize rows and number them from ``first``; a row without a label has the label -100, which losses ignore."""
     index = {label: number for number, label in enumerate(labels)}
     items = encoder.tokenize([row.text_input for row in rows])
     return Dataset.from_dict(
@@ -100,6 +120,7 @@ def _dataset(rows: Sequence[Row], encoder: TextEncoder, labels: Sequence[str]) -
             "input_ids": [item.ids for item in items],
             "token_type_ids": [item.type_ids for item in items],
             "labels": [-100 if row.label is None else index[row.label] for row in rows],
+            "row": range(first, first + len(rows)),
         }
     )
 
@@ -109,7 +130,7 @@ def _padded(encoder: TextEncoder, rows: Sequence[Mapping[str, Any]]) -> dict[str
     batch = encoder.pad([Tokens(row["input_ids"], row["token_type_ids"], False) for row in rows])
     names = ("input_ids", "attention_mask", "token_type_ids")
     tensors = {name: torch.from_numpy(getattr(batch, name)) for name in names}
-    return {**tensors, "labels": torch.tensor([row["labels"] for row in rows])}
+    return {**tensors, **{name: torch.tensor([row[name] for row in rows]) for name in ("labels", "row")}}
 
 
 def _arguments(phase: str, options: TrainOptions, directory: Path, *, metric: str) -> TrainingArguments:
@@ -144,8 +165,9 @@ def _arguments(phase: str, options: TrainOptions, directory: Path, *, metric: st
 class _PhaseTrainer(Trainer):
     """A Trainer with the loss of one phase."""
 
-    def __init__(self, *, phase: str, options: TrainOptions, **arguments: Any) -> None:
+    def __init__(self, *, phase: str, options: TrainOptions, frozen: FrozenOutputs | None, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.frozen = frozen
         self.phase = phase
         self.options = options
         self.exits = [self.model.config.num_exits - 1] if phase == "finetune" else None
@@ -154,7 +176,12 @@ class _PhaseTrainer(Trainer):
         self, model: torch.nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, **_: Any
     ) -> Any:
         inputs = dict(inputs)
-        labels = inputs.pop("labels")
+        labels, rows = inputs.pop("labels"), inputs.pop("row")
+        if self.frozen is not None:
+            ids, types = inputs["input_ids"], inputs["token_type_ids"]
+            mask = self.model.extended_attention_mask(inputs["attention_mask"])
+            run = partial(self.model.run_layers, ids, mask, types)
+            inputs["layer_outputs"] = self.frozen.get(rows, ids.shape[1], run)
         exit_logits = model(**inputs, exits=self.exits).exit_logits
         if self.phase == "finetune":
             loss = cross_entropy(exit_logits[:, -1].float(), labels)
