@@ -356,6 +356,7 @@ def predict(
 
     Example: fastbert predict bundle "so good" --speed 0.5
     """
+    from fastbert.data import iter_inputs
     from fastbert.runtime import Classifier, UsageError
     from fastbert.runtime.exit_rule import ExitRule
     from fastbert.runtime.threads import usable_cores
@@ -365,7 +366,7 @@ def predict(
         raise UsageError("Name texts or --file, not both.")
     if speed is not None:
         ExitRule(speed)
-    inputs = iter(texts) if texts else _lines(file) if file is None or file.suffix in ("", ".txt") else _data_rows(file)
+    inputs = iter(texts) if texts else iter_inputs(file)
     threads = threads or usable_cores()
     workers = workers or (threads if file is not None and device == "cpu" else 1)
     if workers > threads:
@@ -582,27 +583,6 @@ def _describe(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
         return f"{error.object} is not UTF-8. Name it otherwise, or run in a locale of UTF-8."
     return f"Unexpected {type(error).__name__}: {error}. Run again with --debug for the traceback, and report it."
-
-
-def _lines(file: Path | None) -> Iterator[str]:
-    """Yield the lines of a text file, or of stdin; they end at "\\n" only."""
-    from fastbert.data.lines import open_data, reading, utf8_lines
-    from fastbert.runtime.errors import DataError
-
-    if file is not None:
-        with open_data(file) as stream:
-            yield from (text for _, text in utf8_lines(stream, file))
-        return
-    if sys.stdin is None:  # closed by whoever started us
-        raise DataError("There is no stdin to read texts from. Name texts, or a --file.")
-    with reading("stdin"):
-        yield from (text for _, text in utf8_lines(sys.stdin.buffer, "stdin"))
-
-
-def _data_rows(file: Path) -> Iterator[Any]:
-    from fastbert.data import iter_texts
-
-    return (row.text_input for row in iter_texts(file))
 
 
 def _with_progress(items: Iterator[Any], file: Path | None) -> Iterator[Any]:

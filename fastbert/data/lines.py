@@ -1,4 +1,4 @@
-"""Lines of UTF-8 text files and of stdin; what cannot be read is named, with the line and the way out."""
+"""Lines of UTF-8 text files and of stdin. An error names the line that cannot be read and how to convert the file."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,8 +7,6 @@ from typing import BinaryIO
 
 from fastbert.runtime.errors import DataError
 
-__all__ = ["open_data", "reading", "utf8_lines"]
-
 _BOM = b"\xef\xbb\xbf"
 _BYTE_ORDER_MARKS = {  # UTF-32's begins as UTF-16's does
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -16,7 +14,7 @@ _BYTE_ORDER_MARKS = {  # UTF-32's begins as UTF-16's does
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-# Which of every four bytes are NUL, where most characters are ASCII and there is no byte order mark.
+# Without a byte order mark: which of every four bytes are NUL in a text that is mostly ASCII.
 _NULS: dict[tuple[bool, ...], str] = {
     (False, True, False, True): "UTF-16LE",
     (True, False, True, False): "UTF-16BE",
@@ -35,7 +33,7 @@ _OTHER_FILES = {
 
 @contextmanager
 def reading(name: str | Path) -> Iterator[None]:
-    """Turn what the system says while a file is opened and read into a `DataError` that names the file."""
+    """Turn an OSError into a `DataError` that names the file."""
     try:
         yield
     except FileNotFoundError as error:
@@ -46,15 +44,15 @@ def reading(name: str | Path) -> Iterator[None]:
 
 @contextmanager
 def open_data(path: Path) -> Iterator[BinaryIO]:
-    """Open a data file, or a pipe; errors as `reading` gives them."""
+    """Open a data file, or a pipe; errors as in `reading`."""
     with reading(path), path.open("rb") as file:
         yield file
 
 
 def utf8_lines(stream: Iterable[bytes], name: str | Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, text); a byte order mark and the "\\r" of "\\r\\n" are dropped.
+    """Yield (line number from 1, text), without a byte order mark and the "\\r" of "\\r\\n".
 
-    :param stream: gives lines as bytes; they end at "\\n" only.
+    :param stream: lines as bytes, which end at "\\n" only.
     :raises DataError: the bytes are not UTF-8.
     """
     for number, raw in enumerate(stream, start=1):
@@ -74,7 +72,7 @@ def utf8_lines(stream: Iterable[bytes], name: str | Path) -> Iterator[tuple[int,
 
 
 def _refuse_other_encodings(first: bytes, name: str | Path) -> None:
-    """Much of what is no UTF-8 text decodes as some: UTF-16's ASCII is ASCII with a NUL after each character."""
+    """Refuse files that are valid UTF-8 by accident: ASCII in UTF-16 is ASCII with a NUL after each character."""
     for signature, kind in _OTHER_FILES.items():
         if first.startswith(signature):
             raise DataError(f"{name} is {kind}.")

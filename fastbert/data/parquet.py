@@ -1,6 +1,6 @@
-"""Rows of Parquet files: read with pyarrow itself, in bounded memory, with nothing written anywhere.
+"""Rows of Parquet files, read with pyarrow in bounded memory.
 
-`datasets` would copy the file into a cache that is found again by name and time, and take a name for a pattern.
+Not with `datasets`, which copies a file into a cache keyed by its name and time, and takes some names for patterns.
 """
 
 import json
@@ -13,20 +13,18 @@ from fastbert.data.lines import open_data
 from fastbert.data.rows import Unusable, column_names
 from fastbert.runtime.errors import DataError, MissingDependencyError
 
-__all__ = ["parquet_records"]
-
-_BATCH = 64  # rows made Python objects at once: texts may be long
-_BUFFER = 1 << 20  # bytes read at once of a column; without it the column of a whole row group is
+_BATCH = 64  # rows converted to Python objects at once: texts may be long
+_BUFFER = 1 << 20  # bytes of a column read at once; without it, all those of a row group
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # the index that to_parquet adds to a filtered or shuffled frame
 
 
 def parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (row number from 1, column -> value): str, int, None, or an `Unusable`.
 
-    Class names that `datasets` keeps in the file's metadata stand for the numbers in the column; -1 is no label.
-    Dictionary columns, such as the categoricals of pandas, are their values.
+    Where `datasets` has stored class names in the file's metadata, a number is the name of its class, and -1 means no
+    label. A dictionary column, such as a categorical of pandas, gives its values.
 
-    :raises DataError: no Parquet, damaged, other columns than ours, or a column of texts that holds something else.
+    :raises DataError: the file is not Parquet or is damaged, or a column is unknown or has the wrong type.
     :raises MissingDependencyError: pyarrow is not installed.
     """
     try:
@@ -37,7 +35,7 @@ def parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     with open_data(path) as stream:
         if not stream.seekable():
-            raise DataError(f"{path} is a pipe; Parquet is read from its end, so save it to a file.")
+            raise DataError(f"{path} is a pipe; Parquet is read from its end. Save it to a file.")
         try:
             file = ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True)
             schema = file.schema_arrow
@@ -47,7 +45,7 @@ def parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if column != "label" and not _is_text(kind := schema.field(name).type) and not pa.types.is_null(kind):
                     raise DataError(f"{path}: column {name!r} is of type {kind}; expected texts (string).")
             classes = _class_names(schema.metadata, names, columns)
-            # threads of pyarrow's would not outlive a fork of the process that reads
+            # pyarrow's threads do not survive a fork of this process
             for batch in file.iter_batches(_BATCH, columns=names, use_threads=False):
                 values = [_values(batch.column(name)) for name in names]
                 if classes is not None:
@@ -59,7 +57,7 @@ def parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
             place = f" after row {number}" if number else ""
             raise DataError(
-                f"{path} is no readable Parquet file{place}: {' '.join(str(error).split())[:300]}"
+                f"{path} is not a readable Parquet file{place}: {' '.join(str(error).split())[:300]}"
             ) from error
 
 
@@ -79,7 +77,7 @@ def _values(column: Any) -> list[Any]:
         return [Unusable(value, str(kind)) if value.is_valid else None for value in column]
     try:
         return column.to_pylist()
-    except UnicodeDecodeError:  # pyarrow takes a writer's word for UTF-8
+    except UnicodeDecodeError:  # pyarrow trusts the writer that texts are UTF-8
         return [_decoded(value) for value in column]
 
 
@@ -91,15 +89,15 @@ def _decoded(value: Any) -> Any:
 
 
 def _class_names(metadata: Any, names: list[str], columns: list[str]) -> list[str] | None:
-    """Return the names of the classes that `datasets` wrote into the file's metadata; None: there are none.
+    """Return the class names that `datasets` stored in the file's metadata; None: it stored none.
 
-    :returns: empty where they cannot be read, so that no number is taken for a label of its own.
+    :returns: empty where they cannot be read, so that numbers are not mistaken for labels.
     """
     if "label" not in columns or b"huggingface" not in (metadata or {}):
         return None
     try:
         feature = json.loads(metadata[b"huggingface"])["info"]["features"][names[columns.index("label")]]
-    except (KeyError, TypeError):  # another program's, or without this column
+    except (KeyError, TypeError):  # metadata of another program, or without this column
         return None
     except (ValueError, RecursionError):
         return []
