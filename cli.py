@@ -1,7 +1,7 @@
 """The command line: parses, calls one function, prints. Data goes to stdout, progress and notes to stderr.
 
-Exit codes: 0 done; 1 a check failed, the data is bad or stdout could not be written (quietly where a pipe was closed by
-its reader, as `head` does); 2 wrong usage; 128 + n ended by signal n.
+Exit codes: 0 done; 1 a check failed, the data is bad or stdout could not be written (silently where the reader closed
+the pipe, as `head` does); 2 wrong usage; 128 + n ended by signal n.
 """
 
 import itertools
@@ -14,72 +14,97 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from fastbert.console import (
+from fastbert.console.arguments import completion, names, numbers
+from fastbert.console.progress import with_progress
+from fastbert.console.streams import (
     STDOUT,
     VisibleFormatter,
     abandon_stdout,
     json_text,
     open_streams,
     print_tables,
-    rich_console,
     utf8_text,
     visible,
 )
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain text: rich takes [default: ...] and what a user named for its markup
+    rich_markup_mode=None,  # plain text: rich would take [...] in a help text, or in what a user named, for markup
     help="Train an early-exit BERT text classifier, export it layer by layer, and run it on an inference engine.",
     epilog="Every command has --help. An unexpected error shows its traceback with --debug.",
 )
 
+# Closed sets, written out so that --help imports none of the library; a test compares them with the library's tables.
+PRECISIONS = ("fp32", "int8", "int8-reduced", "fp16", "int8-qdq")
+SCENARIOS = ("single-stream", "offline", "server")
+BASELINES = (
+    "onnxruntime",
+    "onnxruntime-int8",
+    "pytorch",
+    "pytorch-early-exit",
+    "openvino",
+    "openvino-bf16",
+    "openvino-int8",
+    "onnxruntime-cuda",
+    "tensorrt",
+    "all",
+    "none",
+)
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Overwrite = Annotated[bool, typer.Option(help="Replace the output; the old one stays until the new one is complete.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads. [default: the cores usable here]")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output; the old one stays until the new one is complete.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="the cores usable here")]
 Tolerance = Annotated[float, typer.Option(help="Largest logit difference to PyTorch allowed in fp32.")]
 MaxLabelFlips = Annotated[
-    float, typer.Option(min=0, max=1, help="Largest share of answers that may flip in a lossy precision.")
+    float, typer.Option(min=0, max=1, help="Largest share of answers that may change in a lossy precision.")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda (ONNX Runtime on a GPU) or tensorrt.")]
-Speeds = Annotated[str, typer.Option(help="Comma-separated speeds from 0 (never exit early) to 1.")]
+Device = Annotated[
+    Literal["cpu", "cuda", "tensorrt"], typer.Option(help="cuda and tensorrt: ONNX Runtime, TensorRT on an NVIDIA GPU.")
+]
+Speeds = Annotated[
+    Any,
+    typer.Option(parser=numbers(), metavar="NUMBERS", help="Comma-separated, each from 0 (never exit early) to 1."),
+]
 
 _PIPE_WINDOW = 32  # texts read from a pipe before the first answer
 
-# module that is missing -> the extra that brings it
-_EXTRAS = {
-    "torch": "train",
-    "transformers": "train",
-    "accelerate": "train",
-    "datasets": "data",
-    "sklearn": "data",
-    "onnx": "export",
-    "psutil": "bench",
-    "matplotlib": "bench",
-    "jinja2": "bench",
-    "onnxruntime": "cpu",
-    "polygraphy": "build",
-}
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    if version:
+        from fastbert.version import __version__
+
+        _print(f"fastbert-deploy {__version__}")
+        raise typer.Exit
 
 
 @app.command()
 def train(
     model: Annotated[str, typer.Argument(help="Directory or hub name of an encoder, a classifier or a checkpoint.")],
     output: Annotated[Path, typer.Option(help="Directory of the checkpoint to write.")],
-    train: Annotated[Path | None, typer.Option(help="Labelled file: .tsv .csv .jsonl .parquet")] = None,
-    dev: Annotated[Path | None, typer.Option(help="File that picks the best epoch. [default: held out]")] = None,
-    unlabeled: Annotated[list[Path] | None, typer.Option(help="More texts to distil on; may be repeated.")] = None,
-    phase: Annotated[str | None, typer.Option(help="finetune, distill or both. [default: both]")] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Labelled file: .tsv .csv .jsonl .parquet", show_default="only with --unlabeled")
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option(help="File that picks the best epoch.", show_default="a tenth of --train")
+    ] = None,
+    unlabeled: Annotated[
+        list[Path] | None, typer.Option(help="More texts to distil on; may be repeated.", show_default="none")
+    ] = None,
+    phase: Annotated[
+        Literal["finetune", "distill", "both"] | None, typer.Option(help="What to train.", show_default="both")
+    ] = None,
     stage: Annotated[str | None, typer.Option(hidden=True)] = None,  # what --phase was called
     kl: Annotated[
-        str, typer.Option(help="forward: KL(teacher || student); reverse: KL(student || teacher).")
+        Literal["forward", "reverse"],
+        typer.Option(help="forward: KL(teacher || student); reverse: KL(student || teacher)."),
     ] = "forward",
     label_share: Annotated[float, typer.Option(help="Share of cross-entropy on labels when distilling.")] = 0.5,
     epochs: Annotated[float, typer.Option(help="Epochs of fine-tuning.")] = 3,
@@ -88,23 +113,25 @@ def train(
     distill_learning_rate: Annotated[float, typer.Option(help="Learning rate of distillation.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(help="Rows in a step, on each device.")] = 32,
     max_length: Annotated[
-        int | None, typer.Option(help="Longest text in tokens. [default: 128, or the checkpoint's own]")
+        int | None, typer.Option(help="Longest text in tokens.", show_default="128, or the checkpoint's")
     ] = None,
-    max_train_rows: Annotated[int | None, typer.Option(min=2, help="Draw this many training rows at random.")] = None,
+    max_train_rows: Annotated[
+        int | None, typer.Option(min=2, help="Draw this many training rows at random.", show_default="all")
+    ] = None,
     exit_head: Annotated[
-        str | None,
-        typer.Option(
-            help="attention (the paper's), bitvoyage, uer or mlp. [default: attention, or the checkpoint's own]"
-        ),
+        Literal["attention", "bitvoyage", "uer", "mlp"] | None,
+        typer.Option(help="The paper's head is attention.", show_default="attention, or the checkpoint's"),
     ] = None,
     exit_size: Annotated[
-        int | None, typer.Option(help="Width of an exit head. [default: 128, or the checkpoint's own]")
+        int | None, typer.Option(help="Width of an exit head.", show_default="128, or the checkpoint's")
     ] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="Directory or hub name. [default: the model's own]")] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16 (mixed precision).")] = "fp32",
-    seed: Annotated[int, typer.Option()] = 42,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Directory or hub name.", show_default="the model's own")
+    ] = None,
+    precision: Annotated[Literal["fp32", "fp16", "bf16"], typer.Option(help="fp16, bf16: mixed precision.")] = "fp32",
+    seed: Annotated[int, typer.Option(help="Of the weights, the order of the rows and what is held out.")] = 42,
     overwrite: Overwrite = False,
-    resume: Annotated[bool, typer.Option(help="Go on with a stopped run of the same options.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped run of the same options.")] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a backbone with its last exit, then distil the other exits from it.
@@ -171,9 +198,8 @@ def evaluate(
     """
     _quiet_transformers()
     from fastbert.benchmarks.evaluate import evaluate as run
-    from fastbert.benchmarks.evaluate import parse_speeds
 
-    results = run(target, data, parse_speeds(speed), device=device, threads=threads)
+    results = run(target, data, speed, device=device, threads=threads)
     if as_json:
         _print_json([asdict(result) for result in results])
         return
@@ -187,29 +213,39 @@ def export(
     checkpoint: Annotated[str, typer.Argument(help="Directory or hub name of a FastBERT checkpoint.")],
     output: Annotated[Path, typer.Option(help="Directory of the bundle to write.")],
     precision: Annotated[
-        str, typer.Option(help="Comma-separated: fp32, int8, int8-reduced, fp16, int8-qdq. Each is a variant.")
+        Any,
+        typer.Option(
+            parser=names(PRECISIONS),
+            autocompletion=completion(PRECISIONS),
+            metavar="NAMES",
+            help=f"Comma-separated, each one variant: {', '.join(PRECISIONS)}.",
+        ),
     ] = "fp32",
-    layers_per_stage: Annotated[int, typer.Option(help="Layers in one engine, with one exit after the last.")] = 1,
+    layers_per_stage: Annotated[int, typer.Option(min=1, help="Layers per engine; the exit is after the last.")] = 1,
     exits: Annotated[
-        str | None, typer.Option(help="Instead: the layers, from 0, that have an exit, such as 2,5,8,11.")
+        Any,
+        typer.Option(
+            parser=numbers(int),
+            metavar="NUMBERS",
+            help="Layers with an exit, from 0, such as 2,5,8,11. Instead of --layers-per-stage.",
+            show_default="every layer",
+        ),
     ] = None,
-    default_speed: Annotated[float, typer.Option(help="Speed where the caller names none.")] = 0.5,
+    default_speed: Annotated[float, typer.Option(help="Speed for callers that name none.")] = 0.5,
     verify_data: Annotated[
-        Path | None, typer.Option(help="Rows to verify on. [default: those in the checkpoint]")
+        Path | None, typer.Option(help="Rows to verify on.", show_default="dev rows kept in the checkpoint")
     ] = None,
     tolerance: Tolerance = 1e-4,
     max_label_flips: MaxLabelFlips = 0.05,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write a bundle: one ONNX engine a layer with its exit, verified against PyTorch on real rows.
+    """Write a bundle: one ONNX engine per layer, with its exit, verified against PyTorch on real rows.
 
     Example: fastbert export model --output bundle
     """
     _quiet_transformers()
     from fastbert.export.bundle import export_bundle
-    from fastbert.export.graphs.stages import parse_exits
-    from fastbert.export.precisions import parse_precisions
     from fastbert.export.verification.compare import Bounds
 
     report = export_bundle(
@@ -219,8 +255,8 @@ def export(
         default_speed=default_speed,
         verify_data=verify_data,
         bounds=Bounds(tolerance, max_label_flips),
-        precisions=parse_precisions(precision),
-        exits=None if exits is None else parse_exits(exits),
+        precisions=precision,
+        exits=exits,
         overwrite=overwrite,
     )
     if as_json:
@@ -235,28 +271,37 @@ def export(
 @app.command()
 def build(
     bundle: Annotated[Path, typer.Argument(help="A bundle with a variant for a GPU (export --precision fp32,fp16).")],
-    variant: Annotated[str, typer.Option(help="Variant to build from: fp16 or int8-qdq.")] = "fp16",
-    batch: Annotated[str, typer.Option(help="Comma-separated largest batches; each is a profile.")] = "1,8,32",
+    variant: Annotated[Literal["fp16", "int8-qdq"], typer.Option(help="Variant to build from.")] = "fp16",
+    batch: Annotated[
+        Any,
+        typer.Option(parser=numbers(int), metavar="NUMBERS", help="Comma-separated largest batches, one profile each."),
+    ] = "1,8,32",
     sequence: Annotated[
-        str | None, typer.Option(help="Comma-separated lengths that texts are padded to. [default: 32,64,128, longest]")
+        Any,
+        typer.Option(
+            parser=numbers(int),
+            metavar="NUMBERS",
+            help="Comma-separated lengths that texts are padded to.",
+            show_default="32,64,128 and the longest",
+        ),
     ] = None,
     level: Annotated[int, typer.Option(min=0, max=5, help="TensorRT's builder optimization level.")] = 3,
     max_label_flips: MaxLabelFlips = 0.05,
-    overwrite: Annotated[bool, typer.Option(help="Build engines again that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Build again the engines that exist.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Build TensorRT engines for the GPU of this machine into the bundle; goes on where a stopped build ended.
+    """Build TensorRT engines into the bundle, for the GPU of this machine; a stopped build resumes.
 
     Example: fastbert build bundle --batch 1,8,32 --sequence 32,64,128
     """
-    from fastbert.export.tensorrt.build import BuildOptions, parse_sizes
+    from fastbert.export.tensorrt.build import BuildOptions
     from fastbert.export.tensorrt.build import build as run
     from fastbert.export.verification.compare import Bounds
 
     options = BuildOptions(
         variant=variant,
-        batches=parse_sizes("--batch", batch),
-        sequences=None if sequence is None else parse_sizes("--sequence", sequence),
+        batches=batch,
+        sequences=sequence,
         level=level,
         bounds=Bounds(max_label_flips=max_label_flips),
         overwrite=overwrite,
@@ -278,11 +323,15 @@ def verify(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Checkpoint to compare with; or onnxruntime: TensorRT engines one by one. [default: the golden rows]"
+            help="A checkpoint to compare with, or onnxruntime: compares TensorRT engines one by one.",
+            show_default="the bundle's golden rows",
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Rows to compare on, with --against.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Check only this variant.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Rows to compare on, with --against.", show_default="dev rows kept in the checkpoint"),
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="Check only this variant.", show_default="all")] = None,
     device: Device = "cpu",
     tolerance: Tolerance = 1e-4,
     max_label_flips: MaxLabelFlips = 0.05,
@@ -337,22 +386,28 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
 @app.command()
 def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts. [default: --file, or lines of stdin]")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts.", show_default="--file, or lines of stdin")] = None,
     file: Annotated[
-        Path | None, typer.Option(help="A text a line, or a data file (.tsv .csv .jsonl .parquet).")
+        Path | None,
+        typer.Option(help="One text per line, or a data file (.tsv .csv .jsonl .parquet).", show_default="none"),
     ] = None,
-    speed: Annotated[float | None, typer.Option(help="0 (never exit early) to 1. [default: the bundle's]")] = None,
-    variant: Annotated[str | None, typer.Option(help="Such as int8. [default: the bundle's first]")] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="From 0 (never exit early) to 1.", show_default="the bundle's")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="Such as int8.", show_default="the bundle's first")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Most texts run together. [default: what is fastest]")
+        int | None, typer.Option(min=1, help="Most texts to run together.", show_default="what is fastest")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Batches run at once, with --threads shared out. [default: --threads]")
+        int | None,
+        typer.Option(
+            min=1, help="Batches to run in parallel; --threads is divided among them.", show_default="--threads"
+        ),
     ] = None,
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Classify texts; prints one JSON object a line, in bounded memory however long the file is.
+    """Classify texts: one JSON object per line. Memory use does not grow with the input.
 
     Example: fastbert predict bundle "so good" --speed 0.5
     """
@@ -380,7 +435,7 @@ def predict(
     window = {} if file is not None else {"window": _PIPE_WINDOW}
     given, shown = itertools.tee(inputs)
     predictions = classifier.predict_iter(given, speed=speed, batch_size=batch_size, workers=workers, **window)
-    for prediction, text in zip(_with_progress(predictions, file), shown, strict=False):
+    for prediction, text in zip(with_progress(predictions, file), shown, strict=False):
         record = {"text": text, **asdict(prediction), "layers_run": prediction.exit_layer + 1}
         sys.stdout.write(json_text(record) + "\n")
         if file is None:
@@ -393,40 +448,64 @@ def bench(
     data: Annotated[Path, typer.Option(help="Rows to time on; with labels, accuracy is shown too.")],
     speed: Speeds = "0,0.1,0.3,0.5,0.8",
     scenario: Annotated[
-        str, typer.Option(help="Comma-separated: single-stream (batch 1), offline (throughput), server (arrivals).")
+        Any,
+        typer.Option(
+            parser=names(SCENARIOS),
+            autocompletion=completion(SCENARIOS),
+            metavar="NAMES",
+            help="Comma-separated: single-stream (batch 1), offline (throughput), server (arrivals).",
+        ),
     ] = "single-stream",
     variant: Annotated[
-        str | None, typer.Option("--variant", "--precision", help="Comma-separated variants. [default: all]")
+        Any,
+        typer.Option(parser=names(()), metavar="NAMES", help="Comma-separated variants.", show_default="all"),
     ] = None,
+    precision: Annotated[Any, typer.Option(parser=names(()), hidden=True)] = None,  # what --variant was called
     baseline: Annotated[
-        str,
+        Any,
         typer.Option(
-            help="Comma-separated: onnxruntime, onnxruntime-int8, pytorch, pytorch-early-exit, openvino, "
-            "openvino-bf16, openvino-int8, onnxruntime-cuda, tensorrt; all; or none."
+            parser=names(BASELINES),
+            autocompletion=completion(BASELINES),
+            metavar="NAMES",
+            help=f"Comma-separated: {', '.join(BASELINES)}.",
         ),
     ] = "onnxruntime",
-    checkpoint: Annotated[Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.", show_default="none")
+    ] = None,
     device: Device = "cpu",
     cuda_graphs: Annotated[
         bool,
         typer.Option(
-            "--cuda-graphs", help="On a GPU, with --threads 1: the chain and the whole model replay CUDA graphs."
+            "--cuda-graphs", help="On a GPU, with --threads 1: the chain and the whole model run as CUDA graphs."
         ),
     ] = False,
     threads: Threads = None,
     rate: Annotated[
-        str | None,
-        typer.Option(help="Comma-separated arrivals in rows/s. [default: 0.5 to 2 times what the whole model holds]"),
+        Any,
+        typer.Option(
+            parser=numbers(),
+            metavar="NUMBERS",
+            help="Comma-separated arrival rates in rows/s.",
+            show_default="0.5 to 2 times the whole model's capacity",
+        ),
     ] = None,
     percentile: Annotated[
-        str | None, typer.Option(help="Of 50,90,95,99: too few rows are then an error. [default: what the rows allow]")
+        Any,
+        typer.Option(
+            parser=numbers(),
+            metavar="NUMBERS",
+            help="Of 50,90,95,99. Too few rows for one that is named are an error.",
+            show_default="those that the rows allow",
+        ),
     ] = None,
     max_rows: Annotated[int, typer.Option(min=1, help="Time at most this many rows, drawn at random.")] = 1000,
-    max_seconds: Annotated[float, typer.Option(help="Time for each scenario.")] = 300,
-    batch_size: Annotated[int, typer.Option(min=1, help="Of the baselines, offline.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of the rows' order and of the arrivals.")] = 42,
+    max_seconds: Annotated[float, typer.Option(help="Longest time for each scenario.")] = 300,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of the baselines, in the scenario offline.")] = 32,
+    seed: Annotated[int, typer.Option(help="Of the order of the rows and of the arrivals.")] = 42,
     output: Annotated[
-        Path | None, typer.Option(help="Directory for report.json and report.html, or a .json file.")
+        Path | None,
+        typer.Option(help="Directory for report.json and report.html, or a .json file.", show_default="none"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -436,30 +515,29 @@ def bench(
     """
     _quiet_transformers()
     from fastbert.benchmarks.bench import run_bench
-    from fastbert.benchmarks.evaluate import parse_speeds
-    from fastbert.benchmarks.options import BenchOptions, parse_names, parse_numbers
+    from fastbert.benchmarks.options import BenchOptions
     from fastbert.benchmarks.report.tables import bench_tables, check_output, write_report
 
     options = BenchOptions(
         bundle=bundle,
         data=data,
-        speeds=parse_speeds(speed),
-        scenarios=parse_names(scenario) or (),
-        variants=parse_names(variant),
-        baselines=[name for name in parse_names(baseline) or () if name != "none"],
+        speeds=speed,
+        scenarios=scenario,
+        variants=variant or precision,
+        baselines=[name for name in baseline if name != "none"],
         checkpoint=checkpoint,
         device=device,
         cuda_graphs=cuda_graphs,
         threads=threads,
-        rates=parse_numbers(rate, "--rate"),
-        percentiles=parse_numbers(percentile, "--percentile"),
+        rates=rate,
+        percentiles=percentile,
         max_rows=max_rows,
         max_seconds=max_seconds,
         batch_size=batch_size,
         seed=seed,
     )
     if output is not None:
-        check_output(output)  # said before the measurement, not after it
+        check_output(output)  # before the measurement, not after it
     report = run_bench(options)
     written = [] if output is None else write_report(output, report.as_dict())
     if as_json:
@@ -479,18 +557,32 @@ def bench(
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="A file of another program, or a Hugging Face classifier.")],
     output: Annotated[Path, typer.Option(help="Directory of the checkpoint to write.")],
-    format: Annotated[str, typer.Option(help="auto, bitvoyage, uer or huggingface.")] = "auto",
-    config: Annotated[Path | None, typer.Option(help="Its op config (bitvoyage) or model config (uer).")] = None,
-    bert_config: Annotated[Path | None, typer.Option(help="Its BERT config. [default: --config names it]")] = None,
-    vocab: Annotated[Path | None, typer.Option(help="Its vocab.txt. [default: --config names it]")] = None,
+    format: Annotated[
+        Literal["auto", "bitvoyage", "uer", "huggingface"], typer.Option(help="auto: found from the tensors.")
+    ] = "auto",
+    config: Annotated[
+        Path | None, typer.Option(help="Its op config (bitvoyage) or model config (uer).", show_default="none")
+    ] = None,
+    bert_config: Annotated[
+        Path | None, typer.Option(help="Its BERT config.", show_default="the one that --config names")
+    ] = None,
+    vocab: Annotated[
+        Path | None, typer.Option(help="Its vocab.txt.", show_default="the one that --config names")
+    ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Class names by index, comma-separated, or a file of them. [default: 0,1,...]")
+        str | None,
+        typer.Option(help="Class names by index, comma-separated, or a file of them.", show_default="0,1,..."),
     ] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest text in tokens. [default: the checkpoint's]")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest text in tokens.", show_default="the checkpoint's")
+    ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="Of a Hugging Face classifier: directory or hub name. [default: its own]")
+        str | None,
+        typer.Option(help="Of a Hugging Face classifier: directory or hub name.", show_default="its own"),
     ] = None,
-    verify_data: Annotated[Path | None, typer.Option(help="Texts to keep, for the export's verification.")] = None,
+    verify_data: Annotated[
+        Path | None, typer.Option(help="Texts to keep, for the export's verification.", show_default="none")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -546,15 +638,15 @@ def main() -> None:
             abandon_stdout()
         if debug:
             raise
-        _fail(_describe(error))
-        from fastbert.runtime import UsageError
+        from fastbert.console.failures import describe, exit_code
 
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        _fail(describe(error, _flags(arguments)))
+        sys.exit(exit_code(error))
 
 
 @contextmanager
 def _cleaning_up_when_ended() -> Iterator[None]:
-    """Let SIGTERM (`docker stop`) and SIGHUP end a command as an error does: nothing half-written stays."""
+    """Let SIGTERM (`docker stop`) and SIGHUP end a command as an error does: it removes half-written files."""
 
     def end(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_IGN)  # another one would stop the cleaning up
@@ -570,48 +662,22 @@ def _cleaning_up_when_ended() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _describe(error: Exception) -> str:
-    from fastbert.runtime import FastBertError, MissingDependencyError
-
-    if isinstance(error, FastBertError):
-        return str(error)
-    package = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
-    if package in _EXTRAS:
-        return str(MissingDependencyError(package, _EXTRAS[package]))
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'}: {error.strerror}."
-    if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":
-        return f"{error.object} is not UTF-8. Name it otherwise, or run in a locale of UTF-8."
-    return f"Unexpected {type(error).__name__}: {error}. Run again with --debug for the traceback, and report it."
-
-
-def _with_progress(items: Iterator[Any], file: Path | None) -> Iterator[Any]:
-    """Show rows done and rows a second on stderr, for a file, where a person looks and sees no answers pass by."""
-    if file is None or not sys.stderr.isatty() or sys.stdout.isatty():
-        yield from items
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    total = None  # not known: a pipe can be read once, and Parquet has no lines
-    if file.is_file() and file.suffix.lower() != ".parquet":
-        with file.open("rb") as lines:
-            total = sum(1 for _ in lines)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
-    # left to itself it would print what goes to stdout on its own console, stderr
-    with Progress(*columns, console=rich_console(sys.stderr), redirect_stdout=False) as progress:
-        task = progress.add_task("", total=total, rate="")
-        for item in items:
-            yield item
-            speed = progress.tasks[0].speed  # None until a second row is there
-            progress.update(task, advance=1, rate="" if speed is None else f"{speed:.0f} rows/s")
+def _flags(arguments: list[str]) -> dict[str, str]:
+    """Return the command line's spelling of the command's parameters: max_length -> --max-length, model -> MODEL."""
+    commands: Any = getattr(typer.main.get_command(app), "commands", {})
+    command = next((commands[argument] for argument in arguments if argument in commands), None)
+    return {
+        parameter.name: parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.name.upper()
+        for parameter in (command.params if command is not None else ())
+    }
 
 
 def _quiet_transformers() -> None:
-    """Leave stderr to our own notes: transformers shows a bar for every file that it loads."""
+    """Keep stderr for our own notes: transformers shows a progress bar for every file that it loads."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it announces each try to reach the hub
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else it reports each attempt to reach the hub
     logging.getLogger("torch").setLevel(logging.ERROR)
 
 
@@ -670,7 +736,7 @@ def _fail(text: str) -> None:
     sys.stderr.write(f"Error: {visible(text)}\n")
 
 
-for _command in app.registered_commands:  # left to itself, typer cuts it after 45 characters
+for _command in app.registered_commands:  # typer would cut it after 45 characters
     _command.short_help = (getattr(_command.callback, "__doc__", None) or "").partition("\n")[0]
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ def evaluate(
     :param threads: processor threads, for a bundle.
     :raises DataError: no labels, or labels that the model does not know.
     """
+    for speed in speeds:
+        ExitRule(speed)  # before the work, not after it
     is_bundle = (target / MANIFEST).is_file()
     table = _bundle_table(target, data, device, threads) if is_bundle else _checkpoint_table(target, data)
     return [evaluate_speed(table, speed) for speed in speeds]

@@ -79,23 +79,26 @@ class ExitHeadConfig:
         return cls(size=size, heads=2, narrow_activation="tanh")
 
 
+# name -> constructor, which takes a size
+HEADS: dict[str, Callable[..., ExitHeadConfig]] = {
+    "attention": ExitHeadConfig,
+    "bitvoyage": ExitHeadConfig.bitvoyage,
+    "uer": ExitHeadConfig.uer,
+    "mlp": partial(ExitHeadConfig, kind="mlp"),
+}
+
+
 def exit_head_named(name: str | None = None, size: int | None = None) -> ExitHeadConfig:
     """Return a head by name: ``attention`` (the default), ``bitvoyage``, ``uer`` or ``mlp``.
 
     :param size: width; None: 128.
     :raises UsageError: the name is unknown, or such a head cannot have this size.
     """
-    presets: dict[str, Callable[..., ExitHeadConfig]] = {
-        "attention": ExitHeadConfig,
-        "bitvoyage": ExitHeadConfig.bitvoyage,
-        "uer": ExitHeadConfig.uer,
-        "mlp": partial(ExitHeadConfig, kind="mlp"),
-    }
     if name in _RENAMED_HEADS:
         raise UsageError(f"`exit_head` {name!r} has a new name: use {_RENAMED_HEADS[name]!r}.")
-    make = presets.get(name or "attention")
+    make = HEADS.get(name or "attention")
     if make is None:
-        raise UsageError(f"`exit_head` is {name!r}; use {', '.join(presets)}.")
+        raise UsageError(f"`exit_head` is {name!r}; use {', '.join(HEADS)}.")
     heads = make().heads if make().kind == "attention" else 1
     if size is not None and (size < 1 or size % heads):
         multiple = f" and a multiple of {heads}" if heads > 1 else ""

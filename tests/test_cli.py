@@ -2,19 +2,31 @@ import io
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+import typer
 from datasets import Dataset
 from support.factories import make_checkpoint, make_rows, write_tsv
 
+import fastbert
 from fastbert import cli
+from fastbert.benchmarks.baselines import BASELINES
+from fastbert.benchmarks.options import SCENARIOS
+from fastbert.configuration import HEADS
 from fastbert.export.bundle import export_checkpoint
+from fastbert.export.precisions import PRECISIONS
+from fastbert.importing import FORMATS
+from fastbert.runtime.engines import DEVICES
+from fastbert.training.losses import KL_DIRECTIONS
+from fastbert.training.options import PHASES
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
@@ -25,14 +37,13 @@ def test_help_is_quick_and_loads_nothing_heavy():
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'transformers', 'numpy', 'onnxruntime', 'datasets'} & set(sys.modules)))"
     )
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - began)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "evaluate" in done.stdout
     assert done.stdout.strip().endswith("[]")
-    assert min(times) < 0.5
+    processor_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert processor_seconds < 0.3  # not by the clock, which other work on the machine moves
 
 
 def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
@@ -105,11 +116,11 @@ def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
         (["predict", "nowhere", "a"], 1, "nowhere is no bundle"),
         (["evaluate", "{bundle}", "--data", "nowhere.tsv"], 1, "nowhere.tsv does not exist"),
         (["evaluate", "{bundle}", "--data", "x.tsv", "--speed", "0,7"], 2, "from 0"),
-        (["bench", "{bundle}", "--data", "x.tsv", "--baseline", "tensorflow"], 2, "'tensorflow' is unknown"),
+        (["bench", "{bundle}", "--data", "x.tsv", "--baseline", "tensorflow"], 2, "'tensorflow' is not one of"),
         (["bench", "{bundle}", "--data", "x.tsv", "--baseline", "pytorch"], 2, "--checkpoint"),
-        (["bench", "{bundle}", "--data", "x.tsv", "--scenario", "burst"], 2, "'burst' is unknown"),
+        (["bench", "{bundle}", "--data", "x.tsv", "--scenario", "burst"], 2, "'burst' is not one of single-stream,"),
         (["bench", "{bundle}", "--data", "x.tsv", "--precision", "int2"], 2, "'int2'"),
-        (["bench", "{bundle}", "--data", "x.tsv", "--rate", "fast"], 2, "--rate is 'fast'"),
+        (["bench", "{bundle}", "--data", "x.tsv", "--rate", "fast"], 2, "'--rate': 'fast' is not a"),
         (["bench", "{bundle}", "--data", "x.tsv", "--device", "tpu"], 2, "'tpu'"),
         (["bench", "{bundle}", "--data", "nowhere.tsv"], 1, "nowhere.tsv does not exist"),
         (["export", "{bundle}", "--output", "out"], 1, "no config.json"),
@@ -224,12 +235,6 @@ def test_an_unexpected_error_is_one_line_and_a_traceback_with_debug(run_cli, bun
         cli.main()
 
 
-@pytest.mark.parametrize(("package", "extra"), [("torch", "train"), ("sklearn", "data"), ("onnxruntime", "cpu")])
-def test_a_missing_package_names_its_extra(package, extra):
-    error = ModuleNotFoundError(f"No module named '{package}'", name=package)
-    assert f"pip install 'fastbert-deploy[{extra}]'" in cli._describe(error)
-
-
 LABELS = ("[red]", "[/neg]", "é\n\x1b[31m\u202e日")
 
 
@@ -284,11 +289,59 @@ def test_errors_show_what_a_user_named(run_cli, bundle, tmp_path, monkeypatch, a
     assert "Unexpected" not in err and "Traceback" not in err and "\x1b" not in err
 
 
-def test_help_shows_every_default(run_cli):
-    _, out, _ = run_cli("train", "--help")
-    assert "[default: held out]" in " ".join(out.split())
+COMMANDS = typer.main.get_command(cli.app).commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_whole_and_shows_every_default(run_cli, name):
+    code, out, _ = run_cli(name, "--help")
+    assert code == 0
+    sections = re.split(r"\n  (?=-|[a-z])", out[out.index("\nOptions:") :] + out[out.index("\nArguments:") :])
+    shown = {section.split()[0].rstrip("."): " ".join(section.split()) for section in sections[1:]}
+    for parameter in COMMANDS[name].params:
+        if not getattr(parameter, "hidden", False):
+            text = shown[parameter.opts[0]]
+            assert " ".join(parameter.help.split()) in text.replace("- ", "-"), text
+            assert (
+                parameter.is_flag if getattr(parameter, "is_flag", False) else "[default" in text or "required" in text
+            )
+
+
+def test_the_list_of_commands_shows_whole_sentences(run_cli):
     _, out, _ = run_cli("--help")
-    assert "Classify texts; prints one JSON object a line" in " ".join(out.split())
+    assert "Classify texts: one JSON object per line. Memory use does not grow with the input." in " ".join(out.split())
+
+
+def test_version(run_cli):
+    assert run_cli("--version") == (0, f"fastbert-deploy {fastbert.__version__}\n", "")
+
+
+def test_closed_sets_are_those_of_the_library():
+    def choices(command, parameter):
+        hint = get_type_hints(getattr(cli, command))[parameter]
+        return {choice for part in (hint, *get_args(hint)) if get_origin(part) is Literal for choice in get_args(part)}
+
+    assert choices("train", "phase") == set(PHASES)
+    assert choices("train", "kl") == set(KL_DIRECTIONS)
+    assert choices("train", "exit_head") == set(HEADS)
+    assert choices("import_", "format") == {"auto", *FORMATS}
+    assert choices("predict", "device") == set(DEVICES)
+    assert choices("build", "variant") == {name for name in PRECISIONS if "tensorrt" in PRECISIONS[name].devices}
+    assert set(cli.PRECISIONS) == set(PRECISIONS)
+    assert set(cli.SCENARIOS) == set(SCENARIOS)
+    assert set(cli.BASELINES) == {*BASELINES, "all", "none"}
+
+
+def test_old_names_of_options_still_work(run_cli, bundle, tmp_path):
+    code, _, err = run_cli("train", "m", "--output", tmp_path / "o", "--phase", "both", "--stage", "distill")
+    assert (code, "--stage is the old name of --phase" in err) == (2, True)
+    code, _, err = run_cli("bench", bundle, "--data", "x.tsv", "--precision", "int2")
+    assert (code, "'int2'" in err) == (2, True)
+
+
+def test_an_error_of_the_library_names_flags(run_cli, bundle, tmp_path):
+    code, _, err = run_cli("train", "m", "--output", tmp_path / "o", "--train", "t.tsv", "--label-share", 3)
+    assert (code, err.startswith("Error: --label-share is 3.0; ")) == (2, True)
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ import sys
 import pytest
 from rich.table import Table
 
-from fastbert import console
-from fastbert.console import VisibleFormatter, json_text, print_tables, table_cell, utf8_text, visible
+from fastbert.console import streams as console
+from fastbert.console.streams import VisibleFormatter, json_text, print_tables, table_cell, utf8_text, visible
 
 ODD = 'é 日本 😀 \udcff "[red]'
 
 
 def run(script, *, shell="", environment=None, **arguments):
     """Run a script after `open_streams`, under a shell's redirections."""
-    code = f"import sys\nfrom fastbert.console import *\n{script}"
+    code = f"import sys\nfrom fastbert.console.streams import *\n{script}"
     command = ["sh", "-c", f'exec "$@" {shell}', "sh", sys.executable, "-c", code]
     ours = ("PYTHONIO", "PYTHONUTF8", "LC_", "LANG")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}

@@ -1,0 +1,42 @@
+"""Comma-separated values on the command line, one parser for all."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+
+def numbers(kind: type[int] | type[float] = float) -> Callable[[str], Any]:
+    """Return a parser of comma-separated numbers: text -> tuple of ``kind``."""
+    what = "whole numbers" if kind is int else "numbers"
+
+    def parse(text: str) -> Any:
+        try:
+            return tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not a comma-separated list of {what}.") from None
+
+    return parse
+
+
+def names(known: Sequence[str]) -> Callable[[str], Any]:
+    """Return a parser of comma-separated names, each one of ``known`` where there are any: text -> tuple."""
+
+    def parse(text: str) -> Any:
+        found = tuple(part.strip() for part in text.split(","))
+        for name in found:
+            if known and name not in known:
+                raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}.")
+        return found
+
+    return parse
+
+
+def completion(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return what completes the last of comma-separated names in a shell."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{name}" for name in known if name.startswith(last)]
+
+    return complete

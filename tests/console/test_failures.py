@@ -1,0 +1,61 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fastbert.console.failures import EXTRAS, describe, exit_code, other_fastbert
+from fastbert.runtime.errors import DataError, MissingDependencyError, UsageError
+
+FLAGS = {"max_length": "--max-length", "speed": "--speed", "batch": "--batch", "model": "MODEL"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("`max_length` is 0.", "--max-length is 0."),
+        ("`speeds` has 2; `batches` has 0.", "--speed has 2; --batch has 0."),
+        ("`model` is no directory.", "MODEL is no directory."),
+        ("`other` and max_length stay.", "`other` and max_length stay."),
+    ],
+)
+def test_parameters_are_spelled_as_flags(message, shown):
+    assert describe(UsageError(message), FLAGS) == shown
+
+
+def test_exit_codes():
+    assert [exit_code(error) for error in (UsageError(""), DataError(""), OSError())] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(("package", "extra"), EXTRAS.items())
+def test_a_missing_package_names_an_extra_that_brings_it(package, extra):
+    error = ModuleNotFoundError(f"No module named '{package}'", name=package)
+    assert f"pip install 'fastbert-deploy[{extra}]'" in describe(error, {})
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    own = f"{project['name']}["
+    wanted, brought = [extra], []
+    while wanted:
+        for requirement in extras[wanted.pop()]:
+            if requirement.startswith(own):
+                wanted += requirement[len(own) :].split("]")[0].split(",")
+            else:
+                brought.append(requirement)
+    name = DISTRIBUTIONS.get(package, package)
+    assert any(requirement.startswith((f"{name}>", f"{name}[", f"{name}=")) for requirement in brought)
+
+
+def test_other_errors():
+    assert describe(FileNotFoundError(2, "No such file", "x.tsv"), {}) == "x.tsv: No such file."
+    assert "--debug" in describe(RuntimeError("surprise"), {})
+    assert "pip install" in describe(MissingDependencyError("onnx", "export"), {})
+
+
+def test_the_other_package_of_our_import_name_is_named(tmp_path, monkeypatch):
+    assert other_fastbert() is None
+    (tmp_path / "fastbert-0.9.dist-info").mkdir()
+    (tmp_path / "fastbert-0.9.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: fastbert\nVersion: 0.9\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "fastbert 0.9 is installed" in other_fastbert()
