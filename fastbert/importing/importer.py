@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastbert.checkpoint import CHECKPOINT_FILES, TRAINING, Checkpoint, save_checkpoint
+from fastbert.checkpoint import TRAINING, Checkpoint, save_checkpoint
 from fastbert.data import read_texts, sample
 from fastbert.files.atomic import require_writable
 from fastbert.importing import bitvoyage, huggingface, uer
@@ -69,7 +69,7 @@ def import_checkpoint(
         max_length=max_length,
         tokenizer=tokenizer,
     )
-    require_writable(request.output, overwrite=overwrite, kind=TRAINING, ours=CHECKPOINT_FILES)
+    require_writable(request.output, overwrite=overwrite, kind=TRAINING)
     rows = sample(read_texts(verify_data), _KEPT_ROWS, seed=0) if verify_data is not None else []
     found = Findings()
     if request.checkpoint.is_dir():

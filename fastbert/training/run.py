@@ -15,7 +15,6 @@ from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from fastbert.checkpoint import (
-    CHECKPOINT_FILES,
     TRAINING,
     Checkpoint,
     load_checkpoint,
@@ -64,7 +63,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     require_whole_environment()
     # one process, or those that `accelerate launch` or `torchrun` started
     processes = PartialState(cpu=not torch.accelerator.is_available())
-    require_writable(options.output, overwrite=overwrite, kind=TRAINING, ours=CHECKPOINT_FILES)
+    require_writable(options.output, overwrite=overwrite, kind=TRAINING)
     rows = _read(options)
     set_seed(options.seed)
     model = start_from(

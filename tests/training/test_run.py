@@ -215,7 +215,7 @@ def test_max_train_rows_and_unlabeled_files_are_counted(options, tmp_path):
 
 def test_an_existing_output_is_refused_before_any_work(options):
     options.output.mkdir()
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         train(options)
 
 
@@ -346,7 +346,7 @@ def test_a_full_disk_in_training_is_named(options, monkeypatch):
         raise RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed")
 
     monkeypatch.setattr(run, "_run_phase", full)
-    monkeypatch.setattr("fastbert.files.atomic._free_bytes", lambda _: 0)
+    monkeypatch.setattr("fastbert.files.disk._free_bytes", lambda _: 0)
     with pytest.raises(OSError, match="No space left on device"):
         train(options)
 
