@@ -5,7 +5,7 @@ A new directory is written beside ``OUTPUT`` under the name ``.OUTPUT.partial-BO
 - Nothing exists at ``OUTPUT``: the new directory is renamed.
 - A directory that holds only our files: on Linux, one system call exchanges the two. Where the file system cannot do
   that, two renames do; a process killed between them leaves the old directory as ``.OUTPUT.replaced-...``.
-- A directory that cannot or should not be renamed is **filled in place**: a mount point, such as a container's volume; a
+- A directory that cannot or should not be renamed is **filled in place**: a mount point, such as a container volume; a
   directory of a container's image (overlayfs); the working directory; and one that also holds the user's files.
   Everything has been written by then, so filling takes renames only. The old `kind` file goes first and the new one
   comes last, so that half a directory is never mistaken for a whole one. Only our files are replaced, and an error

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from fastbert.checkpoint import start_from
 from fastbert.configuration import ExitHeadConfig
+from fastbert.data.labels import label_maps
 from fastbert.families import position_limit
 from fastbert.importing.findings import Findings
 from fastbert.importing.model import Request, label_names, note_undistilled, sequence_limit
@@ -39,8 +40,7 @@ def read(request: Request, found: Findings) -> tuple[FastBertForSequenceClassifi
     config = model.config
     if request.labels is not None:
         labels = label_names(request, config.num_labels, "its classifier", found)
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
+        config.update(label_maps(labels))
     positions = position_limit(config.backbone_config)
     usual = min(tokenizer_limit(tokenizer) or positions, positions)
     config.max_sequence_length = sequence_limit(request, usual, "the tokenizer's limit", positions, found)

@@ -14,13 +14,7 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from fastbert.checkpoint import (
-    TRAINING,
-    Checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    start_from,
-)
+from fastbert.checkpoint import MAX_SAMPLE_ROWS, TRAINING, Checkpoint, load_checkpoint, save_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
 from fastbert.data import label_names, read_rows, read_texts, sample, with_labels
 from fastbert.data.rows import Row
@@ -40,7 +34,6 @@ from fastbert.training.options import PhaseReport, TrainOptions, TrainReport
 from fastbert.training.resume import FINETUNED, discard_unless_resumable, open_work_directory, options_record
 from fastbert.training.trainer import run_phase
 
-_SAMPLE_ROWS = 256  # dev rows kept in the checkpoint, for the export's verification
 _MAX_HELD_OUT = 2000  # rows
 _log = logging.getLogger(__name__)
 
@@ -174,7 +167,7 @@ def _save(
     overwrite: bool = False,
 ) -> None:
     model.unfreeze()
-    kept = sample(rows.dev, _SAMPLE_ROWS, seed=options.seed)
+    kept = sample(rows.dev, MAX_SAMPLE_ROWS, seed=options.seed)
     config = model.config
     used = replace(options, max_length=config.max_sequence_length, exit_head=ExitHeadConfig(**config.exit_head))
     record = {"options": options_record(used), "phases": [asdict(report) for report in reports]}
