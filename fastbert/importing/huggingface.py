@@ -13,7 +13,7 @@ from fastbert.families import position_limit
 from fastbert.importing.findings import Findings
 from fastbert.importing.model import Request, label_names, note_undistilled, sequence_limit
 from fastbert.modeling import FastBertForSequenceClassification
-from fastbert.tokenization import load_tokenizer, tokenizer_limit, warn_of_another
+from fastbert.tokenization import load_tokenizer, tokenizer_limit, warn_if_ids_differ
 
 __all__ = ["read"]
 
@@ -36,7 +36,7 @@ def read(request: Request, found: Findings) -> tuple[FastBertForSequenceClassifi
     model = start_from(request.checkpoint, labels=None, exit_head=ExitHeadConfig(), max_length=1, keep_classifier=True)
     tokenizer = load_tokenizer(request.checkpoint if request.tokenizer is None else request.tokenizer)
     if request.tokenizer is not None:
-        warn_of_another(request.checkpoint, request.tokenizer, tokenizer)
+        warn_if_ids_differ(request.checkpoint, request.tokenizer, tokenizer)
     config = model.config
     if request.labels is not None:
         labels = label_names(request, config.num_labels, "its classifier", found)

@@ -27,7 +27,7 @@ from fastbert.tokenization import (
     compare_with_transformers,
     load_tokenizer,
     text_encoder,
-    warn_of_another,
+    warn_if_ids_differ,
 )
 from fastbert.training.distributed import require_whole_environment
 from fastbert.training.options import PhaseReport, TrainOptions, TrainReport
@@ -128,7 +128,7 @@ def _tokenizer(options: TrainOptions, model: FastBertForSequenceClassification, 
     source = options.model if options.tokenizer is None else options.tokenizer
     tokenizer = load_tokenizer(source)
     if options.tokenizer is not None:
-        warn_of_another(options.model, source, tokenizer)
+        warn_if_ids_differ(options.model, source, tokenizer)
     given = [*rows.train, *rows.unlabeled, *rows.dev]
     check_vocabulary(source, tokenizer, model.config.backbone_config.vocab_size)
     check_rows(source, tokenizer, given)
