@@ -71,7 +71,7 @@ def export_bundle(
     :raises VerificationError: engines and PyTorch disagree.
     :raises CheckpointError, DataError, UsageError, OutputExistsError: see their docs.
     """
-    require_writable(output, overwrite=overwrite, kind=MANIFEST, ours=BUNDLE_FILES)
+    require_writable(output, overwrite=overwrite, kind=MANIFEST)
     loaded = load_checkpoint(checkpoint)
     labels = loaded.model.config.labels
     rows = read_texts(verify_data, labels=labels) if verify_data is not None else list(loaded.sample_rows)

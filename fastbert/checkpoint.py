@@ -1,10 +1,10 @@
-"""Checkpoint directories: an ordinary Hugging Face directory, plus a few real rows kept for verification.
+"""Checkpoint directories: an ordinary Hugging Face directory, plus real rows for verification and a training record.
 
 ::
 
     config.json  model.safetensors  tokenizer.json ...    written and read with save_pretrained / from_pretrained
     sample_rows.jsonl                                     dev rows that the export checks its engines on
-    training.json                                         how it was trained: options, steps, accuracy of every exit
+    training.json                                         its training: options, steps, accuracy of every exit
 """
 
 import json
@@ -24,30 +24,22 @@ from transformers import (
 )
 
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
-from fastbert.data.labels import class_names, placeholders_as
+from fastbert.data.labels import class_names, label_maps, placeholders_as
 from fastbert.data.rows import Row
 from fastbert.families import Family, check_activation, family_of, position_limit
 from fastbert.files.atomic import replace_directory
+from fastbert.messages import first_line
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.tokenization import load_tokenizer
 
-__all__ = [
-    "CHECKPOINT_FILES",
-    "TRAINING",
-    "Checkpoint",
-    "describe_checkpoint",
-    "load_checkpoint",
-    "save_checkpoint",
-    "start_from",
-]
-
-SAMPLE_ROWS = "sample_rows.jsonl"
 TRAINING = "training.json"
-_USUAL_MAX_LENGTH = 128
-# What a checkpoint of any version holds, so that a new one in its place leaves none of it: names and patterns.
-CHECKPOINT_FILES = (
-    *(TRAINING, SAMPLE_ROWS, "config.json", "generation_config.json"),
+MAX_SAMPLE_ROWS = 256  # rows kept in a checkpoint for the export's verification
+_SAMPLE_ROWS = "sample_rows.jsonl"
+_DEFAULT_MAX_LENGTH = 128
+# Names and patterns of the files in a checkpoint of any version, all of which a new one in its place replaces.
+_CHECKPOINT_FILES = (
+    *(TRAINING, _SAMPLE_ROWS, "config.json", "generation_config.json"),
     *("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json"),
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece*.model", "tokenizer.model"),
@@ -58,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model in eval mode, its tokenizer, the rows kept with it and the record of its training."""
+    """A model in eval mode, its tokenizer, its sample rows and the record of its training."""
 
     model: FastBertForSequenceClassification
     tokenizer: PreTrainedTokenizerBase
@@ -70,31 +62,31 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     """Read a checkpoint that `save_checkpoint` wrote.
 
     :param source: a directory, or a name on a model hub.
-    :raises CheckpointError: it is missing, is no FastBERT checkpoint, or its weights do not fit its config.
+    :raises CheckpointError: it is missing, is not a FastBERT checkpoint, or its weights do not match its config.
     """
     config = _fastbert_config(source)
-    rows, training = _sample_rows(Path(source) / SAMPLE_ROWS), _training(Path(source) / TRAINING)
+    rows, training = _sample_rows(Path(source) / _SAMPLE_ROWS), _training(Path(source) / TRAINING)
     model = _load_weights(FastBertForSequenceClassification, source, config)
     return Checkpoint(model.eval(), load_tokenizer(source), rows, training)
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, overwrite: bool = False) -> None:
-    """Write a checkpoint whole or not at all.
+    """Write a checkpoint in one step: on an error, ``directory`` stays as it was.
 
-    :raises OutputExistsError: ``directory`` exists and ``overwrite`` is false, or it is no checkpoint.
+    :raises OutputExistsError: ``directory`` exists and ``overwrite`` is false, or it is not a checkpoint.
     """
-    with replace_directory(directory, overwrite=overwrite, kind=TRAINING, ours=CHECKPOINT_FILES) as partial:
+    with replace_directory(directory, overwrite=overwrite, kind=TRAINING, ours=_CHECKPOINT_FILES) as partial:
         checkpoint.model.save_pretrained(partial)
         checkpoint.tokenizer.save_pretrained(partial)
         lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in checkpoint.sample_rows]
-        (partial / SAMPLE_ROWS).write_bytes("".join(lines).encode())
+        (partial / _SAMPLE_ROWS).write_bytes("".join(lines).encode())
         (partial / TRAINING).write_text(json.dumps(checkpoint.training, indent=2) + "\n")
 
 
 def describe_checkpoint(source: Path) -> dict[str, Any]:
-    """Return a checkpoint's configuration in short, without loading its weights.
+    """Return a summary of a checkpoint's configuration, without loading its weights.
 
-    :raises CheckpointError: it is missing or no FastBERT checkpoint.
+    :raises CheckpointError: it is missing or is not a FastBERT checkpoint.
     """
     config = _fastbert_config(source)
     backbone = config.backbone_config
@@ -114,20 +106,20 @@ def describe_checkpoint(source: Path) -> dict[str, Any]:
 def _sample_rows(path: Path) -> tuple[Row, ...]:
     if not path.is_file():
         return ()
-    found = []
+    rows = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
             row = Row(**json.loads(line))
             for text in (row.text, *(text for text in (row.text_pair, row.label) if text is not None)):
-                text.encode()  # which half a character, as JSON can spell it, has not
+                text.encode()  # JSON can spell an unpaired surrogate, which cannot be encoded
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f"{path}, line {number} is damaged: {error}. Delete the file, or the line."
             ) from error
-        found.append(row)
-    return tuple(found)
+        rows.append(row)
+    return tuple(rows)
 
 
 def _training(path: Path) -> dict[str, Any]:
@@ -141,7 +133,7 @@ def _training(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(record, dict):
         raise CheckpointError(
-            f"{path} is damaged: it holds no object. It only records how the model was trained: delete or correct it."
+            f"{path} is damaged: not a JSON object. It only records how the model was trained: delete or correct it."
         )
     return record
 
@@ -160,23 +152,24 @@ def start_from(
     max_length: int | None,
     keep_classifier: bool,
 ) -> FastBertForSequenceClassification:
-    """Make a model to train, in float32 whatever its weights are stored in.
+    """Make a model to train, in float32 whatever dtype its weights are stored in.
 
-    A FastBERT checkpoint is taken as it is. Any other Hugging Face model of a known family gives its backbone, and
-    new exits are put on it; with ``keep_classifier`` its trained classifier becomes the last exit.
+    A FastBERT checkpoint is used unchanged. Any other Hugging Face model of a known family provides its backbone, which
+    gets new exits.
 
     :param source: a directory, or a name on a model hub.
     :param labels: class names by index; None: the checkpoint's own.
-    :param exit_head: of the new exits; None: the paper's head, or a FastBERT checkpoint's own.
-    :param max_length: longest sequence, special tokens included; None: 128 or the model's positions if they are fewer,
-        or a FastBERT checkpoint's own.
-    :raises CheckpointError: unknown family, no such model, no classifier to keep, labels that it does not know, or
-        fewer positions than asked.
-    :raises UsageError: a FastBERT checkpoint has another exit head or length than asked.
+    :param exit_head: head of the new exits; None: the paper's head, or a FastBERT checkpoint's own.
+    :param max_length: longest sequence in tokens, special tokens included; None: 128, fewer if the model has fewer
+        positions, or a FastBERT checkpoint's own.
+    :param keep_classifier: use the trained classifier of a Hugging Face model as the last exit.
+    :raises CheckpointError: there is no such model, its family is unknown, it has no classifier to keep, it lacks a
+        label, or it has fewer than ``max_length`` positions.
+    :raises UsageError: a FastBERT checkpoint has another exit head or length.
     """
     config = _read_config(source)
     if isinstance(config, FastBertConfig):
-        _check_own(source, config, exit_head, max_length)
+        _check_unchanged(source, config, exit_head, max_length)
         _check_labels(source, config.labels, labels)
         check_activation(config.backbone_config)
         return _load_weights(FastBertForSequenceClassification, source, config)
@@ -184,11 +177,11 @@ def start_from(
     check_activation(config)
     limit = position_limit(config)
     if max_length is not None and max_length > limit:
-        raise CheckpointError(f"--max-length {max_length} is beyond the {limit} positions of {source}.")
-    head, length = exit_head or ExitHeadConfig(), min(_USUAL_MAX_LENGTH, limit) if max_length is None else max_length
+        raise CheckpointError(f"`max_length` is {max_length}; {source} has only {limit} positions.")
+    head, length = exit_head or ExitHeadConfig(), min(_DEFAULT_MAX_LENGTH, limit) if max_length is None else max_length
     if not keep_classifier:
         if labels is None:
-            raise CheckpointError(f"{source} has no classifier, and the training file has no labels to train one on.")
+            raise CheckpointError(f"{source} has no classifier, and the training file has no labels to train one.")
         model = FastBertForSequenceClassification(_new_config(config, labels, head, None, length))
         arguments = {"add_pooling_layer": False} if family.pooler_argument else {}
         backbone = _load_weights(AutoModel, source, config, **arguments)
@@ -204,8 +197,8 @@ def start_from(
     problem = getattr(config, "problem_type", None) or "single_label_classification"
     if config.num_labels < 2 or problem != "single_label_classification":
         raise CheckpointError(
-            f"{source} holds a {architecture} for {problem} with num_labels {config.num_labels}; "
-            "exits need a classifier of two or more classes of which one is right."
+            f"{source} holds a {architecture} for {problem} with num_labels {config.num_labels}; exits need a "
+            "classifier that picks one of two or more classes."
         )
     names = placeholders_as(class_names(source, config), labels or ())
     _check_labels(source, names, labels)
@@ -235,8 +228,7 @@ def _new_config(
         exit_head=exit_head,
         teacher_head=teacher,
         max_sequence_length=max_length,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
+        **label_maps(labels),
     )
 
 
@@ -248,40 +240,40 @@ def _check_labels(source: str | Path, known: Sequence[str], labels: Sequence[str
         )
 
 
-def _check_own(
+def _check_unchanged(
     source: str | Path, config: FastBertConfig, exit_head: ExitHeadConfig | None, max_length: int | None
 ) -> None:
-    """Refuse options that a FastBERT checkpoint has answered already."""
+    """Refuse options that contradict a FastBERT checkpoint."""
     if max_length not in (None, config.max_sequence_length):
         raise UsageError(
-            f"{source} is a FastBERT checkpoint that cuts texts to {config.max_sequence_length} tokens; --max-length "
-            f"{max_length} cannot change that. Leave the option out."
+            f"`max_length` is {max_length}, but {source} is a FastBERT checkpoint that truncates texts to "
+            f"{config.max_sequence_length} tokens. Leave `max_length` out."
         )
     if exit_head is not None and asdict(exit_head) != config.exit_head:
         raise UsageError(
             f"{source} is a FastBERT checkpoint with the exit heads {ExitHeadConfig(**config.exit_head)}, which "
-            "--exit-head and --exit-size cannot change. Leave these options out."
+            "`exit_head` and `exit_size` cannot change. Leave them out."
         )
 
 
 def _read_config(source: str | Path) -> Any:
     if _looks_like_path(source) and not (Path(source) / "config.json").is_file():
-        raise CheckpointError(f"{source} is no checkpoint directory: there is no config.json in it.")
+        raise CheckpointError(f"{source} is not a checkpoint: it has no config.json.")
     if not Path(source).exists():
-        _log.info("There is no directory %s; looking for a model of that name on the hub.", source)
+        _log.info("There is no directory %s; looking for a model with that name on the hub.", source)
     try:
         config = AutoConfig.from_pretrained(str(source))
     except CheckpointError as error:
         raise CheckpointError(f"The config.json of {source}: {error}") from error
     except Exception as error:
-        raise CheckpointError(f"The model {source} could not be read: {_first_line(error)}") from error
+        raise CheckpointError(f"The model {source} could not be read: {first_line(error)}") from error
     if isinstance(config, FastBertConfig):
         config.id2label = dict(enumerate(class_names(source, config)))
         limit = position_limit(config.backbone_config)
         if config.max_sequence_length > limit:
             raise CheckpointError(
-                f"The config.json of {source} has max_sequence_length={config.max_sequence_length}, beyond the {limit} "
-                "positions of its backbone. Correct it."
+                f"The config.json of {source} has max_sequence_length={config.max_sequence_length}, but its backbone "
+                f"has only {limit} positions. Correct it."
             )
     return config
 
@@ -290,7 +282,7 @@ def _fastbert_config(source: str | Path) -> FastBertConfig:
     config = _read_config(source)
     if not isinstance(config, FastBertConfig):
         raise CheckpointError(
-            f"{source} holds a plain {config.model_type!r} model, without exits. "
+            f"{source} is a plain {config.model_type!r} model, without exits. "
             f"Train them first: fastbert train {source} --train FILE --output DIR"
         )
     return config
@@ -301,55 +293,50 @@ def _looks_like_path(source: str | Path) -> bool:
 
 
 def _load_weights(loader: Any, source: str | Path, config: Any, **arguments: Any) -> Any:
-    """Load weights in float32 and refuse missing ones, those of another shape, and layers left over."""
+    """Load weights in float32; refuse missing ones, wrong shapes and, in a FastBERT checkpoint, surplus layers."""
     try:
         model, report = loader.from_pretrained(
             str(source),
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below, by name
+            ignore_mismatched_sizes=True,  # refused below, with their names
             **arguments,
         )
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(f"The weights of {source} could not be read: {_first_line(error)}") from error
+        raise CheckpointError(f"The weights of {source} could not be read: {first_line(error)}") from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise CheckpointError(
             f"The weights of {source} lack {len(missing)} tensors that its config.json needs, "
             f"first {', '.join(missing[:10])}."
         )
-    others = sorted((name, tuple(held), tuple(asked)) for name, held, asked in report["mismatched_keys"])
-    if others:
-        shown = "; ".join(f"{name} is {held}, expected {asked}" for name, held, asked in others[:5])
+    mismatched = sorted((name, tuple(held), tuple(asked)) for name, held, asked in report["mismatched_keys"])
+    if mismatched:
+        shown = "; ".join(f"{name} is {held}, expected {asked}" for name, held, asked in mismatched[:5])
         raise CheckpointError(
-            f"{len(others)} tensors of {source} have another shape than its config.json asks for: {shown}. Correct "
-            "config.json: sizes by their names, the number of classes by id2label."
+            f"{len(mismatched)} tensors of {source} do not have the shape that its config.json asks for: {shown}. "
+            "Correct config.json; id2label gives the number of classes."
         )
     _check_layers(source, config, report["unexpected_keys"])
     return model
 
 
 def _check_layers(source: str | Path, config: Any, unexpected: Iterable[str]) -> None:
-    """Refuse a FastBERT checkpoint with more layers than its config names; say so of another model.
+    """Refuse a FastBERT checkpoint with more layers than its config says; warn about another model.
 
-    transformers leaves such layers out in silence.
+    transformers silently ignores such layers.
     """
-    left = {int(match[1]) for name in unexpected if (match := _LAYER.search(name))}
-    if not left:
+    surplus = {int(match[1]) for name in unexpected if (match := _LAYER.search(name))}
+    if not surplus:
         return
-    found = f"The weights of {source} have the layers {', '.join(map(str, sorted(left)))} beyond those of config.json"
+    layers = ", ".join(map(str, sorted(surplus)))
+    problem = f"The weights of {source} have the layers {layers} beyond those of config.json"
     if isinstance(config, FastBertConfig):
-        raise CheckpointError(f"{found}, whose num_hidden_layers was changed. Correct it.")
-    _log.warning("%s, whose num_hidden_layers is %d. They are not used.", found, config.num_hidden_layers)
-
-
-def _first_line(error: Exception) -> str:
-    """Return the first line of what an error says; the second too where the first only announces it."""
-    lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [type(error).__name__]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+        raise CheckpointError(f"{problem}, whose num_hidden_layers was changed. Correct it.")
+    _log.warning("%s, whose num_hidden_layers is %d. They are not used.", problem, config.num_hidden_layers)
 
 
 AutoConfig.register("fastbert", FastBertConfig)

@@ -1,4 +1,4 @@
-"""The exit heads: one after every layer of the backbone."""
+"""The exit heads: every layer of the backbone has one."""
 
 import torch
 from torch import nn
@@ -6,17 +6,15 @@ from transformers.activations import ACT2FN
 
 from fastbert.configuration import ExitHeadConfig
 
-__all__ = ["MASKED", "AttentionExit", "MlpExit", "make_exit"]
-
-# Added to the attention scores of padding. exp(-10000) is exactly 0 in float32 and float16, and unlike the type's
-# lowest value it cannot overflow to -inf, from which a fully masked row would become NaN.
+# Added to the attention scores of padding. exp(-10000) is exactly 0 in float32 and float16. The lowest value of a dtype
+# could overflow to -inf instead, and a row that is all padding would become NaN.
 MASKED = -10000.0
 
 
 class AttentionExit(nn.Module):
     """The paper's head: narrow, masked self-attention, first token, dense, classes.
 
-    Only the first token's output is used, so only its query row is computed: the same numbers, fewer of them.
+    Only the first token's output is used, so only its query is computed.
     """
 
     def __init__(self, hidden_size: int, num_labels: int, config: ExitHeadConfig) -> None:
@@ -63,7 +61,7 @@ class MlpExit(nn.Module):
         self.classifier = nn.Linear(config.size, num_labels)
 
     def forward(self, hidden_states: torch.Tensor, extended_attention_mask: torch.Tensor) -> torch.Tensor:
-        """Classify from a layer's output; shapes as in `AttentionExit.forward`, the mask is not needed."""
+        """Classify from a layer's output; shapes as in `AttentionExit.forward`. The mask is not used."""
         return self.classifier(self.dropout(self.dense_activation(self.dense(hidden_states[:, 0]))))
 
 

@@ -1,4 +1,4 @@
-"""Which Hugging Face encoders have the BERT shape, and where each keeps its parts: a family is a row of `FAMILIES`."""
+"""The Hugging Face encoders that have the shape of BERT, and how they differ: a family is a row of `FAMILIES`."""
 
 import math
 from dataclasses import dataclass
@@ -6,22 +6,20 @@ from typing import Any, Literal
 
 from fastbert.runtime.errors import CheckpointError
 
-__all__ = ["ACTIVATIONS", "FAMILIES", "Family", "check_activation", "family_of", "position_limit"]
-
-# By their Hugging Face names: what layers and exit heads may have, as the engines can compute it.
+# The activations that engines can compute, by their Hugging Face names.
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh")
 
 
 @dataclass(frozen=True)
 class Family:
-    """One row: what differs between encoders whose layers are BERT's.
+    """How one family differs from others whose layers are BERT's.
 
-    :param positions: ``"absolute"``: 0, 1, 2, ...; ``"after_padding_idx"``: counted over non-padding tokens from
-        ``pad_token_id + 1`` (RoBERTa), which takes ``pad_token_id + 1`` rows off the position table.
-    :param pooler_argument: whether the model class takes ``add_pooling_layer``.
+    :param positions: ``"absolute"``: 0, 1, 2, ...; ``"after_padding_idx"`` (RoBERTa): non-padding tokens are counted
+        from ``pad_token_id + 1``, so that many rows of the position table are not used.
+    :param pooler_argument: whether the model class accepts ``add_pooling_layer``.
     :param classifier_dense: name of the dense layer on the first token in ``...ForSequenceClassification``.
-    :param classifier_output: name of the layer that gives its logits.
-    :param classifier_activation: the activation between the two.
+    :param classifier_output: name of the layer that computes its logits.
+    :param classifier_activation: activation between the two.
     """
 
     positions: Literal["absolute", "after_padding_idx"]
@@ -49,24 +47,24 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(backbone_config: Any) -> Family:
-    """Return the row of a backbone.
+    """Return the family of a backbone.
 
     :param backbone_config: a Hugging Face config (anything with ``model_type``).
-    :raises CheckpointError: the family is unknown, or the config asks for something its layers do not have here
-        (a decoder, cross-attention, relative positions).
+    :raises CheckpointError: the family is unknown, or the config has a value that is not supported (a decoder,
+        cross-attention, relative positions).
     """
     model_type = getattr(backbone_config, "model_type", None)
     if model_type not in FAMILIES:
         raise CheckpointError(
-            f"The backbone is of the family {model_type!r}; fastbert knows {', '.join(FAMILIES)}. "
-            "Start from a model of one of these."
+            f"The backbone's model_type is {model_type!r}; fastbert supports {', '.join(FAMILIES)}. "
+            "Start from one of these."
         )
     for setting in ("num_hidden_layers", "num_attention_heads"):
         if (value := getattr(backbone_config, setting, 1)) < 1:
             raise CheckpointError(f"The backbone's config.json has {setting}={value}; a model needs 1 or more.")
     for setting, value in vars(backbone_config).items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise CheckpointError(f"The backbone's config.json has {setting}={value}, which is no number.")
+            raise CheckpointError(f"The backbone's config.json has {setting}={value}, which is not a finite number.")
     for setting in ("is_decoder", "add_cross_attention"):
         if getattr(backbone_config, setting, False):
             raise CheckpointError(
@@ -81,9 +79,9 @@ def family_of(backbone_config: Any) -> Family:
 
 
 def check_activation(backbone_config: Any) -> None:
-    """Refuse, before any training, a backbone that could not be exported.
+    """Refuse a backbone that could not be exported.
 
-    :raises CheckpointError: its ``hidden_act`` is none of `ACTIVATIONS`.
+    :raises CheckpointError: its ``hidden_act`` is not one of `ACTIVATIONS`.
     """
     if backbone_config.hidden_act not in ACTIVATIONS:
         raise CheckpointError(
@@ -93,13 +91,13 @@ def check_activation(backbone_config: Any) -> None:
 
 
 def position_limit(backbone_config: Any) -> int:
-    """Longest sequence, special tokens included, that the backbone's position table can number.
+    """Return the longest sequence, special tokens included, for which the backbone has positions.
 
-    :raises CheckpointError: unknown family, or positions that follow a padding id which is not named.
+    :raises CheckpointError: the family is unknown, or its positions depend on a padding id that the config lacks.
     """
     positions = int(backbone_config.max_position_embeddings)
     if family_of(backbone_config).positions == "absolute":
         return positions
     if backbone_config.pad_token_id is None:
-        raise CheckpointError("The backbone's config.json has no pad_token_id, from which its positions are counted.")
+        raise CheckpointError("The backbone's config.json has no pad_token_id, which its positions depend on.")
     return positions - int(backbone_config.pad_token_id) - 1

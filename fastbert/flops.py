@@ -1,8 +1,8 @@
-"""How many floating-point operations a sample costs.
+"""The number of floating-point operations (FLOPs) per sample.
 
-Convention: 2 per multiply-add; linear layers and both attention products counted; embeddings, normalization, softmax
-and activations not. Heads are counted as PyTorch computes them (keys and values for all tokens, one query). Counts are
-for a sample's own length, without padding.
+Convention: a multiply-add counts 2. Linear layers and both attention products count; embeddings, normalization, softmax
+and activations do not. Heads are counted as PyTorch computes them (keys and values for all tokens, one query). Padding
+does not count.
 
 A count is a polynomial in the sequence length S, stored in a bundle's manifest as its coefficients [c0, c1, c2]:
 ``c0 + c1 S + c2 S^2``.
@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["flops_by_exit", "full_model_flops", "model_flops"]
-
 
 def model_flops(config: Any) -> dict[str, Any]:
-    """Return the coefficients of one layer and of every exit's head.
+    """Return the coefficients of one layer and of every exit head.
 
     :param config: a `fastbert.configuration.FastBertConfig`.
-    :returns: ``{"layer": [c0, c1, c2], "exits": [[c0, c1, c2], ...]}``, an exit for every layer.
+    :returns: ``{"layer": [c0, c1, c2], "exits": [[c0, c1, c2], ...]}``, one exit per layer.
     """
     backbone = config.backbone_config
     hidden, inner = backbone.hidden_size, backbone.intermediate_size
@@ -44,10 +42,10 @@ def _head(head: Any, hidden: int, classes: int) -> list[int]:
 
 
 def flops_by_exit(flops: Mapping[str, Any], exits: tuple[int, ...], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return what a sample costs that leaves at each exit, the heads on the way included.
+    """Return the FLOPs of a sample that exits at each exit, including the heads before it.
 
     :param exits: 0-based layers that have an exit, ascending.
-    :param lengths: int64 [samples], tokens of each.
+    :param lengths: int64 [samples], in tokens.
     :returns: float64 [samples, exits].
     """
     heads = np.cumsum([_evaluate(flops["exits"][layer], lengths) for layer in exits], axis=0)
@@ -56,7 +54,7 @@ def flops_by_exit(flops: Mapping[str, Any], exits: tuple[int, ...], lengths: NDA
 
 
 def full_model_flops(flops: Mapping[str, Any], layers: int, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return what the whole model without early exits costs, all layers and the last head: float64 [samples]."""
+    """Return the FLOPs of the whole model without early exits, all layers and the last head: float64 [samples]."""
     return layers * _evaluate(flops["layer"], lengths) + _evaluate(flops["exits"][layers - 1], lengths)
 
 

@@ -15,15 +15,13 @@ from fastbert.families import family_of
 from fastbert.normalization import replace_layer_norms
 from fastbert.uncertainty import uncertainty
 
-__all__ = ["EarlyExitOutput", "FastBertForSequenceClassification", "FastBertOutput"]
-
 
 @dataclass
 class FastBertOutput(ModelOutput):
-    """What a forward pass gives.
+    """The result of a forward pass.
 
-    :param logits: float [batch, classes]: the last exit's that was computed.
-    :param exit_logits: float [batch, exits, classes]: of every exit that was computed, in layer order.
+    :param logits: float [batch, classes] of the last exit that was computed.
+    :param exit_logits: float [batch, exits, classes] of every exit that was computed, in layer order.
     """
 
     logits: torch.Tensor | None = None
@@ -32,7 +30,7 @@ class FastBertOutput(ModelOutput):
 
 @dataclass(frozen=True)
 class EarlyExitOutput:
-    """What `FastBertForSequenceClassification.early_exit` gives, row by row in input order.
+    """The result of `FastBertForSequenceClassification.early_exit`, row by row in input order.
 
     :param logits: float32 [batch, classes] of the exit that answered.
     :param exit_layer: int64 [batch], 0-based; layers run = exit_layer + 1.
@@ -67,8 +65,8 @@ class FastBertForSequenceClassification(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        # The exits' layers only; the backbone has initialised itself. BERT's std of 0.02 through a head's five narrow
-        # layers would leave almost no signal: fine-tuning on 2,000 rows then ends at the majority class.
+        # For the exit heads; the backbone has initialised itself. BERT's std of 0.02 would leave almost no signal after
+        # a head's five narrow layers, and fine-tuning on few rows would end at the majority class.
         if isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
@@ -76,11 +74,11 @@ class FastBertForSequenceClassification(PreTrainedModel):
 
     @property
     def teacher(self) -> nn.Module:
-        """The last exit's head, from which the others are distilled."""
+        """The last exit's head. The others are distilled from it."""
         return self.exits[len(self.exits) - 1]
 
     def freeze(self, *modules: nn.Module) -> None:
-        """Stop training these modules and keep them in eval mode, whatever `train` says: no dropout in a teacher."""
+        """Stop training these modules and keep them in eval mode, so that a teacher has no dropout."""
         for module in modules:
             module.requires_grad_(False)
             module.eval()
@@ -92,18 +90,18 @@ class FastBertForSequenceClassification(PreTrainedModel):
         self.requires_grad_(True)
 
     def train(self, mode: bool = True) -> "FastBertForSequenceClassification":
-        """Set training mode, except in what `freeze` froze."""
+        """Set training mode, except in frozen modules."""
         super().train(mode)
         for module in getattr(self, "_frozen", []):
             module.eval()
         return self
 
     def extended_attention_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Turn a 0/1 mask [batch, sequence] into what is added to attention scores: float [batch, 1, 1, sequence]."""
+        """Return what is added to attention scores, float [batch, 1, 1, sequence], for a 0/1 mask [batch, sequence]."""
         return (1.0 - attention_mask[:, None, None, :].to(self.dtype)) * MASKED
 
     def embed(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
-        """Look up the embeddings: int64 [batch, sequence] -> hidden_states [batch, sequence, hidden]."""
+        """Look up the embeddings: int64 [batch, sequence] -> hidden states, float [batch, sequence, hidden]."""
         if token_type_ids is None:
             token_type_ids = torch.full_like(input_ids, self.config.default_token_type)
         hidden_states = self.backbone.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
@@ -112,14 +110,14 @@ class FastBertForSequenceClassification(PreTrainedModel):
         return hidden_states
 
     def run_layer(self, layer: int, hidden_states: torch.Tensor, extended_attention_mask: torch.Tensor) -> torch.Tensor:
-        """Run one transformer layer: hidden_states [batch, sequence, hidden] -> the same shape."""
+        """Run one transformer layer: hidden states [batch, sequence, hidden] -> the same shape."""
         return self.backbone.encoder.layer[layer](hidden_states, extended_attention_mask)
 
     def run_layers(
         self, input_ids: torch.Tensor, extended_attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
     ) -> list[torch.Tensor]:
         """Run the backbone: each layer's output, float [batch, sequence, hidden]. Arguments as in `forward`."""
-        # A frozen backbone (distillation) needs no graph: only the heads are trained.
+        # A frozen backbone (distillation) needs no autograd graph: only the heads are trained.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
             hidden_states = self.embed(input_ids, token_type_ids)
             layer_outputs = []
@@ -160,27 +158,29 @@ class FastBertForSequenceClassification(PreTrainedModel):
         *,
         speed: float,
     ) -> EarlyExitOutput:
-        """Run layer by layer; a row leaves at the first exit whose uncertainty is below ``speed``.
+        """Run layer by layer. A row exits at the first exit whose uncertainty is below ``speed``.
 
-        The last layer always answers. Rows that left are dropped from the batch. Shapes as in `forward`.
+        The last layer always answers. Rows that have exited are removed from the batch. Shapes as in `forward`.
+
+        :param speed: in [0, 1]; 0 never exits early.
         """
         batch = input_ids.shape[0]
         mask = self.extended_attention_mask(torch.ones_like(input_ids) if attention_mask is None else attention_mask)
         logits = torch.zeros(batch, self.config.num_labels, device=input_ids.device)
         exit_layer = torch.zeros(batch, dtype=torch.long, device=input_ids.device)
-        certainty = torch.zeros(batch, device=input_ids.device)
+        measured = torch.zeros(batch, device=input_ids.device)
         rows = torch.arange(batch, device=input_ids.device)
         hidden_states = self.embed(input_ids, token_type_ids)
         for layer, head in enumerate(self.exits):
             hidden_states = self.run_layer(layer, hidden_states, mask)
             layer_logits = head(hidden_states, mask).float()
             layer_uncertainty = uncertainty(layer_logits)
-            leaves = layer_uncertainty < speed
+            exits = layer_uncertainty < speed
             if layer == len(self.exits) - 1:
-                leaves = torch.ones_like(leaves)
-            gone = rows[leaves]
-            logits[gone], exit_layer[gone], certainty[gone] = layer_logits[leaves], layer, layer_uncertainty[leaves]
-            if bool(leaves.all()):
+                exits = torch.ones_like(exits)
+            done = rows[exits]
+            logits[done], exit_layer[done], measured[done] = layer_logits[exits], layer, layer_uncertainty[exits]
+            if bool(exits.all()):
                 break
-            rows, hidden_states, mask = rows[~leaves], hidden_states[~leaves], mask[~leaves]
-        return EarlyExitOutput(logits, exit_layer, certainty)
+            rows, hidden_states, mask = rows[~exits], hidden_states[~exits], mask[~exits]
+        return EarlyExitOutput(logits, exit_layer, measured)

@@ -3,13 +3,11 @@
 import torch
 from torch import nn
 
-__all__ = ["UnbiasedLayerNorm", "replace_layer_norms"]
-
 
 class UnbiasedLayerNorm(nn.LayerNorm):
     """``weight (x - mean) / (std + eps) + bias`` with the unbiased standard deviation (divided by n - 1), as in UER.
 
-    No epsilon makes it a standard one, which adds eps to the variance and divides by n.
+    It differs from the standard one for any epsilon: that one divides the variance by n and adds eps to it.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -21,7 +19,7 @@ class UnbiasedLayerNorm(nn.LayerNorm):
 
 
 def replace_layer_norms(module: nn.Module) -> None:
-    """Put a fresh `UnbiasedLayerNorm` in the place of every `torch.nn.LayerNorm` inside ``module``."""
+    """Replace every `torch.nn.LayerNorm` inside ``module`` by a fresh `UnbiasedLayerNorm`."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.LayerNorm:

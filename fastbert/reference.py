@@ -1,4 +1,4 @@
-"""PyTorch's answers at every exit on given rows: what evaluation uses for a checkpoint and what engines must match."""
+"""PyTorch's answers at every exit: what engines must match, and what a checkpoint is evaluated on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,6 @@ from fastbert.data.rows import Row
 from fastbert.tokenization import text_encoder
 from fastbert.uncertainty import uncertainty
 
-__all__ = ["Reference", "compute_reference"]
-
 _BATCH = 32
 
 
@@ -21,7 +19,7 @@ _BATCH = 32
 class Reference:
     """Answers of every exit, float32, row by row.
 
-    :param input_ids: int64 [rows, sequence], padded on the right; ``attention_mask`` and ``token_type_ids`` likewise.
+    :param input_ids: int64 [rows, sequence], padded on the right, as are ``attention_mask`` and ``token_type_ids``.
     :param logits: float32 [rows, layers, classes].
     :param uncertainty: float32 [rows, layers].
     """
@@ -34,22 +32,22 @@ class Reference:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each row."""
+        """Tokens of each row, without padding: int64 [rows]."""
         return self.attention_mask.sum(axis=1)
 
 
 @torch.no_grad()
 def compute_reference(checkpoint: Checkpoint, rows: Sequence[Row]) -> Reference:
-    """Tokenize rows and run every exit in float32, in eval mode, on the model's device.
+    """Tokenize rows and run every exit in eval mode, on the model's device.
 
-    :param rows: at least one; labels are not used.
+    :param rows: at least one; their labels are not used.
     """
     model, config = checkpoint.model.eval(), checkpoint.model.config
     encoded = text_encoder(checkpoint.tokenizer, config).encode([row.text_input for row in rows])
     arrays = {name: getattr(encoded, name) for name in ("input_ids", "attention_mask", "token_type_ids")}
     lengths = encoded.attention_mask.sum(axis=1)
     logits = np.zeros((len(rows), config.num_exits, config.num_labels), np.float32)
-    order = np.argsort(lengths, kind="stable")  # rows of like length together: little padding
+    order = np.argsort(lengths, kind="stable")  # rows of similar length together: little padding
     for start in range(0, len(rows), _BATCH):
         batch = order[start : start + _BATCH]
         width = lengths[batch].max()

@@ -1,4 +1,4 @@
-"""The tokenizer of a model: loaded as its file says, and checked against the model and against real rows."""
+"""Loads the tokenizer of a model as its file defines it, and checks it against the model and against real rows."""
 
 import json
 import logging
@@ -12,79 +12,73 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from transformers.utils import cached_file
 
 from fastbert.data.rows import Row
+from fastbert.messages import first_line
 from fastbert.runtime.errors import CheckpointError
 from fastbert.runtime.tokenization import TOKENIZER, TextEncoder
 
-__all__ = [
-    "check_rows",
-    "check_vocabulary",
-    "compare_with_transformers",
-    "load_tokenizer",
-    "pad_token_id",
-    "text_encoder",
-    "tokenizer_limit",
-    "warn_of_another",
-]
-
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-# What tokenizer_config.json may say of a BertNormalizer, and what tokenizer.json calls it.
+# Settings of a BertNormalizer: their names in tokenizer_config.json, and in tokenizer.json.
 _BERT_NORMALIZER = {
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
-_MOST_UNKNOWN = 0.5  # share of unknown tokens above which a tokenizer is not the model's, or rows not its language
-_FEW = 8  # tokens, too few to tell
-_ROWS_LOOKED_AT = 1000
-_CHARACTERS_LOOKED_AT = 2000
+_MAX_UNKNOWN = 0.5  # share of unknown tokens; from here on, the tokenizer or the language of the rows is wrong
+_MIN_TOKENS = 8  # fewer do not tell
+_ROWS_CHECKED = 1000
+_CHARACTERS_CHECKED = 2000
 _COMMON_WORDS = "the of and to a in is it not good bad very film with that this"
 _RARE_WORDS = "qzxj \u4e95\u06de \U0001f9ff"
 _log = logging.getLogger(__name__)
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """Load a fast tokenizer; it pads on the right.
+    """Load a fast tokenizer that pads on the right.
 
-    A ``tokenizer.json`` is taken as it is. transformers 5 builds some tokenizers anew from their vocabulary instead,
-    and so drops the file's own normalizer, pre-tokenizer and post-processor.
+    A ``tokenizer.json`` is used unchanged. transformers 5 rebuilds some tokenizers from their vocabulary instead,
+    without the normalizer, pre-tokenizer and post-processor of the file.
 
     :param source: a directory, or a name on a model hub.
-    :raises CheckpointError: there is none, it has no words, or its files contradict each other.
+    :raises CheckpointError: there is no tokenizer, it has no words, or its files contradict each other.
     """
     try:
         tokenizer = _from_transformers(source)
     except Exception as error:
-        _check_documents(source)
-        raise CheckpointError(f"No tokenizer could be loaded from {source}: {error}. {_NAME_ONE}") from error
+        _check_json_files(source)
+        raise CheckpointError(
+            f"No tokenizer could be loaded from {source}: {first_line(error)}. {_WHAT_TO_DO}"
+        ) from error
     if not tokenizer.is_fast:
-        raise CheckpointError(f"{source} has only a slow tokenizer; fastbert needs one with a {TOKENIZER}. {_NAME_ONE}")
+        raise CheckpointError(
+            f"{source} has only a slow tokenizer; fastbert needs one with a {TOKENIZER}. {_WHAT_TO_DO}"
+        )
     names = list(dict.fromkeys((TOKENIZER, *type(tokenizer).vocab_files_names.values())))
     file = _file(source, TOKENIZER)
     if file is None and not any(_file(source, name) for name in names[1:]):
-        raise CheckpointError(f"{source} has no tokenizer: none of {', '.join(names)} is in it. {_NAME_ONE}")
+        raise CheckpointError(f"{source} has no tokenizer: it has none of {', '.join(names)}. {_WHAT_TO_DO}")
     if file is not None:
         _check_normalizer(source, file)
-        tokenizer = _as_its_file_says(tokenizer, file)
+        tokenizer = _from_file(tokenizer, file)
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
-        raise CheckpointError(f"The tokenizer of {source} knows no word: its vocabulary is empty. {_NAME_ONE}")
+        raise CheckpointError(f"The tokenizer of {source} has an empty vocabulary. {_WHAT_TO_DO}")
     try:
         tokenizer.backend_tokenizer.encode(_RARE_WORDS)
     except Exception as error:  # tokenizers raises plain Exception
         raise CheckpointError(
-            f"The tokenizer of {source} cannot read every text: {error}. Give its vocabulary a token for unknown "
-            f"words. {_NAME_ONE}"
+            f"The tokenizer of {source} fails on unknown words: {error}. Add a token for them to its vocabulary. "
+            f"{_WHAT_TO_DO}"
         ) from error
     tokenizer.padding_side = "right"  # exits classify from the first token
     return tokenizer
 
 
 def check_vocabulary(source: str | Path, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
-    """Refuse a tokenizer that makes ids which the embedding table does not have.
+    """Refuse a tokenizer with ids that the embedding table does not have.
 
-    A token such as ``[MASK]`` that transformers adds by default, and that no text gets, does not count.
+    Tokens such as ``[MASK]``, which transformers adds by default and which are in no text, do not count.
 
     :param vocab_size: rows of the table.
-    :raises CheckpointError: it does.
+    :raises CheckpointError: there are such ids.
     """
     in_every_text = set(tokenizer.backend_tokenizer.encode("", "").tokens)
     unused = {getattr(tokenizer, name) for name in _NAMED_TOKENS} - in_every_text
@@ -92,52 +86,50 @@ def check_vocabulary(source: str | Path, tokenizer: PreTrainedTokenizerBase, voc
     if beyond:
         shown = ", ".join(f"{beyond[id]!r} ({id})" for id in sorted(beyond)[:5])
         raise CheckpointError(
-            f"The tokenizer of {source} has ids beyond the {vocab_size} rows of the model's embedding table, of the "
-            f"tokens {shown}. If tokens were added, resize the model before it is trained "
-            "(model.resize_token_embeddings(len(tokenizer))) and save both; otherwise the tokenizer is another "
-            "model's: name the right one with --tokenizer of train or import."
+            f"The tokenizer of {source} has ids beyond the {vocab_size} rows of the model's embedding table: {shown}. "
+            "If tokens were added, resize the model before training (model.resize_token_embeddings(len(tokenizer))) "
+            "and save both. Otherwise the tokenizer belongs to another model: pass the right one as `tokenizer` to "
+            "train or import."
         )
 
 
 def check_rows(source: str | Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> None:
-    """Refuse a tokenizer to which most of some rows is unknown; if they have few tokens, or none are given, warn.
+    """Refuse a tokenizer that does not know most tokens of the rows. With few tokens or no rows, only warn.
 
     :raises CheckpointError: most tokens of the rows are unknown.
     """
-    texts = _some_texts(rows) or [_COMMON_WORDS]
+    texts = _sample_texts(rows) or [_COMMON_WORDS]
     tokens = [
-        encoding.ids or [None] for text, encoding in zip(texts, _read(tokenizer, texts), strict=True) if text.strip()
+        encoding.ids or [None] for text, encoding in zip(texts, _encode(tokenizer, texts), strict=True) if text.strip()
     ]
-    found = [id for ids in tokens for id in ids]
-    ids = {None, *_unknown_ids(tokenizer)}
-    unknown = sum(id in ids for id in found)
-    if not found or unknown < _MOST_UNKNOWN * len(found):
+    all_ids = [id for ids in tokens for id in ids]
+    unknown_ids = {None, *_unknown_ids(tokenizer)}
+    unknown = sum(id in unknown_ids for id in all_ids)
+    if not all_ids or unknown < _MAX_UNKNOWN * len(all_ids):
         return
-    problem = (
-        f"{unknown} of the {len(found)} tokens that the tokenizer of {source} makes of {len(tokens)} texts are unknown"
-    )
-    if rows and len(found) >= _FEW:
-        raise CheckpointError(f"{problem}: it is not the model's, or the texts are of another language. {_NAME_ONE}")
+    problem = f"{unknown} of the {len(all_ids)} tokens that the tokenizer of {source} makes of {len(tokens)} texts are unknown"
+    if rows and len(all_ids) >= _MIN_TOKENS:
+        raise CheckpointError(f"{problem}: the tokenizer or the language of the texts is wrong. {_WHAT_TO_DO}")
     if rows:
-        _log.warning("%s. If that is so for others too, it is not the model's.", problem)
+        _log.warning("%s. If other texts give the same, the tokenizer is wrong.", problem)
         return
     _log.warning(
-        "The tokenizer of %s knows none of the most common English words. If its texts are in English, it is not the "
-        "model's. With rows at hand (--verify-data) this is checked.",
+        "The tokenizer of %s knows none of the most common English words. If the texts are in English, the tokenizer "
+        "is wrong. `verify_data` checks it on real texts.",
         source,
     )
 
 
 def compare_with_transformers(source: str | Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> None:
-    """Warn where transformers would read rows otherwise than `load_tokenizer`'s result."""
-    texts = _some_texts(rows)
-    ours, theirs = _read(tokenizer, texts), _read(_from_transformers(source), texts)
+    """Warn if transformers would tokenize rows differently than the result of `load_tokenizer`."""
+    texts = _sample_texts(rows)
+    ours, theirs = _encode(tokenizer, texts), _encode(_from_transformers(source), texts)
     differing = [at for at, text in enumerate(texts) if ours[at].ids != theirs[at].ids]
     if differing:
         first = differing[0]
         _log.warning(
-            "transformers reads %d of %d texts otherwise than the %s of %s, which is used here: of %r it makes %s, the "
-            "file %s.",
+            "transformers tokenizes %d of %d texts differently than the %s of %s, which is used here: %r becomes %s, "
+            "and by the file %s.",
             len(differing),
             len(texts),
             TOKENIZER,
@@ -148,18 +140,18 @@ def compare_with_transformers(source: str | Path, tokenizer: PreTrainedTokenizer
         )
 
 
-def warn_of_another(model: str | Path, named: str | Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Say where a model has a tokenizer of its own, with other ids than the one named for it."""
+def warn_if_ids_differ(model: str | Path, named: str | Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Warn if the tokenizer in a model's directory gives other ids than the one named for it."""
     try:
         own = load_tokenizer(model).get_vocab()
     except CheckpointError:
-        return  # which is why another is named
+        return  # the reason to name another
     vocabulary = tokenizer.get_vocab()
     others = sum(vocabulary.get(token) != id for token, id in own.items())
     if others:
         _log.warning(
-            "The tokenizer of %s is used, as asked; that of %s itself is not: %d of its %d tokens have another id or "
-            "none. Leave the option out to use it.",
+            "The tokenizer of %s is used as asked, not that of %s: %d of its %d tokens have another id or none. Leave "
+            "`tokenizer` out to use it.",
             named,
             model,
             others,
@@ -168,9 +160,9 @@ def warn_of_another(model: str | Path, named: str | Path, tokenizer: PreTrainedT
 
 
 def pad_token_id(tokenizer: PreTrainedTokenizerBase, backbone_config: Any) -> int:
-    """Return the id that pads, and that attention never sees: the tokenizer's, or else the model's.
+    """Return the id of padding, which attention masks: the tokenizer's, or else the model's, or else 0.
 
-    One beyond the embedding table is none: a padding token that was added for the tokenizer's sake only.
+    An id beyond the embedding table is ignored: that padding token was added only for the tokenizer.
     """
     for known in (tokenizer.pad_token_id, getattr(backbone_config, "pad_token_id", None)):
         if known is not None and 0 <= known < backbone_config.vocab_size:
@@ -179,17 +171,17 @@ def pad_token_id(tokenizer: PreTrainedTokenizerBase, backbone_config: Any) -> in
 
 
 def tokenizer_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the longest sequence that a tokenizer says its model takes; None: it names none that can be."""
+    """Return the longest sequence of the model, in tokens, as its tokenizer has it; None: it has no sensible limit."""
     limit = tokenizer.model_max_length
-    # a tokenizer without a limit has 1e30; others have -1 or 0
+    # tokenizers without a limit have 1e30, -1 or 0
     return int(limit) if isinstance(limit, int | float) and 1 < limit < 1e6 else None
 
 
 def text_encoder(tokenizer: PreTrainedTokenizerBase, config: Any) -> TextEncoder:
-    """Return what turns texts into the ids of a model, as its bundle will.
+    """Return the encoder of texts for a model, the same as in its bundle.
 
     :param config: a `fastbert.configuration.FastBertConfig`.
-    :raises UsageError: its ``max_sequence_length`` leaves no room for a token of the text.
+    :raises UsageError: its ``max_sequence_length`` leaves no room for the text.
     :raises CheckpointError: the tokenizer gives a text a token type that the model does not have.
     """
     backbone = config.backbone_config
@@ -197,7 +189,7 @@ def text_encoder(tokenizer: PreTrainedTokenizerBase, config: Any) -> TextEncoder
     if 1 < backbone.type_vocab_size <= highest:
         raise CheckpointError(
             f"The tokenizer gives a text the token type {highest}, but the model has only {backbone.type_vocab_size} "
-            f"types, from 0: it is another model's. {_NAME_ONE}"
+            f"types, from 0: the tokenizer belongs to another model. {_WHAT_TO_DO}"
         )
     return TextEncoder(
         tokenizer.backend_tokenizer,
@@ -209,20 +201,19 @@ def text_encoder(tokenizer: PreTrainedTokenizerBase, config: Any) -> TextEncoder
     )
 
 
-_NAME_ONE = (
-    "Name the model's tokenizer with --tokenizer of train or import (a directory or a hub name), or save it into the "
-    "model's directory: "
-    "AutoTokenizer.from_pretrained(NAME).save_pretrained(DIRECTORY)."
+_WHAT_TO_DO = (
+    "Pass the model's tokenizer (a directory or a hub name) as `tokenizer` to train or import, or save it into the "
+    "model's directory: AutoTokenizer.from_pretrained(NAME).save_pretrained(DIRECTORY)."
 )
 
 
-def _some_texts(rows: Sequence[Row]) -> list[str]:
-    """Return texts of at most `_ROWS_LOOKED_AT` rows from all over, each cut."""
-    step = math.ceil(len(rows) / _ROWS_LOOKED_AT) or 1
-    return [part[:_CHARACTERS_LOOKED_AT] for row in rows[::step] for part in (row.text, row.text_pair) if part]
+def _sample_texts(rows: Sequence[Row]) -> list[str]:
+    """Return the beginnings of texts of at most `_ROWS_CHECKED` rows, spread evenly."""
+    step = math.ceil(len(rows) / _ROWS_CHECKED) or 1
+    return [part[:_CHARACTERS_CHECKED] for row in rows[::step] for part in (row.text, row.text_pair) if part]
 
 
-def _read(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Any]:
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Any]:
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -231,7 +222,7 @@ def _read(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Any]
 
 
 def _unknown_ids(tokenizer: PreTrainedTokenizerBase) -> set[int | None]:
-    """Return the ids of unknown words: what the vocabulary says, whatever the files beside it call that token."""
+    """Return the ids of unknown words, by the vocabulary and by the files beside it, which may name another token."""
     backend = tokenizer.backend_tokenizer
     name = getattr(backend.model, "unk_token", None)
     own = None if name is None else backend.token_to_id(name)
@@ -253,27 +244,27 @@ def _file(source: str | Path, name: str) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _check_documents(source: str | Path) -> None:
-    """Refuse a damaged file by its name, which transformers does not say."""
+def _check_json_files(source: str | Path) -> None:
+    """Refuse a damaged file by name, which transformers does not give."""
     for name in (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
         try:
             path = _file(source, name)
-        except OSError:  # no directory, and no name that a hub could have
+        except OSError:  # neither a directory nor a possible name on a hub
             return
         try:
             document = {} if path is None else json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path} could not be read: {error}. {_NAME_ONE}") from error
+            raise CheckpointError(f"{path} could not be read: {error}. {_WHAT_TO_DO}") from error
         if not isinstance(document, dict):
-            raise CheckpointError(f"{path} holds no object, but {type(document).__name__}. {_NAME_ONE}")
+            raise CheckpointError(f"{path} holds a {type(document).__name__}, not a JSON object. {_WHAT_TO_DO}")
 
 
-def _as_its_file_says(tokenizer: PreTrainedTokenizerBase, file: Path) -> PreTrainedTokenizerBase:
+def _from_file(tokenizer: PreTrainedTokenizerBase, file: Path) -> PreTrainedTokenizerBase:
     try:
         own = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises plain Exception
         raise CheckpointError(f"{file} could not be read: {error}") from error
-    _add_tokens_beside(tokenizer, own, file)
+    _add_tokens_of_other_files(tokenizer, own, file)
     own.no_padding()
     own.no_truncation()
     named = {name: getattr(tokenizer, name) for name in _NAMED_TOKENS}
@@ -285,25 +276,25 @@ def _as_its_file_says(tokenizer: PreTrainedTokenizerBase, file: Path) -> PreTrai
         **{name: token for name, token in named.items() if token is not None and own.token_to_id(token) is not None},
     )
     own.encode_special_tokens = tokenizer.split_special_tokens
-    made._tokenizer = own  # as it was read: the class may have added to its copy
+    made._tokenizer = own  # the class may have added tokens to its copy
     return made
 
 
-def _add_tokens_beside(tokenizer: PreTrainedTokenizerBase, own: Tokenizer, file: Path) -> None:
-    """Add the tokens that other files beside ``tokenizer.json`` name."""
+def _add_tokens_of_other_files(tokenizer: PreTrainedTokenizerBase, own: Tokenizer, file: Path) -> None:
+    """Add the tokens that files beside ``tokenizer.json`` define."""
     beside = {str(getattr(tokenizer, name)) for name in _NAMED_TOKENS}
     for id, token in sorted(tokenizer.added_tokens_decoder.items()):
         if own.token_to_id(token.content) is None and token.content not in beside:
             own.add_tokens([token])
             if own.token_to_id(token.content) != id:
                 raise CheckpointError(
-                    f"{file} and the files beside it disagree: the token {token.content!r} is added with the id {id}, "
-                    f"which the file gives to {own.id_to_token(id)!r}. Save the tokenizer again with save_pretrained."
+                    f"{file} and the files beside it disagree: the id {id} of the added token {token.content!r} is "
+                    f"{own.id_to_token(id)!r} in the file. Save the tokenizer again with save_pretrained."
                 )
 
 
 def _check_normalizer(source: str | Path, file: Path) -> None:
-    """Refuse a ``tokenizer_config.json`` that says something else than ``tokenizer.json``."""
+    """Refuse a ``tokenizer_config.json`` that contradicts ``tokenizer.json``."""
     config = _file(source, "tokenizer_config.json")
     try:
         document = json.loads(file.read_bytes())
@@ -317,7 +308,7 @@ def _check_normalizer(source: str | Path, file: Path) -> None:
             if isinstance(asked, bool) and isinstance(does, bool) and asked != does:
                 raise CheckpointError(
                     f"{config} says {name}={str(asked).lower()}, but the normalizer in {file} has "
-                    f"{field}={str(does).lower()}. Only one can be how the model was trained: make them agree."
+                    f"{field}={str(does).lower()}. The model was trained with one of them: make the other agree."
                 )
 
 

@@ -1,19 +1,17 @@
-"""How uncertain an exit is, in PyTorch. The engines compute the same formula (`fastbert.export.graphs.exit_heads`)."""
+"""The uncertainty of an exit, in PyTorch. Engines compute the same formula (`fastbert.export.graphs.exit_heads`)."""
 
 import math
 
 import torch
 
-__all__ = ["uncertainty"]
-
 
 def uncertainty(logits: torch.Tensor) -> torch.Tensor:
     """Normalized entropy of the class distribution: ``u = -sum_c p_c ln p_c / ln C`` (FastBERT, equation 7).
 
-    In float32 from log-softmax, so that no probability underflows into ``0 * -inf``: a class of probability 0 adds 0.
+    Computed in float32 from log-softmax, so that a probability which underflows to 0 adds 0 and not ``0 * -inf``.
 
-    :param logits: float [..., classes]; one class gives 0.
-    :returns: float32 [...], in [0, 1]; 0: certain.
+    :param logits: float [..., classes]; with one class the result is 0.
+    :returns: float32 [...], from 0 (certain) to 1.
     """
     classes = logits.shape[-1]
     if classes == 1:

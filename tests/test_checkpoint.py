@@ -21,7 +21,7 @@ def edit(path, **changes):
 
 
 def relabelled(rows, names):
-    """Write rows with other names of the classes."""
+    """Return a data file of rows with other names for the classes."""
     lines = [f"{names[LABELS.index(row.label)]}\t{row.text}" for row in rows]
     return "\n".join(["label\ttext", *lines, ""])
 
@@ -57,16 +57,16 @@ def test_an_activation_that_cannot_be_exported_is_refused_before_the_training(fa
     assert tuple(EXPORTED) == ACTIVATIONS
 
 
-def test_what_a_checkpoint_has_cannot_be_asked_otherwise(checkpoint_dir):
+def test_options_that_contradict_a_checkpoint_are_refused(checkpoint_dir):
     def start(**asked):
         options = {"labels": None, "exit_head": None, "max_length": None, "keep_classifier": True}
         return start_from(checkpoint_dir, **options | asked)
 
     assert start(max_length=48, exit_head=ExitHeadConfig(size=16)).config.max_sequence_length == 48
-    with pytest.raises(UsageError, match="cuts texts to 48 tokens; --max-length 32 cannot change that"):
+    with pytest.raises(UsageError, match="`max_length` is 32, but .* truncates texts to 48 tokens"):
         start(max_length=32)
     for head in (ExitHeadConfig(size=32), ExitHeadConfig.bitvoyage(size=16)):
-        with pytest.raises(UsageError, match="size=16.*--exit-head and --exit-size cannot change"):
+        with pytest.raises(UsageError, match="size=16.*`exit_head` and `exit_size` cannot change"):
             start(exit_head=head)
 
 
@@ -87,7 +87,7 @@ def test_a_record_that_calls_the_phases_stages_is_read_with_their_new_name(check
     assert describe_checkpoint(tmp_path / "model")["training"] == new
 
 
-def test_a_default_length_is_no_longer_than_the_model(tmp_path):
+def test_the_default_length_fits_the_model(tmp_path):
     make_classifier(tmp_path / "classifier")
     model = start_from(tmp_path / "classifier", labels=None, exit_head=None, max_length=None, keep_classifier=True)
     assert model.config.max_sequence_length == 66
@@ -124,7 +124,7 @@ def test_numbers_for_a_checkpoint_with_names_are_refused(tmp_path):
     "id2label", [{"0": "a", "2": "b", "3": "c"}, {"1": "a", "2": "b", "3": "c"}, {"0": None, "1": "b", "2": "c"},
                  {"0": "same", "1": "same", "2": "c"}]
 )  # fmt: skip
-def test_a_config_whose_classes_cannot_be_told_apart_is_refused_everywhere(id2label, tmp_path, checkpoint):
+def test_a_config_with_ambiguous_classes_is_refused_everywhere(id2label, tmp_path, checkpoint):
     from fastbert.checkpoint import save_checkpoint
 
     make_classifier(tmp_path / "classifier")
@@ -137,7 +137,7 @@ def test_a_config_whose_classes_cannot_be_told_apart_is_refused_everywhere(id2la
         load_checkpoint(tmp_path / "ours")
 
 
-def test_positions_that_follow_no_padding_id_are_refused(tmp_path):
+def test_positions_that_depend_on_a_missing_padding_id_are_refused(tmp_path):
     make_classifier(tmp_path / "classifier", "roberta")
     edit(tmp_path / "classifier" / "config.json", pad_token_id=None)
     with pytest.raises(CheckpointError, match="no pad_token_id|could not be read"):
@@ -151,14 +151,14 @@ def test_positions_that_follow_no_padding_id_are_refused(tmp_path):
         ({"max_sequence_length": value}, "max_sequence_length is .*expected an integer above 0")
         for value in (None, True, 0, 2.5, 1e30, "x", [])
     ]
-    + [({"max_sequence_length": value}, "beyond the 66 positions") for value in (67, 10**30)]
+    + [({"max_sequence_length": value}, "backbone has only 66 positions") for value in (67, 10**30)]
     + [({"distilled": value}, "distilled is .*expected true or false") for value in (None, 1, "x", [])]
     + [
         ({"default_token_type": value}, "default_token_type is .*expected an integer from 0 to 1")
         for value in (None, True, -1, 2, 0.5, "x", [])
     ],
 )
-def test_a_config_of_ours_that_was_edited_is_refused_by_the_fields_name(changes, message, checkpoint_dir, tmp_path):
+def test_a_bad_value_in_config_json_is_refused_by_name(changes, message, checkpoint_dir, tmp_path):
     shutil.copytree(checkpoint_dir, tmp_path / "model")
     edit(tmp_path / "model" / "config.json", **changes)
     with pytest.raises(CheckpointError, match=message):
@@ -176,7 +176,7 @@ def test_a_config_of_ours_that_was_edited_is_refused_by_the_fields_name(changes,
         ("narrow_activation", (0, "", "silu", [], {})),
     ],
 )
-def test_an_exit_head_that_cannot_be_is_refused_by_the_fields_name(field, values):
+def test_a_bad_value_of_an_exit_head_is_refused_by_name(field, values):
     for value in values:
         with pytest.raises(CheckpointError, match=f"exit head's {field} is"):
             ExitHeadConfig(**{field: value})
@@ -214,12 +214,12 @@ def test_a_record_that_is_damaged_is_refused(content, checkpoint_dir, tmp_path):
 def test_weights_of_another_shape_are_refused_by_name(tmp_path):
     make_classifier(tmp_path / "classifier")
     edit(tmp_path / "classifier" / "config.json", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
-    message = r"2 tensors of .* another shape .*classifier.bias is \(3,\), expected \(2,\)"
+    message = r"2 tensors of .* do not have the shape .*classifier.bias is \(3,\), expected \(2,\)"
     with pytest.raises(CheckpointError, match=message):
         start_from(tmp_path / "classifier", labels=None, exit_head=None, max_length=16, keep_classifier=True)
 
 
-def test_layers_beyond_the_configs_are_refused_in_ours_and_said_elsewhere(checkpoint_dir, tmp_path, caplog):
+def test_surplus_layers_are_refused_in_a_checkpoint_and_reported_in_other_models(checkpoint_dir, tmp_path, caplog):
     shutil.copytree(checkpoint_dir, tmp_path / "model")
     path = tmp_path / "model" / "config.json"
     edit(path, backbone_config={**json.loads(path.read_text())["backbone_config"], "num_hidden_layers": 2})
@@ -237,7 +237,7 @@ def test_layers_beyond_the_configs_are_refused_in_ours_and_said_elsewhere(checkp
         ({"num_hidden_layers": 0}, "num_hidden_layers=0; a model needs 1 or more"),
         ({"num_hidden_layers": -1}, "num_hidden_layers=-1"),
         ({"num_attention_heads": -1}, "num_attention_heads=-1"),
-        ({"hidden_dropout_prob": math.nan}, "hidden_dropout_prob=nan, which is no number"),
+        ({"hidden_dropout_prob": math.nan}, "hidden_dropout_prob=nan, which is not a finite number"),
         ({"initializer_range": math.nan}, "initializer_range=nan"),
         ({"layer_norm_eps": math.inf}, "layer_norm_eps=inf"),
         ({"architectures": 1}, "holds a model without a classifier"),
@@ -247,7 +247,7 @@ def test_layers_beyond_the_configs_are_refused_in_ours_and_said_elsewhere(checkp
         ({"pad_token_id": "x"}, "could not be read: .*pad_token_id"),
     ],
 )
-def test_a_config_that_no_model_can_have_is_refused_by_the_fields_name(changes, message, tmp_path):
+def test_an_impossible_backbone_config_is_refused_by_name(changes, message, tmp_path):
     make_classifier(tmp_path / "classifier")
     edit(tmp_path / "classifier" / "config.json", **changes)
     with pytest.raises(CheckpointError, match=message):

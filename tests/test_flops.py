@@ -12,20 +12,20 @@ HEADS = [ExitHeadConfig(size=16), ExitHeadConfig.bitvoyage(size=16), ExitHeadCon
 
 @pytest.mark.parametrize("head", HEADS, ids=["paper", "bitvoyage", "mlp"])
 @pytest.mark.parametrize("length", [1, 7, 20])
-def test_agrees_with_pytorchs_own_counter(head, length):
+def test_agrees_with_the_counter_of_pytorch(head, length):
     model = make_checkpoint(head=head).model
     model.backbone.set_attn_implementation("eager")  # the counter sees every product
     ids = torch.full((1, length), 5)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(ids)
     found = flops_by_exit(model_flops(model.config), (0, 1, 2), np.array([length]))
-    # the counter does not see the first-token attention of the CPU's fused kernel: two products of S x size a head
+    # the counter misses the fused attention kernel of the CPU: two products of S x size per head
     fused = 0 if head.kind == "mlp" else 3 * 4 * length * head.size
     assert counter.get_total_flops() in (found[0, 2], found[0, 2] - fused)
 
 
-def test_the_papers_layer():
-    """FastBERT, table 1: 1809.9 MFLOPs a layer at S = 128 without the attention products, which are 50.3 more."""
+def test_agrees_with_the_table_of_the_paper():
+    """FastBERT, table 1: 1809.9 MFLOPs per layer at S = 128 without the attention products, which are 50.3 more."""
     from fastbert.configuration import FastBertConfig
 
     flops = model_flops(FastBertConfig())["layer"]

@@ -16,7 +16,7 @@ def _batch(seed=0, rows=5, length=12, low=4):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_layers_are_the_familys_own(family):
+def test_layers_give_the_hidden_states_of_the_backbone(family):
     model = make_checkpoint(family).model
     pad = model.config.backbone_config.pad_token_id
     ids, mask = _batch()

@@ -19,7 +19,7 @@ from fastbert.tokenization import (
     check_vocabulary,
     compare_with_transformers,
     load_tokenizer,
-    warn_of_another,
+    warn_if_ids_differ,
 )
 from fastbert.training import PhaseOptions, TrainOptions, train
 
@@ -76,7 +76,7 @@ NO_SPECIAL = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", 
          "[CLS] Good x : é [SEP]"),
     ],
 )  # fmt: skip
-def test_a_tokenizers_file_is_what_runs_also_after_saving(changes, config, expected, tmp_path):
+def test_tokenizer_json_is_used_unchanged_before_and_after_saving(changes, config, expected, tmp_path):
     path = write_file(tmp_path / "model", config=config, **changes)
     text = "Good x: é"
     loaded = load_tokenizer(path)
@@ -104,11 +104,11 @@ def test_a_config_that_contradicts_the_file_is_refused(normalizer, name, value, 
         load_tokenizer(path)
 
 
-def test_where_transformers_reads_rows_otherwise_is_said(tmp_path, caplog):
+def test_rows_that_transformers_tokenizes_differently_are_reported(tmp_path, caplog):
     path = write_file(tmp_path / "model", config={"tokenizer_class": "BertTokenizer"})
     compare_with_transformers(path, load_tokenizer(path), [Row("x"), Row("Good x", "x")])
-    assert "transformers reads 1 of 3 texts otherwise" in caplog.text
-    assert "of 'Good x' it makes good x, the file Good x" in caplog.text
+    assert "transformers tokenizes 1 of 3 texts differently" in caplog.text
+    assert "'Good x' becomes good x, and by the file Good x" in caplog.text
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -117,7 +117,7 @@ def test_a_model_without_a_tokenizer_is_refused(left, family, tmp_path):
     AutoModel.from_config(make_backbone_config(family)).save_pretrained(tmp_path / "model")
     for name in left:
         (tmp_path / "model" / name).write_text("{}")
-    with pytest.raises(CheckpointError, match=r"has no tokenizer: none of tokenizer\.json, .*--tokenizer"):
+    with pytest.raises(CheckpointError, match=r"has no tokenizer: it has none of tokenizer\.json, .*`tokenizer`"):
         load_tokenizer(tmp_path / "model")
     rows = write_tsv(tmp_path / "rows.tsv", make_rows(20))
     options = TrainOptions(model=str(tmp_path / "model"), output=tmp_path / "out", train=rows, dev=rows)
@@ -129,7 +129,7 @@ def test_a_model_without_a_tokenizer_is_refused(left, family, tmp_path):
 def test_a_vocabulary_without_words_is_refused(tmp_path):
     model = {"type": "WordLevel", "vocab": {token: at for at, token in enumerate(SPECIAL)}, "unk_token": "[UNK]"}
     path = write_file(tmp_path / "model", model=model)
-    with pytest.raises(CheckpointError, match="knows no word"):
+    with pytest.raises(CheckpointError, match="has an empty vocabulary"):
         load_tokenizer(path)
 
 
@@ -148,7 +148,7 @@ def test_a_tokenizer_that_does_not_know_the_rows_is_refused(tmp_path, caplog):
     assert "knows none of the most common English words" in caplog.text
 
 
-def test_a_tokenizer_that_makes_nothing_of_the_rows_is_refused(tmp_path):
+def test_a_tokenizer_that_drops_every_word_is_refused(tmp_path):
     model = {"type": "BPE", "vocab": {"[PAD]": 0, "q": 1}, "merges": []}
     path = write_file(tmp_path / "model", model=model, added_tokens=[], post_processor=None)
     with pytest.raises(CheckpointError, match="9 of the 9 tokens .* are unknown"):
@@ -179,7 +179,7 @@ def test_tokens_beyond_the_embeddings_are_refused_everywhere(encoder, tmp_path, 
         train(quick(encoder, tmp_path))
     assert not (tmp_path / "model").exists()
     check_vocabulary("model", tokenizer, 25)
-    tokenizer.add_special_tokens({"mask_token": "[MASK]"})  # which no text gets
+    tokenizer.add_special_tokens({"mask_token": "[MASK]"})  # which is in no text
     check_vocabulary("model", tokenizer, 25)
 
 
@@ -213,7 +213,7 @@ def test_padding_is_on_the_right_and_the_truncation_side_is_kept(encoder, tmp_pa
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 1, 1e30, 48])
-def test_a_limit_that_is_none_is_not_taken(limit, tmp_path):
+def test_a_limit_that_is_not_a_length_is_ignored(limit, tmp_path):
     from importing.test_huggingface import make_classifier
 
     make_classifier(tmp_path / "classifier")
@@ -223,7 +223,7 @@ def test_a_limit_that_is_none_is_not_taken(limit, tmp_path):
     assert report.max_length == (48 if limit == 48 else 66)
 
 
-def test_a_tokenizer_without_a_padding_token_trains_and_answers_alike_in_a_batch(encoder, tmp_path):
+def test_a_tokenizer_without_a_padding_token_trains_and_gives_the_same_answers_in_a_batch(encoder, tmp_path):
     tokenizer = make_tokenizer()
     tokenizer.pad_token = None
     tokenizer.save_pretrained(encoder)
@@ -263,23 +263,23 @@ def test_a_padding_token_beyond_the_embeddings_is_not_used(encoder, tmp_path):
 def test_a_damaged_file_is_named(name, content, tmp_path):
     path = write_file(tmp_path / "model")
     (path / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"{name} (could not be read|holds no object).*--tokenizer"):
+    with pytest.raises(CheckpointError, match=rf"{name} (could not be read|holds a \w+, not a JSON).*`tokenizer`"):
         load_tokenizer(path)
 
 
-def test_another_tokenizer_than_the_models_own_is_mentioned(encoder, tmp_path, caplog):
+def test_a_tokenizer_with_other_ids_than_the_models_is_reported(encoder, tmp_path, caplog):
     make_tokenizer("roberta").save_pretrained(tmp_path / "other")
     make_tokenizer().save_pretrained(tmp_path / "same")
-    warn_of_another(encoder, tmp_path / "same", load_tokenizer(tmp_path / "same"))
+    warn_if_ids_differ(encoder, tmp_path / "same", load_tokenizer(tmp_path / "same"))
     assert not caplog.text
     with pytest.raises(CheckpointError, match="No tokenizer could be loaded"):
         train(quick(encoder, tmp_path, tokenizer=""))
     train(quick(encoder, tmp_path, tokenizer=str(tmp_path / "other"), phase="finetune"))
-    assert f"that of {encoder} itself is not: 4 of its 24 tokens have another id" in caplog.text
+    assert f"not that of {encoder}: 4 of its 24 tokens have another id" in caplog.text
 
 
 @pytest.mark.parametrize("named", [None, "@new", "good"])
-def test_unknown_words_are_found_whatever_their_token_is_called(named, tmp_path):
+def test_unknown_words_are_found_under_any_name_of_their_token(named, tmp_path):
     path = write_file(tmp_path / "model", config={"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": named})
     with pytest.raises(CheckpointError, match="8 of the 8 tokens"):
         check_rows("model", load_tokenizer(path), [Row("das ist")] * 4)
@@ -292,9 +292,9 @@ def test_unknown_words_are_found_whatever_their_token_is_called(named, tmp_path)
         {"type": "Unigram", "vocab": [["[PAD]", -1.0], ["good", -1.0]], "unk_id": None},
     ],
 )
-def test_a_vocabulary_that_fails_at_unknown_words_is_refused(model, tmp_path):
+def test_a_vocabulary_that_fails_on_unknown_words_is_refused(model, tmp_path):
     path = write_file(tmp_path / "model", model=model, added_tokens=[], post_processor=None)
-    with pytest.raises(CheckpointError, match=r"cannot read every text: .*Give its vocabulary a token for unknown"):
+    with pytest.raises(CheckpointError, match=r"fails on unknown words: .*Add a token for them"):
         load_tokenizer(path)
 
 

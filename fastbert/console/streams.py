@@ -1,14 +1,14 @@
-"""The command line's side of the terminal: standard streams that take any text, and text that is safe to show.
+"""The terminal side of the command line: standard streams that accept any text, and text that is safe to print.
 
-**Encoding**, decided once in `open_streams`: what ``PYTHONIOENCODING`` names, else the locale's; ASCII that nobody
-named (the C locale) becomes UTF-8. What the encoding cannot hold is escaped: in JSON as ``\\uXXXX``, elsewhere with a
-backslash.
+**Encoding**: `open_streams` chooses what ``PYTHONIOENCODING`` names, else the locale's encoding, with UTF-8 in place of
+an ASCII that was not asked for (the C locale). Characters outside the encoding are escaped: in JSON as ``\\uXXXX``,
+elsewhere with a backslash.
 
-**Errors of stdout** carry its name: a full disk ends a command with one line, a pipe that its reader closed quietly,
-both with exit code 1. A closed stdout is refused before any work, since answers would be lost. **stderr** holds notes
-alone: what it cannot take (a full disk, a closed descriptor) is lost, and the work goes on.
+**stdout**: its errors carry its name. A full disk ends a command with one line, a pipe closed by its reader ends it
+silently, both with exit code 1. A closed stdout is refused before any work, since answers would be lost. **stderr**
+holds notes only: what it cannot accept (a full disk, a closed descriptor) is lost, and the work continues.
 
-**What a user named** (labels, paths) may hold anything: `visible` shows what a terminal would obey or hide, and rich's
+**Labels and paths** may hold any character: `visible` escapes those that a terminal would obey or hide, and rich's
 markup and emoji codes are off.
 """
 
@@ -25,38 +25,25 @@ from contextlib import suppress
 from typing import Any, TextIO
 from unicodedata import category
 
-__all__ = [
-    "STDOUT",
-    "VisibleFormatter",
-    "abandon_stdout",
-    "json_text",
-    "open_streams",
-    "print_tables",
-    "rich_console",
-    "table_cell",
-    "utf8_text",
-    "visible",
-]
-
 STDOUT = "stdout"
-_TABLE_WIDTH = 140  # where stdout is not a terminal, which has a width of its own
+_TABLE_WIDTH = 140  # characters, where stdout is not a terminal
 _ANY_WIDTH = 1_000_000
-_JOINERS = "\u200c\u200d"  # in the spelling of Persian and Indian words, and in emoji
-# what JSON allows in a string and a terminal or a reader of lines does not: DEL, C1, line ends, bidirectional controls
+_JOINERS = "\u200c\u200d"  # used in Persian and Indian words, and in emoji
+# allowed in a JSON string, but not safe in a terminal or a line: DEL, C1, line ends, bidirectional controls
 _NOT_IN_JSON_LINES = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class _Descriptor(io.FileIO):
-    """A standard stream that writes all that it is given, also where a pipe is set not to block."""
+    """A standard stream that writes everything, even to a non-blocking pipe."""
 
     def write(self, data: Any) -> int:
-        left = memoryview(data).cast("B")
-        while len(left):
-            written = super().write(left)
+        remaining = memoryview(data).cast("B")
+        while len(remaining):
+            written = super().write(remaining)
             if written is None:
                 select.select([], [self.fileno()], [])
             else:
-                left = left[written:]
+                remaining = remaining[written:]
         return len(data)
 
 
@@ -78,18 +65,18 @@ class _Stderr(_Descriptor):
 
 
 def open_streams() -> None:
-    """Make stdout and stderr what this module's docstring says; streams that are not this process's own stay.
+    """Set up stdout and stderr as described above. Streams that a host program or a test put in place stay.
 
     :raises OSError: stdout is closed.
     """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file opened would be taken for stdout
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file opened would become stdout
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-        raise OSError(errno.EBADF, "closed, so the output would be lost; send it to a file, or to /dev/null", STDOUT)
+        raise OSError(errno.EBADF, "closed, so the output would be lost; redirect it to a file or to /dev/null", STDOUT)
     sys.stdout = _reopened(sys.stdout, 1, _Stdout)
     sys.stderr = _reopened(sys.stderr, 2, _Stderr)
 
@@ -98,7 +85,7 @@ def _reopened(stream: TextIO, descriptor: int, kind: type[_Descriptor]) -> TextI
     try:
         if stream.fileno() != descriptor or not isinstance(stream, io.TextIOWrapper):
             return stream
-    except (OSError, ValueError):  # a stream of a test, or of a program that calls us
+    except (OSError, ValueError):  # a stream of a test or of a host program
         return stream
     stream.flush()
     return io.TextIOWrapper(
@@ -109,39 +96,39 @@ def _reopened(stream: TextIO, descriptor: int, kind: type[_Descriptor]) -> TextI
     )
 
 
-def _encoding(found: str) -> str:
-    named = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
-    return "utf-8" if codecs.lookup(found).name == "ascii" and not named else found
+def _encoding(chosen: str) -> str:
+    asked = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+    return "utf-8" if codecs.lookup(chosen).name == "ascii" and not asked else chosen
 
 
 def abandon_stdout() -> None:
-    """Send what is still to be written to nowhere: Python would try it again when it ends."""
+    """Discard what is still buffered: Python would try to write it again at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
-    """Return JSON in the characters that stdout can hold, without those that would break a line."""
+    """Return JSON in characters that stdout can hold, none of which break a line."""
     ascii_only = not _stdout_encoding().startswith("utf")
     text = json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=str)
-    return _NOT_IN_JSON_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _NOT_IN_JSON_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """Show characters that a terminal obeys or hides as escapes, and bytes of a file name that are UTF-8 as characters.
+    """Escape characters that a terminal obeys or hides, and decode bytes of a file name that are UTF-8.
 
-    :param keep: characters to leave alone, such as line ends.
+    :param keep: characters not to escape, such as line ends.
     """
     if text.isprintable():
         return text
-    with suppress(UnicodeEncodeError):  # other halves of surrogate pairs: the stream escapes them
+    with suppress(UnicodeEncodeError):  # other surrogates: the stream escapes them
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(character if _is_shown(character, keep) else _escaped(character) for character in text)
 
 
 def utf8_text(argument: str) -> str:
-    """Return an argument of the command line as text: Python takes it for ASCII in the C locale without UTF-8 mode."""
+    """Return a command-line argument as UTF-8 text. In the C locale, without UTF-8 mode, Python reads it as ASCII."""
     with suppress(UnicodeError):
         return argument.encode("utf-8", "surrogateescape").decode("utf-8")
     return argument
@@ -156,7 +143,7 @@ def _escaped(character: str) -> str:
 
 
 def table_cell(text: str) -> str:
-    """Return `visible` text, with escapes for what stdout cannot hold: only so is its width known."""
+    """Return `visible` text, with escapes for what stdout cannot hold, so that its width in a table is known."""
     encoding = _stdout_encoding()
     return visible(text).encode(encoding, "backslashreplace").decode(encoding)
 
@@ -166,22 +153,22 @@ def _stdout_encoding() -> str:
 
 
 class VisibleFormatter(logging.Formatter):
-    """Log lines that are safe to show."""
+    """Formats log lines that are safe to print."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the message, with its line ends and tabs."""
         return visible(super().formatMessage(record), keep="\n\t")
 
 
 def rich_console(stream: TextIO, **arguments: Any) -> Any:
-    """Return a rich Console that takes text as text: no markup, no emoji codes."""
+    """Return a rich Console without markup and emoji codes."""
     from rich.console import Console
 
     return Console(file=stream, markup=False, emoji=False, highlight=False, **arguments)
 
 
 def print_tables(*tables: Any) -> None:
-    """Print rich tables on stdout, none of them cut: one that needs longer lines than a terminal's has them."""
+    """Print rich tables on stdout without truncating any: a table may be wider than the terminal."""
     from rich.measure import Measurement
 
     for table in tables:

@@ -1,10 +1,10 @@
-"""Directories that somebody is writing into, told from those that a killed writer left behind.
+"""Tells directories that a process is writing into from those that a killed one left behind.
 
-A writer holds an flock on its directory for as long as it lives; the kernel lets go of it when the process ends,
-however it ends. Process ids tell nothing: in a container everything is process 1, and another container's ids are not
-here. A lock is known to one kernel alone, so a name carries the kernel's boot id, and only directories of this boot are
-judged. What another machine left on a shared volume, or this one before it restarted, is never removed, nor is anything
-on a file system that has no locks: there nothing is provably dead.
+A writer holds an flock on its directory; the kernel releases it when the process ends, however it ends. Process ids
+would not do: in a container everything is process 1, and the ids of other containers are not visible. A lock is known
+to one kernel only, so a name carries the kernel's boot id, and only directories of this boot are judged. Directories
+that another machine left on a shared volume, or this one before it restarted, are never removed, nor is anything on a
+file system without locks: there nothing is provably dead.
 """
 
 import fcntl
@@ -16,13 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["Claim", "claimed", "hidden_name", "is_hidden", "new_claimed_directory", "remove_dead", "turn"]
-
-_NAME_SHOWN = 40  # characters of the output's name in ours: four bytes each and the rest stay below 255
+_NAME_SHOWN = 40  # characters of the output's name in a hidden one: 4 bytes each, so that all fits in 255
 
 
 class Claim:
-    """A lock on a directory, or on nothing where the file system has no locks."""
+    """A lock on a directory; no lock where the file system has none."""
 
     def __init__(self, directory: Path) -> None:
         """Take the lock.
@@ -38,17 +36,17 @@ class Claim:
         except BlockingIOError:
             self.release()
             raise
-        except OSError:  # no locks here
+        except OSError:  # the file system has no locks
             pass
 
     def is_of(self, directory: Path) -> bool:
-        """Whether the path still leads to what is locked."""
+        """Whether the path still leads to the locked directory."""
         with suppress(OSError):
             return os.path.samestat(os.fstat(self._descriptor), os.lstat(directory))
         return False
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         os.close(self._descriptor)
 
 
@@ -63,9 +61,12 @@ def claimed(directory: Path) -> Iterator[Claim]:
 
 
 @contextmanager
-def turn(directory: Path, *, patience_s: float = 10) -> Iterator[None]:
-    """Hold a directory that others hold for moments, and may replace; who holds it longer is none of our writers."""
-    ends = time.monotonic() + patience_s
+def claimed_in_turn(directory: Path, *, timeout_s: float = 10) -> Iterator[None]:
+    """Hold a directory that other writers hold for moments and may replace. After the timeout, proceed without a lock.
+
+    None of our writers holds an output that long, so whoever does is another program.
+    """
+    ends = time.monotonic() + timeout_s
     claim = None
     while claim is None and time.monotonic() < ends:
         try:
@@ -82,39 +83,39 @@ def turn(directory: Path, *, patience_s: float = 10) -> Iterator[None]:
             claim.release()
 
 
-def new_claimed_directory(place: Path, name: str) -> tuple[Path, Claim]:
-    """Make a directory of our own in ``place`` for an output of that name."""
+def new_claimed_directory(parent: Path, name: str) -> tuple[Path, Claim]:
+    """Make and hold a new hidden directory in ``parent`` for an output called ``name``."""
     while True:
-        directory = place / hidden_name(name, "partial")
+        directory = parent / hidden_name(name, "partial")
         try:
             directory.mkdir()
             claim = Claim(directory)
         except (FileExistsError, FileNotFoundError, BlockingIOError):
-            if not place.is_dir():
+            if not parent.is_dir():
                 raise
-            continue  # somebody removes dead ones, and had it before we did
+            continue  # another writer took it for a dead one before it was locked
         if claim.is_of(directory):
             return directory, claim
         claim.release()
 
 
 def hidden_name(name: str, word: str) -> str:
-    """Return a name that nobody else has: ``.NAME.WORD-BOOT-RANDOM``."""
-    return f"{_prefix(name, word)}{_boot()}-{secrets.token_hex(4)}"
+    """Return a new unique name: ``.NAME.WORD-BOOT-RANDOM``."""
+    return f"{_prefix(name, word)}{_boot_id()}-{secrets.token_hex(4)}"
 
 
 def is_hidden(entry: str, name: str, word: str) -> bool:
-    """Whether a directory entry is called as `hidden_name` calls them, on any machine."""
+    """Whether a directory entry is named as `hidden_name` names them, on any machine."""
     return entry.startswith(_prefix(name, word))
 
 
-def remove_dead(place: Path, name: str, word: str) -> None:
-    """Remove the directories of killed writers of an output; whatever is in doubt stays, and nothing is raised."""
-    if not _boot():
+def remove_dead(parent: Path, name: str, word: str) -> None:
+    """Remove the directories that killed writers of an output left. Doubtful ones stay, and nothing is raised."""
+    if not _boot_id():
         return
     with suppress(OSError):
-        for entry in place.iterdir():
-            if not entry.name.startswith(f"{_prefix(name, word)}{_boot()}-"):
+        for entry in parent.iterdir():
+            if not entry.name.startswith(f"{_prefix(name, word)}{_boot_id()}-"):
                 continue
             with suppress(OSError), claimed(entry) as claim:
                 if claim.locked:
@@ -125,7 +126,8 @@ def _prefix(name: str, word: str) -> str:
     return f".{name[:_NAME_SHOWN]}.{word}-"
 
 
-def _boot() -> str:
+def _boot_id() -> str:
+    """Return 12 characters of the kernel's boot id; empty where there is none."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().replace("-", "")[:12]
     return ""

@@ -13,6 +13,7 @@ import torch
 from transformers import BertConfig
 
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
+from fastbert.data.labels import label_maps
 from fastbert.importing.files import find_file, integer, read_json, text
 from fastbert.importing.findings import Findings
 from fastbert.importing.model import Foreign, Request, find_vocabulary, label_names, note_undistilled, sequence_limit
@@ -106,8 +107,7 @@ def read(request: Request, tensors: Mapping[str, torch.Tensor], found: Findings)
         exit_head=head,
         max_sequence_length=max_length,
         distilled=not found.undistilled_exits,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
+        **label_maps(labels),
     )
     tokenizer = wordpiece_tokenizer(
         vocabulary,

@@ -8,11 +8,12 @@ from transformers import PreTrainedTokenizerBase
 
 from fastbert.checkpoint import start_from
 from fastbert.configuration import ExitHeadConfig
+from fastbert.data.labels import label_maps
 from fastbert.families import position_limit
 from fastbert.importing.findings import Findings
 from fastbert.importing.model import Request, label_names, note_undistilled, sequence_limit
 from fastbert.modeling import FastBertForSequenceClassification
-from fastbert.tokenization import load_tokenizer, tokenizer_limit, warn_of_another
+from fastbert.tokenization import load_tokenizer, tokenizer_limit, warn_if_ids_differ
 
 __all__ = ["read"]
 
@@ -35,12 +36,11 @@ def read(request: Request, found: Findings) -> tuple[FastBertForSequenceClassifi
     model = start_from(request.checkpoint, labels=None, exit_head=ExitHeadConfig(), max_length=1, keep_classifier=True)
     tokenizer = load_tokenizer(request.checkpoint if request.tokenizer is None else request.tokenizer)
     if request.tokenizer is not None:
-        warn_of_another(request.checkpoint, request.tokenizer, tokenizer)
+        warn_if_ids_differ(request.checkpoint, request.tokenizer, tokenizer)
     config = model.config
     if request.labels is not None:
         labels = label_names(request, config.num_labels, "its classifier", found)
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
+        config.update(label_maps(labels))
     positions = position_limit(config.backbone_config)
     usual = min(tokenizer_limit(tokenizer) or positions, positions)
     config.max_sequence_length = sequence_limit(request, usual, "the tokenizer's limit", positions, found)

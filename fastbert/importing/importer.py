@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastbert.checkpoint import CHECKPOINT_FILES, TRAINING, Checkpoint, save_checkpoint
+from fastbert.checkpoint import MAX_SAMPLE_ROWS, TRAINING, Checkpoint, save_checkpoint
 from fastbert.data import read_texts, sample
 from fastbert.files.atomic import require_writable
 from fastbert.importing import bitvoyage, huggingface, uer
@@ -22,7 +22,6 @@ __all__ = ["FORMATS", "import_checkpoint"]
 
 _FILES = {"bitvoyage": bitvoyage, "uer": uer}
 FORMATS = ("auto", *_FILES, "huggingface")
-_KEPT_ROWS = 256  # as many as training keeps
 _log = logging.getLogger(__name__)
 
 
@@ -69,8 +68,8 @@ def import_checkpoint(
         max_length=max_length,
         tokenizer=tokenizer,
     )
-    require_writable(request.output, overwrite=overwrite, kind=TRAINING, ours=CHECKPOINT_FILES)
-    rows = sample(read_texts(verify_data), _KEPT_ROWS, seed=0) if verify_data is not None else []
+    require_writable(request.output, overwrite=overwrite, kind=TRAINING)
+    rows = sample(read_texts(verify_data), MAX_SAMPLE_ROWS, seed=0) if verify_data is not None else []
     found = Findings()
     if request.checkpoint.is_dir():
         _check_directory(request.checkpoint, format)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from fastbert.messages import first_line
 from fastbert.runtime.errors import CheckpointError
 
 __all__ = ["Shape", "check_shapes", "first_ten", "layers_of", "looks_untrained", "read_tensors", "require"]
@@ -39,7 +40,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             "Save only the weights: torch.save(model.state_dict(), FILE)"
         ) from error
     except Exception as error:  # torch, zipfile and pickle each have their own for a damaged file
-        raise CheckpointError(f"{path} is damaged or not whole ({_first_line(error)}). Copy it again.") from error
+        raise CheckpointError(f"{path} is damaged or not whole ({first_line(error)}). Copy it again.") from error
     if not content:
         raise CheckpointError(f"{path} holds nothing.")
     if not isinstance(content, Mapping):
@@ -120,7 +121,3 @@ def looks_untrained(tensors: Mapping[str, torch.Tensor], linears: Iterable[str])
 def first_ten(names: list[str]) -> str:
     """Join at most ten, and say how many more there are."""
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".split("\n")[0].removesuffix(": ")

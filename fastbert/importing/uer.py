@@ -15,6 +15,7 @@ import torch
 from transformers import BertConfig
 
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
+from fastbert.data.labels import label_maps
 from fastbert.importing.files import integer, read_json, text
 from fastbert.importing.findings import Findings
 from fastbert.importing.model import Foreign, Request, find_vocabulary, label_names, note_undistilled, sequence_limit
@@ -104,8 +105,7 @@ def read(request: Request, tensors: Mapping[str, torch.Tensor], found: Findings)
         distilled=not found.undistilled_exits,
         layer_norm="unbiased",
         default_token_type=1,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
+        **label_maps(labels),
     )
     special_ids = _special_ids(vocabulary, script=not prefix, found=found)
     tokenizer = wordpiece_tokenizer(

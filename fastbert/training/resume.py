@@ -24,8 +24,10 @@ from typing import Any
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import sort_checkpoints
 
-from fastbert.files.atomic import full_disk_named, replace_file, work_directory
+from fastbert.files.atomic import replace_file
 from fastbert.files.claims import Claim
+from fastbert.files.disk import full_disk_named
+from fastbert.files.places import work_directory
 from fastbert.runtime.errors import OutputExistsError, UsageError
 from fastbert.training.options import TrainOptions
 

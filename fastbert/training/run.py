@@ -14,14 +14,7 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from fastbert.checkpoint import (
-    CHECKPOINT_FILES,
-    TRAINING,
-    Checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    start_from,
-)
+from fastbert.checkpoint import MAX_SAMPLE_ROWS, TRAINING, Checkpoint, load_checkpoint, save_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
 from fastbert.data import label_names, read_rows, read_texts, sample, with_labels
 from fastbert.data.rows import Row
@@ -34,14 +27,13 @@ from fastbert.tokenization import (
     compare_with_transformers,
     load_tokenizer,
     text_encoder,
-    warn_of_another,
+    warn_if_ids_differ,
 )
 from fastbert.training.distributed import require_whole_environment
 from fastbert.training.options import PhaseReport, TrainOptions, TrainReport
 from fastbert.training.resume import FINETUNED, discard_unless_resumable, open_work_directory, options_record
 from fastbert.training.trainer import run_phase
 
-_SAMPLE_ROWS = 256  # dev rows kept in the checkpoint, for the export's verification
 _MAX_HELD_OUT = 2000  # rows
 _log = logging.getLogger(__name__)
 
@@ -64,7 +56,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     require_whole_environment()
     # one process, or those that `accelerate launch` or `torchrun` started
     processes = PartialState(cpu=not torch.accelerator.is_available())
-    require_writable(options.output, overwrite=overwrite, kind=TRAINING, ours=CHECKPOINT_FILES)
+    require_writable(options.output, overwrite=overwrite, kind=TRAINING)
     rows = _read(options)
     set_seed(options.seed)
     model = start_from(
@@ -136,7 +128,7 @@ def _tokenizer(options: TrainOptions, model: FastBertForSequenceClassification, 
     source = options.model if options.tokenizer is None else options.tokenizer
     tokenizer = load_tokenizer(source)
     if options.tokenizer is not None:
-        warn_of_another(options.model, source, tokenizer)
+        warn_if_ids_differ(options.model, source, tokenizer)
     given = [*rows.train, *rows.unlabeled, *rows.dev]
     check_vocabulary(source, tokenizer, model.config.backbone_config.vocab_size)
     check_rows(source, tokenizer, given)
@@ -175,7 +167,7 @@ def _save(
     overwrite: bool = False,
 ) -> None:
     model.unfreeze()
-    kept = sample(rows.dev, _SAMPLE_ROWS, seed=options.seed)
+    kept = sample(rows.dev, MAX_SAMPLE_ROWS, seed=options.seed)
     config = model.config
     used = replace(options, max_length=config.max_sequence_length, exit_head=ExitHeadConfig(**config.exit_head))
     record = {"options": options_record(used), "phases": [asdict(report) for report in reports]}

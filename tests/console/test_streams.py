@@ -1,4 +1,4 @@
-"""What the terminal and standard streams see. Most run in a process of their own: the streams are the process's."""
+"""What the terminal and standard streams see. Most run in a new process, since the streams belong to the process."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def test_unbuffered_output_is_whole():
     assert len(done.stdout) == 1_000_001
 
 
-def test_a_pipe_that_does_not_block_is_waited_for():
+def test_a_non_blocking_pipe_gets_everything():
     script = (
         "import os; os.set_blocking(1, False); open_streams(); sys.stdout.write('x' * 1_000_000); sys.stdout.flush()"
     )
@@ -75,7 +75,7 @@ def test_a_full_stdout_is_named():
 
 
 @pytest.mark.parametrize("shell", ["2> /dev/full", "2>&-"])
-def test_what_stderr_cannot_take_is_lost_and_the_work_goes_on(shell):
+def test_what_stderr_cannot_accept_is_lost_and_the_work_continues(shell):
     done = run("open_streams(); print('note', file=sys.stderr); sys.stderr.flush(); print('done')", shell=shell)
     assert (done.returncode, done.stdout) == (0, b"done\n")
 
@@ -114,11 +114,11 @@ def test_streams_of_a_host_program_stay(capsys):
         ("", ""),
     ],
 )
-def test_what_a_terminal_would_obey_or_hide_is_shown(text, shown):
+def test_characters_that_a_terminal_obeys_or_hides_are_escaped(text, shown):
     assert visible(text) == shown
 
 
-def test_line_ends_are_kept_where_they_are_ours():
+def test_line_ends_are_kept_on_request():
     assert visible("a\n\tb\r", keep="\n") == "a\n\\tb\\r"
 
 
@@ -135,12 +135,12 @@ def test_json_lines_are_lines_for_every_reader():
     assert "\x7f" not in shown and "\x9b" not in shown and "\u202e" not in shown
 
 
-def test_arguments_are_utf_8_whatever_the_locale():
+def test_arguments_are_utf_8_in_any_locale():
     assert [utf8_text(text) for text in ("é", "caf\udcc3\udca9", "b\udcff")] == ["é", "café", "b\udcff"]
 
 
 @pytest.mark.parametrize("label", ["[red]", "[/neg]", "[b]x[/b]", ":smile:", "[link=http://x]", "\\[a]", "[[", "]"])
-def test_tables_show_what_a_user_named(label, capsys):
+def test_tables_print_labels_literally(label, capsys):
     table = Table(title=label)
     table.add_column(table_cell(label))
     table.add_row(table_cell(label))
@@ -149,7 +149,7 @@ def test_tables_show_what_a_user_named(label, capsys):
 
 
 @pytest.mark.parametrize("isatty", [False, True])
-def test_no_figure_is_cut_however_wide_a_table_is(isatty, monkeypatch):
+def test_a_wide_table_is_not_truncated(isatty, monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     stream.isatty = lambda: isatty
     monkeypatch.setattr(sys, "stdout", stream)
@@ -167,7 +167,7 @@ def test_no_figure_is_cut_however_wide_a_table_is(isatty, monkeypatch):
     assert shown.count("long") == 50
 
 
-def test_escapes_for_an_encoding_keep_a_table_straight(monkeypatch):
+def test_escapes_for_an_encoding_keep_a_table_aligned(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
     monkeypatch.setattr(sys, "stdout", stream)
     table = Table()

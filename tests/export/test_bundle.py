@@ -93,7 +93,7 @@ def test_an_existing_bundle_is_kept_without_overwrite_and_when_the_new_one_fails
     output = tmp_path / "b"
     export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
     before = (output / "manifest.json").read_bytes()
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
     with pytest.raises(VerificationError):
         export_checkpoint(

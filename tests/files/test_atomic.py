@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fastbert.files import atomic
+from fastbert.files import atomic, disk, places
 from fastbert.files.atomic import (
     replace_directory,
     replace_file,
     require_writable,
     require_writable_file,
-    work_directory,
 )
 from fastbert.files.claims import hidden_name
+from fastbert.files.places import work_directory
 from fastbert.runtime.errors import OutputExistsError, UsageError
 
 
@@ -50,7 +50,7 @@ def test_an_error_keeps_the_old(output):
 
 def test_refuses_what_exists(output):
     write(output, "old", overwrite=False)
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="replace it with `overwrite`"):
         write(output, "new", overwrite=False)
     (output.parent / "plain").write_text("mine")
     with pytest.raises(OutputExistsError, match="is a file"):
@@ -58,16 +58,16 @@ def test_refuses_what_exists(output):
     assert (output.parent / "plain").read_text() == "mine"
 
 
-def test_overwrite_takes_only_its_own_kind_or_an_empty_directory(output):
+def test_overwrite_replaces_only_its_own_kind_or_an_empty_directory(output):
     output.mkdir()
     write(output, "first", overwrite=True)
     (output / "manifest.json").unlink()
-    with pytest.raises(OutputExistsError, match="no manifest.json, so --overwrite would lose"):
+    with pytest.raises(OutputExistsError, match="no manifest.json, so `overwrite` would destroy"):
         write(output, "new", overwrite=True)
     assert (output / "file").read_text() == "first"
 
 
-def test_a_link_is_replaced_and_what_it_leads_to_stays(output):
+def test_a_link_is_replaced_and_its_target_stays(output):
     target = output.with_name("target")
     write(target, "old", overwrite=False)
     output.symlink_to(target)
@@ -79,7 +79,7 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(output):
 OURS = ("file", "old", "manifest.json")
 
 
-def test_a_directory_that_holds_something_of_the_users_is_filled_in_place(output):
+def test_a_directory_with_files_of_the_user_is_filled_in_place(output):
     write(output, "old", overwrite=False)
     (output / "old").write_text("of an earlier version")
     (output / "notes.txt").write_text("mine")
@@ -97,14 +97,14 @@ def test_the_working_directory_is_filled_and_stays_the_same_directory(tmp_path, 
     monkeypatch.chdir(tmp_path / "here")
     write(Path("."), "new", overwrite=overwrite)
     assert sorted(os.listdir(".")) == ["file", "manifest.json"]
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="replace it with `overwrite`"):
         write(Path("."), "newer", overwrite=False)
     assert os.listdir(tmp_path) == ["here"]
 
 
 @pytest.mark.parametrize("error", [errno.EBUSY, errno.EXDEV, errno.EPERM])
-def test_what_cannot_be_renamed_is_filled(output, monkeypatch, error):
-    """A mount point (EBUSY), a directory of an image's layer (EXDEV), another's in a sticky directory (EPERM)."""
+def test_a_directory_that_cannot_be_renamed_is_filled(output, monkeypatch, error):
+    """EBUSY: a mount point. EXDEV: a directory of an image. EPERM: another user's, in a sticky directory."""
     write(output, "old", overwrite=False)
     rename, stuck = Path.rename, output
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_renamed_is_filled(output, monkeypatch, error):
     assert os.listdir(output.parent) == ["out"]
 
 
-def test_a_folder_of_an_images_layer_is_moved_file_by_file(tmp_path, monkeypatch):
+def test_a_directory_of_an_image_is_moved_file_by_file(tmp_path, monkeypatch):
     rename = Path.rename
 
     def refusing(self, target):
@@ -137,7 +137,7 @@ def test_a_folder_of_an_images_layer_is_moved_file_by_file(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("failing", range(4))
-def test_an_error_while_filling_takes_every_step_back(output, monkeypatch, failing):
+def test_an_error_while_filling_undoes_every_step(output, monkeypatch, failing):
     write(output, "old", overwrite=False)
     (output / "notes.txt").write_text("mine")
     move, calls = atomic._move, []
@@ -159,7 +159,7 @@ def test_an_error_while_filling_takes_every_step_back(output, monkeypatch, faili
     assert os.listdir(output.parent) == ["out"]
 
 
-def test_the_record_goes_first_and_comes_last(output, monkeypatch):
+def test_the_marker_file_is_removed_first_and_written_last(output, monkeypatch):
     write(output, "old", overwrite=False)
     (output / "notes.txt").write_text("mine")
     moved, move = [], atomic._move
@@ -173,13 +173,13 @@ def test_the_record_goes_first_and_comes_last(output, monkeypatch):
     assert moved == ["manifest.json", "file", "file", "manifest.json"]
 
 
-def test_half_of_one_filled_by_a_killed_writer_may_be_filled_again(output):
+def test_an_output_that_a_killed_writer_half_filled_may_be_filled_again(output):
     output.mkdir()
     (output / "file").write_text("half")
     aside = output.with_name(hidden_name("out", "replaced"))
     aside.mkdir()
     (aside / "manifest.json").write_text("{}")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="replace it with `overwrite`"):
         write(output, "new", overwrite=False)
     write(output, "new", overwrite=True)
     assert (output / "file").read_text() == "new"
@@ -187,11 +187,11 @@ def test_half_of_one_filled_by_a_killed_writer_may_be_filled_again(output):
 
 
 @pytest.mark.parametrize("where", ["a mount point", "an unwritable parent"])
-def test_hidden_directories_lie_inside_where_they_cannot_lie_beside(tmp_path, monkeypatch, where):
+def test_hidden_directories_are_inside_where_they_cannot_be_beside(tmp_path, monkeypatch, where):
     output = tmp_path / "volume"
     (output / "lost+found").mkdir(parents=True)
     if where == "a mount point":
-        monkeypatch.setattr(atomic, "_is_mount", lambda path: path == output)
+        monkeypatch.setattr(places, "is_mount", lambda path: path == output)
     else:
         monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
     assert work_directory(output) == output / ".training"
@@ -206,19 +206,19 @@ def test_hidden_directories_lie_inside_where_they_cannot_lie_beside(tmp_path, mo
 
 
 def test_an_empty_mount_point_needs_no_overwrite(tmp_path, monkeypatch):
-    monkeypatch.setattr(atomic, "_is_mount", lambda path: True)
+    monkeypatch.setattr(places, "is_mount", lambda path: True)
     write(tmp_path, "new", overwrite=False)
     assert sorted(os.listdir(tmp_path)) == ["file", "manifest.json"]
     with pytest.raises(OutputExistsError):
         write(tmp_path, "newer", overwrite=False)
 
 
-def test_a_mount_of_the_same_file_system_is_known(tmp_path):
-    """os.path.ismount does not know one. Needs the right to mount, in a namespace of its own."""
+def test_a_mount_of_the_same_file_system_is_recognised(tmp_path):
+    """os.path.ismount misses it. Needs the right to mount, in a new namespace."""
     (tmp_path / "a b\\").mkdir()
     script = (
         "mount --bind . 'a b\\' && "
-        f'{sys.executable} -c "from fastbert.files.atomic import _is_mount as m; from pathlib import Path as P\n'
+        f'{sys.executable} -c "from fastbert.files.places import is_mount as m; from pathlib import Path as P\n'
         "print(m(P('a b' + chr(92))), m(P('.')))\""
     )
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
@@ -227,7 +227,7 @@ def test_a_mount_of_the_same_file_system_is_known(tmp_path):
     assert done.stdout == "True False\n"
 
 
-def test_work_lies_beside_an_ordinary_output(tmp_path, monkeypatch):
+def test_work_is_beside_an_ordinary_output(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert work_directory(Path("model")) == work_directory(tmp_path / "model") == tmp_path / "model.training"
     assert work_directory(Path(".")) == tmp_path.with_name(tmp_path.name + ".training")
@@ -243,8 +243,8 @@ def test_work_lies_beside_an_ordinary_output(tmp_path, monkeypatch):
         ("x" * 256, False, UsageError, "File name too long"),
         ("x/" * 3000, False, UsageError, "File name too long"),
         ("b\udcff", False, UsageError, "not UTF-8"),
-        ("dangling", False, OutputExistsError, "--overwrite"),
-        ("loop", False, OutputExistsError, "--overwrite"),
+        ("dangling", False, OutputExistsError, "`overwrite`"),
+        ("loop", False, OutputExistsError, "`overwrite`"),
         ("file", True, OutputExistsError, "is a file"),
         ("to_file", True, OutputExistsError, "is a file"),
         ("full", True, OutputExistsError, "no manifest.json"),
@@ -253,7 +253,7 @@ def test_work_lies_beside_an_ordinary_output(tmp_path, monkeypatch):
         ("/proc/out", False, UsageError, "cannot be written"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_the_work(tmp_path, name, overwrite, error, message):
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, name, overwrite, error, message):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine").write_text("mine")
@@ -265,18 +265,18 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path, name, overwrit
     assert sorted(map(str, tmp_path.rglob("*"))) == before
 
 
-def test_a_directory_without_the_right_to_write_is_said_before_the_work(tmp_path, monkeypatch):
+def test_a_directory_without_write_permission_is_refused_before_the_work(tmp_path, monkeypatch):
     def denied(self, *_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "mkdir", denied)
     for output in (tmp_path / "out", tmp_path / "a/b/out"):
-        with pytest.raises(UsageError, match=r"out cannot be written: Permission denied \(.*\)\. Name another"):
+        with pytest.raises(UsageError, match=r"out cannot be written: Permission denied \(.*\)\. Choose"):
             require_writable(output, overwrite=False, kind="manifest.json")
 
 
 @pytest.mark.parametrize("name", ["out", "[br*ck]?", " a b", "new\nline", "日" * 85, "x" * 255, "a.b", "-x"])
-def test_any_name_is_written_and_replaced(tmp_path, name):
+def test_outputs_of_any_name_are_written_and_replaced(tmp_path, name):
     for text in ("old", "new"):
         write(tmp_path / name, text, overwrite=text == "new")
     assert (tmp_path / name / "file").read_text() == "new"
@@ -291,7 +291,7 @@ def test_a_link_that_leads_nowhere_is_replaced(tmp_path, target):
     assert os.listdir(tmp_path) == ["loop"]
 
 
-def test_a_link_to_an_empty_directory_leads_to_where_it_is_written(tmp_path):
+def test_a_link_to_an_empty_directory_is_followed(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to("disk")
     write(tmp_path / "out", "new", overwrite=True)
@@ -299,7 +299,7 @@ def test_a_link_to_an_empty_directory_leads_to_where_it_is_written(tmp_path):
     assert (tmp_path / "disk/file").read_text() == "new"
 
 
-def test_an_error_leaves_no_parent_that_it_made(tmp_path):
+def test_an_error_removes_the_parents_that_were_made(tmp_path):
     with (
         pytest.raises(RuntimeError),
         replace_directory(tmp_path / "a/b/c", overwrite=False, kind="manifest.json"),
@@ -308,7 +308,7 @@ def test_an_error_leaves_no_parent_that_it_made(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_another_writer_that_was_faster_keeps_its_work(output):
+def test_a_slower_writer_does_not_replace_a_faster_one(output):
     with (
         pytest.raises(OutputExistsError),
         replace_directory(output, overwrite=False, kind="manifest.json") as partial,
@@ -319,7 +319,7 @@ def test_another_writer_that_was_faster_keeps_its_work(output):
     assert os.listdir(output.parent) == ["out"]
 
 
-def test_many_writers_of_one_output_leave_one_whole(output):
+def test_many_writers_of_one_output_leave_one_whole_directory(output):
     (output.parent / "out").mkdir()
     (output / "notes.txt").write_text("mine")
     (output / "manifest.json").write_text("{}")
@@ -338,7 +338,7 @@ def test_many_writers_of_one_output_leave_one_whole(output):
 
 
 class _LibraryError(Exception):
-    """As safetensors and torch have, which are no OSErrors."""
+    """An error that is not an OSError, as safetensors and torch raise."""
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ class _LibraryError(Exception):
         _LibraryError("Disk quota exceeded"),
     ],
 )
-def test_a_full_disk_is_named_and_the_old_one_stays(output, error):
+def test_a_full_disk_is_named_and_the_old_output_stays(output, error):
     write(output, "old", overwrite=False)
     with pytest.raises(OSError) as raised, replace_directory(output, overwrite=True, kind="manifest.json") as partial:
         (partial / "file").write_text("half")
@@ -361,11 +361,11 @@ def test_a_full_disk_is_named_and_the_old_one_stays(output, error):
     assert os.listdir(output.parent) == ["out"]
 
 
-def test_an_error_without_a_reason_on_a_full_disk_is_told(output, monkeypatch):
-    monkeypatch.setattr(atomic, "_free_bytes", lambda _: 0)
-    with pytest.raises(OSError, match="No space"), atomic.full_disk_named(output.parent, output):
+def test_an_error_without_a_reason_on_a_full_disk_is_named(output, monkeypatch):
+    monkeypatch.setattr(disk, "_free_bytes", lambda _: 0)
+    with pytest.raises(OSError, match="No space"), disk.full_disk_named(output.parent, output):
         raise _LibraryError("PytorchStreamWriter failed writing file data.pkl: file write failed")
-    with pytest.raises(OutputExistsError), atomic.full_disk_named(output.parent, output):
+    with pytest.raises(OutputExistsError), disk.full_disk_named(output.parent, output):
         raise OutputExistsError("ours")
 
 
@@ -396,7 +396,7 @@ def test_a_file_that_is_a_mount_is_overwritten(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["report.json"]
 
 
-def test_a_file_that_cannot_be_written_is_said_before_the_work(tmp_path):
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").write_text("mine")
     for name in ("file/x.json", "x" * 256, ".", "/proc/x.json"):
         with pytest.raises(UsageError, match="cannot be written"):

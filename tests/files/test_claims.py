@@ -33,7 +33,7 @@ def writer(tmp_path):
     process.communicate()
 
 
-def test_a_live_writers_work_stays_and_a_killed_ones_is_removed(writer, tmp_path):
+def test_the_work_of_a_live_writer_stays_and_of_a_killed_one_is_removed(writer, tmp_path):
     theirs = writer.stdout.readline().strip()
     write(tmp_path / "out")
     assert os.listdir(theirs) == ["k"]
@@ -71,8 +71,8 @@ def test_a_live_writer_of_another_pid_namespace_keeps_its_work(tmp_path):
         ".out.partial",
     ],
 )
-def test_what_is_in_doubt_stays_and_stands_in_nobodys_way(tmp_path, name):
-    left = tmp_path / name.format(boot=claims._boot())
+def test_doubtful_directories_stay_and_are_not_in_the_way(tmp_path, name):
+    left = tmp_path / name.format(boot=claims._boot_id())
     left.mkdir()
     write(tmp_path / "out")
     assert sorted(os.listdir(tmp_path)) == sorted([left.name, "out"])
@@ -88,7 +88,7 @@ def test_only_directories_are_removed_and_no_link_is_followed(tmp_path):
     assert (link / "file").read_text() == file.read_text() == "mine"
 
 
-def test_nothing_is_removed_where_there_are_no_locks(tmp_path, monkeypatch):
+def test_nothing_is_removed_without_locks(tmp_path, monkeypatch):
     left = tmp_path / hidden_name("out", "partial")
     left.mkdir()
 
@@ -100,26 +100,26 @@ def test_nothing_is_removed_where_there_are_no_locks(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == sorted([left.name, "out"])
 
 
-def test_nothing_is_removed_where_the_boot_is_not_known(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "_boot", lambda: "")
+def test_nothing_is_removed_without_a_boot_id(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "_boot_id", lambda: "")
     left = tmp_path / hidden_name("out", "partial")
     left.mkdir()
     remove_dead(tmp_path, "out", "partial")
     assert left.is_dir()
 
 
-def test_a_place_that_cannot_be_read_does_not_matter(tmp_path):
+def test_a_parent_that_cannot_be_read_is_ignored(tmp_path):
     remove_dead(tmp_path / "nowhere", "out", "partial")
 
 
-def test_a_name_fits_whatever_the_outputs_is(tmp_path):
+def test_a_hidden_name_fits_whatever_the_output_is_called(tmp_path):
     for name in ("x" * 255, "日" * 85, ""):
         directory, claim = new_claimed_directory(tmp_path, name)
         assert directory.is_dir()
         claim.release()
 
 
-def test_a_claim_is_held_by_one(tmp_path):
+def test_only_one_holds_a_claim(tmp_path):
     claim = Claim(tmp_path)
     assert claim.locked
     with pytest.raises(BlockingIOError):
@@ -128,8 +128,8 @@ def test_a_claim_is_held_by_one(tmp_path):
     Claim(tmp_path).release()
 
 
-def test_somebodys_own_lock_on_the_output_is_not_waited_for_forever(tmp_path):
+def test_a_lock_of_another_program_is_not_waited_for_forever(tmp_path):
     claim = Claim(tmp_path)
-    with claims.turn(tmp_path, patience_s=0.05):
+    with claims.claimed_in_turn(tmp_path, timeout_s=0.05):
         pass
     claim.release()

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from fastbert.checkpoint import Checkpoint
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
+from fastbert.data.labels import label_maps
 from fastbert.data.rows import Row
 from fastbert.families import FAMILIES
 from fastbert.modeling import FastBertForSequenceClassification
@@ -65,8 +66,7 @@ def make_checkpoint(
         exit_head=head or ExitHeadConfig(size=16),
         max_sequence_length=48,
         distilled=True,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
+        **label_maps(labels),
     )
     model = FastBertForSequenceClassification(config).eval()
     with torch.no_grad():

@@ -42,5 +42,5 @@ def test_a_certain_teacher_gives_a_finite_loss():
 
 
 def test_an_unknown_direction_is_refused(exit_logits):
-    with pytest.raises(UsageError, match="forward, reverse"):
+    with pytest.raises(UsageError, match="'sideways'; use forward or reverse"):
         exit_divergence(exit_logits, "sideways")

@@ -215,7 +215,7 @@ def test_max_train_rows_and_unlabeled_files_are_counted(options, tmp_path):
 
 def test_an_existing_output_is_refused_before_any_work(options):
     options.output.mkdir()
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
         train(options)
 
 
@@ -251,7 +251,7 @@ def test_bad_input_leaves_nothing(options, tmp_path):
         (replace(options, train=one_class), DataError, "only the label 'x'"),
         (replace(options, model=str(tmp_path / "nowhere")), CheckpointError, "no config.json|could not be read"),
         (replace(options, phase="distill"), CheckpointError, "Exits are distilled from a trained classifier"),
-        (replace(options, max_length=99), CheckpointError, "beyond the 66 positions"),
+        (replace(options, max_length=99), CheckpointError, "`max_length` is 99; .* has only 66 positions"),
     ]
     for bad, error, message in cases:
         with pytest.raises(error, match=message):
@@ -297,7 +297,7 @@ def test_the_old_name_of_phase_still_works(run_cli, tmp_path, flags, message):
 def test_an_unknown_family_lists_the_known(tmp_path):
     (tmp_path / "gpt").mkdir()
     (tmp_path / "gpt" / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(CheckpointError, match="'gpt2'; fastbert knows bert, ernie, roberta"):
+    with pytest.raises(CheckpointError, match="'gpt2'; fastbert supports bert, ernie, roberta"):
         train(
             TrainOptions(
                 model=str(tmp_path / "gpt"),
@@ -346,7 +346,7 @@ def test_a_full_disk_in_training_is_named(options, monkeypatch):
         raise RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed")
 
     monkeypatch.setattr(run, "_run_phase", full)
-    monkeypatch.setattr("fastbert.files.atomic._free_bytes", lambda _: 0)
+    monkeypatch.setattr("fastbert.files.disk._free_bytes", lambda _: 0)
     with pytest.raises(OSError, match="No space left on device"):
         train(options)
 
