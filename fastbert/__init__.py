@@ -1,14 +1,14 @@
-"""Early-exit BERT text classifiers: the model, its data and its two-stage training.
+"""Train an early-exit text classifier, export it, and run it on an inference engine.
 
-The rest of the package stands in its own folders: ``fastbert.export`` (checkpoint -> bundle), ``fastbert.runtime``
-(bundle -> predictions, no torch) and ``fastbert.benchmarks``. Importing ``fastbert`` loads none of them.
+The public names here are loaded on first use, so ``from fastbert import Classifier`` needs no PyTorch. They come from
+``fastbert.training``, ``fastbert.export`` (checkpoint -> bundle) and ``fastbert.runtime`` (bundle -> predictions).
 """
 
 import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastbert.version import __version__
 
@@ -18,36 +18,93 @@ _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 telemetry_came_first = _TELEMETRY not in os.environ and "onnxruntime" in sys.modules
 os.environ.setdefault(_TELEMETRY, "1")
 
-# In a checkout the other folders stand beside this one, not in it (see pyproject.toml). Looking there too makes
-# `python -m fastbert...` and editable installs work from the repository's root.
+# In a checkout the other folders are beside this one, not in it (see pyproject.toml). Looking there too makes
+# `python -m fastbert...` and editable installs work from the repository's root. It also makes the root's other folders
+# importable from there, such as `fastbert.tests`.
 _checkout = Path(__file__).resolve().parent.parent
 if (_checkout / "runtime" / "__init__.py").is_file() and (_checkout / "pyproject.toml").is_file():
     __path__.append(str(_checkout))
 
-# Public name -> the module that defines it. Loaded on first use, so that the runtime never pulls in torch.
+if TYPE_CHECKING:
+    from fastbert.checkpoint import load_checkpoint
+    from fastbert.configuration import ExitHeadConfig, FastBertConfig
+    from fastbert.export import Bounds, BuildOptions, ExportOptions, build, export_bundle, verify
+    from fastbert.importing import import_checkpoint
+    from fastbert.modeling import FastBertForSequenceClassification
+    from fastbert.runtime import (
+        BundleError,
+        CheckpointError,
+        Classifier,
+        DataError,
+        EngineError,
+        FastBertError,
+        MissingDependencyError,
+        OutputExistsError,
+        Prediction,
+        UsageError,
+        VerificationError,
+    )
+    from fastbert.training import PhaseOptions, TrainOptions, train
+
+# Module -> the public names that it defines, loaded on first use.
 _LAZY = {
-    "ExitHeadConfig": "fastbert.configuration",
-    "FastBertConfig": "fastbert.configuration",
-    "FastBertForSequenceClassification": "fastbert.modeling",
-    "import_checkpoint": "fastbert.importing",
-    "load_checkpoint": "fastbert.checkpoint",
+    "fastbert.checkpoint": ("load_checkpoint",),
+    "fastbert.configuration": ("ExitHeadConfig", "FastBertConfig"),
+    "fastbert.export": ("Bounds", "BuildOptions", "ExportOptions", "build", "export_bundle", "verify"),
+    "fastbert.importing": ("import_checkpoint",),
+    "fastbert.modeling": ("FastBertForSequenceClassification",),
+    "fastbert.runtime": (
+        "BundleError",
+        "CheckpointError",
+        "Classifier",
+        "DataError",
+        "EngineError",
+        "FastBertError",
+        "MissingDependencyError",
+        "OutputExistsError",
+        "Prediction",
+        "UsageError",
+        "VerificationError",
+    ),
+    "fastbert.training": ("PhaseOptions", "TrainOptions", "train"),
 }
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 __all__ = [
+    "Bounds",
+    "BuildOptions",
+    "BundleError",
+    "CheckpointError",
+    "Classifier",
+    "DataError",
+    "EngineError",
     "ExitHeadConfig",
+    "ExportOptions",
     "FastBertConfig",
+    "FastBertError",
     "FastBertForSequenceClassification",
+    "MissingDependencyError",
+    "OutputExistsError",
+    "PhaseOptions",
+    "Prediction",
+    "TrainOptions",
+    "UsageError",
+    "VerificationError",
     "__version__",
+    "build",
+    "export_bundle",
     "import_checkpoint",
     "load_checkpoint",
+    "train",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'fastbert' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted({*globals(), *__all__})
