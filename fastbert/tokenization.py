@@ -107,7 +107,8 @@ def check_rows(source: str | Path, tokenizer: PreTrainedTokenizerBase, rows: Seq
     unknown = sum(id in unknown_ids for id in all_ids)
     if not all_ids or unknown < _MAX_UNKNOWN * len(all_ids):
         return
-    problem = f"{unknown} of the {len(all_ids)} tokens that the tokenizer of {source} makes of {len(tokens)} texts are unknown"
+    made = f"{len(all_ids)} tokens that the tokenizer of {source} makes of {len(tokens)} texts"
+    problem = f"{unknown} of the {made} are unknown"
     if rows and len(all_ids) >= _MIN_TOKENS:
         raise CheckpointError(f"{problem}: the tokenizer or the language of the texts is wrong. {_WHAT_TO_DO}")
     if rows:

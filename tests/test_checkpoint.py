@@ -4,8 +4,7 @@ import shutil
 
 import pytest
 import torch
-from importing.test_huggingface import make_classifier
-from support.factories import LABELS, make_backbone_config, make_rows, make_tokenizer, write_tsv
+from support.factories import LABELS, make_backbone_config, make_classifier, make_rows, make_tokenizer, write_tsv
 
 from fastbert.checkpoint import describe_checkpoint, load_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig, exit_head_named

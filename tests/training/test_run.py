@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from importing.test_huggingface import make_classifier
-from support.factories import make_rows, save_backbone, write_tsv
+from support.factories import make_classifier, make_rows, save_backbone, write_tsv
 from transformers import Trainer
 
 from fastbert.checkpoint import load_checkpoint
