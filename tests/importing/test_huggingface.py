@@ -37,7 +37,7 @@ def test_the_last_exit_is_the_classifier_and_distilled_exits_follow_it(family, t
         phase="distill",
         max_length=48,
         batch_size=8,
-        distill=PhaseOptions(epochs=4, learning_rate=5e-3),
+        distill=PhaseOptions(epochs=2, learning_rate=1e-2),
         exit_head=ExitHeadConfig(size=16),
     )
     report = train(options)

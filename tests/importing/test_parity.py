@@ -112,9 +112,19 @@ def _uer(folder):
     )
 
 
-@pytest.fixture(scope="module", params=[_bitvoyage, _uer], ids=["bitvoyage", "uer"])
-def case(request, tmp_path_factory):
-    return request.param(tmp_path_factory.mktemp(request.param.__name__))
+@pytest.fixture(scope="module")
+def bitvoyage(tmp_path_factory):
+    return _bitvoyage(tmp_path_factory.mktemp("bitvoyage"))
+
+
+@pytest.fixture(scope="module")
+def uer(tmp_path_factory):
+    return _uer(tmp_path_factory.mktemp("uer"))
+
+
+@pytest.fixture(scope="module", params=["bitvoyage", "uer"])
+def case(request):
+    return request.getfixturevalue(request.param)
 
 
 def _largest_difference(found, case, rows):
@@ -161,11 +171,10 @@ def test_labels_and_exit_layers_match_the_original(case, speed):
         assert np.array_equal(found[clear], case.label[speed][clear])
 
 
-def test_pairs_of_the_authors_code(tmp_path):
-    case = _uer(tmp_path)
+def test_pairs_of_the_authors_code(uer):
     golden = np.load(PARITY / "uer" / "golden_uer.npz")
     ids, types = golden["pair_input_ids"], golden["pair_mask"]
-    found, _ = Classifier.load(case.bundle).run_all_exits(ids, (types > 0).astype(np.int64), types)
+    found, _ = Classifier.load(uer.bundle).run_all_exits(ids, (types > 0).astype(np.int64), types)
     assert np.abs(found - golden["pair_all_logits"]).max() <= TOLERANCE
 
 
