@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from fastbert.data.rows import Row
 from fastbert.messages import first_line
@@ -219,7 +219,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[An
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
-    return backend.encode_batch(list(texts), add_special_tokens=False)
+    return list(backend.encode_batch(list(texts), add_special_tokens=False))
 
 
 def _unknown_ids(tokenizer: PreTrainedTokenizerBase) -> set[int | None]:

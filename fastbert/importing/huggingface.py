@@ -34,7 +34,7 @@ def read(request: Request, findings: Findings) -> tuple[FastBertForSequenceClass
         warn_if_ids_differ(request.checkpoint, request.tokenizer, tokenizer)
     config = model.config
     if request.labels is not None:
-        labels = label_names(request, config.num_labels, "its classifier", findings)
+        labels = label_names(request, len(config.labels), "its classifier", findings)
         config.update(label_maps(labels))
     positions = position_limit(config.backbone_config)
     usual = min(tokenizer_limit(tokenizer) or positions, positions)
@@ -42,7 +42,7 @@ def read(request: Request, findings: Findings) -> tuple[FastBertForSequenceClass
     backbone = config.backbone_config
     findings.recognised += [
         f"backbone: {backbone.model_type}, {config.num_exits} layers, hidden size {backbone.hidden_size}",
-        f"classifier: {config.num_labels} classes, kept as the last exit",
+        f"classifier: {len(config.labels)} classes, kept as the last exit",
     ]
     note_undistilled(request, list(range(config.num_exits - 1)), "a plain classifier has none", findings)
     return model.eval(), tokenizer

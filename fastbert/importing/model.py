@@ -60,7 +60,8 @@ def build_model(path: Path, tensors: Mapping[str, torch.Tensor], foreign: Foreig
     check_shapes(path, tensors, expected, foreign.source)
     state = {ours: tensors[theirs].clone() for ours, theirs in foreign.names.items()}
     model.load_state_dict(state, strict=True, assign=True)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def label_names(request: Request, classes: int, tensor: str, findings: Findings) -> list[str]:
