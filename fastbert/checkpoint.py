@@ -172,8 +172,8 @@ def start_from(
         _check_unchanged(source, config, exit_head, max_length)
         _check_labels(source, config.labels, labels)
         check_activation(config.backbone_config)
-        ours: FastBertForSequenceClassification = _load_weights(FastBertForSequenceClassification, source, config)
-        return ours
+        trained: FastBertForSequenceClassification = _load_weights(FastBertForSequenceClassification, source, config)
+        return trained
     family = family_of(config)
     check_activation(config)
     limit = position_limit(config)

@@ -172,7 +172,7 @@ def pad_token_id(tokenizer: PreTrainedTokenizerBase, backbone_config: Any) -> in
 
 
 def tokenizer_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the longest sequence of the model, in tokens, as its tokenizer has it; None: it has no sensible limit."""
+    """Return the tokenizer's limit on a sequence, in tokens; None: it has no sensible one."""
     limit = tokenizer.model_max_length
     # tokenizers without a limit have 1e30, -1 or 0
     return int(limit) if isinstance(limit, int | float) and 1 < limit < 1e6 else None

@@ -18,7 +18,7 @@ from fastbert.data.labels import label_maps
 from fastbert.importing.files import find_file, integer, read_json, text
 from fastbert.importing.findings import Findings
 from fastbert.importing.model import Foreign, Request, find_vocabulary, label_names, note_undistilled, sequence_limit
-from fastbert.importing.tensors import layers_of, looks_untrained, require
+from fastbert.importing.tensors import layers_of, linear_names, looks_untrained, norm_names, require
 from fastbert.importing.wordpiece import read_vocabulary, wordpiece_tokenizer
 from fastbert.runtime.errors import CheckpointError
 
@@ -260,20 +260,16 @@ def _names(layers: int) -> dict[str, str]:
         f"backbone.embeddings.{kind}_embeddings.weight": f"embeddings.{kind}_embeddings.weight"
         for kind in ("word", "position", "token_type")
     }
-    names |= _norm("backbone.embeddings.LayerNorm", "embeddings.LayerNorm")
+    names |= norm_names("backbone.embeddings.LayerNorm", "embeddings.LayerNorm")
     for layer in range(layers):
         ours, theirs = f"backbone.encoder.layer.{layer}", f"{_LAYER}{layer}"
         for part in _LINEARS:
-            names |= {f"{ours}.{part}.{kind}": f"{theirs}.{part}.{kind}" for kind in ("weight", "bias")}
+            names |= linear_names(f"{ours}.{part}", f"{theirs}.{part}")
         for part in _NORMS:
-            names |= _norm(f"{ours}.{part}", f"{theirs}.{part}")
+            names |= norm_names(f"{ours}.{part}", f"{theirs}.{part}")
     for layer in range(layers):
         names |= {f"exits.{layer}.{name}": tensor for name, tensor in _head_names(_head_of(layer, layers)).items()}
     return names
-
-
-def _norm(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.weight": f"{theirs}.gamma", f"{ours}.bias": f"{theirs}.beta"}
 
 
 def _head_of(layer: int, layers: int) -> str:

@@ -99,6 +99,16 @@ def layers_of(tensors: Mapping[str, torch.Tensor], prefix: str) -> int:
     return max(numbers, default=-1) + 1
 
 
+def linear_names(ours: str, theirs: str) -> dict[str, str]:
+    """Return parameter of our model -> tensor of the file, for a linear layer."""
+    return {f"{ours}.{kind}": f"{theirs}.{kind}" for kind in ("weight", "bias")}
+
+
+def norm_names(ours: str, theirs: str) -> dict[str, str]:
+    """Return parameter of our model -> tensor of the file, for a layer norm."""
+    return {f"{ours}.weight": f"{theirs}.gamma", f"{ours}.bias": f"{theirs}.beta"}
+
+
 def looks_untrained(tensors: Mapping[str, torch.Tensor], linears: Iterable[str]) -> bool:
     """Whether linear layers have the initial weights of `torch.nn.Linear`.
 

@@ -19,7 +19,7 @@ from fastbert.data.labels import label_maps
 from fastbert.importing.files import integer, read_json, text
 from fastbert.importing.findings import Findings
 from fastbert.importing.model import Foreign, Request, find_vocabulary, label_names, note_undistilled, sequence_limit
-from fastbert.importing.tensors import layers_of, looks_untrained, require
+from fastbert.importing.tensors import layers_of, linear_names, looks_untrained, norm_names, require
 from fastbert.importing.wordpiece import read_vocabulary, wordpiece_tokenizer
 from fastbert.runtime.errors import CheckpointError
 
@@ -231,22 +231,14 @@ def _names(layers: int, prefix: str) -> dict[str, str]:
         f"backbone.embeddings.{ours}_embeddings.weight": f"{prefix}embedding.{theirs}_embedding.weight"
         for ours, theirs in _EMBEDDINGS.items()
     }
-    names |= _norm("backbone.embeddings.LayerNorm", f"{prefix}embedding.layer_norm")
+    names |= norm_names("backbone.embeddings.LayerNorm", f"{prefix}embedding.layer_norm")
     for layer in range(layers):
         ours, theirs = f"backbone.encoder.layer.{layer}", f"{prefix}{_ENCODER}{layer}"
         for part, their_part in _LINEARS.items():
-            names |= _linear(f"{ours}.{part}", f"{theirs}.{their_part}")
+            names |= linear_names(f"{ours}.{part}", f"{theirs}.{their_part}")
         for part, their_part in _NORMS.items():
-            names |= _norm(f"{ours}.{part}", f"{theirs}.{their_part}")
+            names |= norm_names(f"{ours}.{part}", f"{theirs}.{their_part}")
     for layer in range(layers):
         for part, their_part in _HEAD.items():
-            names |= _linear(f"exits.{layer}.{part}", f"classifiers.{layer}.{their_part}")
+            names |= linear_names(f"exits.{layer}.{part}", f"classifiers.{layer}.{their_part}")
     return names
-
-
-def _linear(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.{kind}": f"{theirs}.{kind}" for kind in ("weight", "bias")}
-
-
-def _norm(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.weight": f"{theirs}.gamma", f"{ours}.bias": f"{theirs}.beta"}

@@ -326,7 +326,7 @@ def test_a_full_disk_in_training_is_named(options, monkeypatch):
     def full(*_, **__):
         raise RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed")
 
-    monkeypatch.setattr(run, "_run_phase", full)
+    monkeypatch.setattr(run, "run_phase", full)
     monkeypatch.setattr("fastbert.files.disk._free_bytes", lambda _: 0)
     with pytest.raises(OSError, match="No space left on device"):
         train(options)
