@@ -172,7 +172,8 @@ def start_from(
         _check_unchanged(source, config, exit_head, max_length)
         _check_labels(source, config.labels, labels)
         check_activation(config.backbone_config)
-        return _load_weights(FastBertForSequenceClassification, source, config)
+        trained: FastBertForSequenceClassification = _load_weights(FastBertForSequenceClassification, source, config)
+        return trained
     family = family_of(config)
     check_activation(config)
     limit = position_limit(config)
@@ -215,8 +216,10 @@ def _with_classifier(
     model.backbone.load_state_dict(
         {key: value for key, value in backbone.state_dict().items() if not key.startswith("pooler.")}
     )
-    model.teacher.dense.load_state_dict(classifier.get_submodule(family.classifier_dense).state_dict())
-    model.teacher.classifier.load_state_dict(classifier.get_submodule(family.classifier_output).state_dict())
+    model.teacher.get_submodule("dense").load_state_dict(classifier.get_submodule(family.classifier_dense).state_dict())
+    model.teacher.get_submodule("classifier").load_state_dict(
+        classifier.get_submodule(family.classifier_output).state_dict()
+    )
     return model
 
 

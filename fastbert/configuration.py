@@ -176,7 +176,8 @@ class FastBertConfig(PretrainedConfig):
     @property
     def labels(self) -> list[str]:
         """Class names, by class index."""
-        return [self.id2label[index] for index in range(self.num_labels)]
+        names: dict[Any, str] = dict(self.id2label or {})
+        return [names[index] for index in range(len(names))]
 
 
 def _as_dict(head: ExitHeadConfig | dict[str, Any] | None) -> dict[str, Any]:

@@ -43,11 +43,12 @@ class AttentionExit(nn.Module):
         key, value = self._split(self.key(narrowed)), self._split(self.value(narrowed))
         context = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=extended_attention_mask)
         context = self.attention_output(context.flatten(1))  # [batch, size]
-        return self.classifier(self.dropout(self.dense_activation(self.dense(context))))
+        logits: torch.Tensor = self.classifier(self.dropout(self.dense_activation(self.dense(context))))
+        return logits
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:
         # [batch, sequence, size] -> [batch, heads, sequence, size / heads]
-        return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(states, -1, (self.heads, -1)).transpose(1, 2)
 
 
 class MlpExit(nn.Module):
@@ -62,7 +63,8 @@ class MlpExit(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, extended_attention_mask: torch.Tensor) -> torch.Tensor:
         """Classify from a layer's output; shapes as in `AttentionExit.forward`. The mask is not used."""
-        return self.classifier(self.dropout(self.dense_activation(self.dense(hidden_states[:, 0]))))
+        logits: torch.Tensor = self.classifier(self.dropout(self.dense_activation(self.dense(hidden_states[:, 0]))))
+        return logits
 
 
 _KINDS: dict[str, type[nn.Module]] = {"attention": AttentionExit, "mlp": MlpExit}

@@ -50,7 +50,8 @@ def flops_by_exit(flops: Mapping[str, Any], exits: tuple[int, ...], lengths: NDA
     """
     heads = np.cumsum([_evaluate(flops["exits"][layer], lengths) for layer in exits], axis=0)
     layers = np.array([(layer + 1) * _evaluate(flops["layer"], lengths) for layer in exits])
-    return (layers + heads).T
+    costs: NDArray[np.float64] = (layers + heads).T
+    return costs
 
 
 def full_model_flops(flops: Mapping[str, Any], layers: int, lengths: NDArray[np.int64]) -> NDArray[np.float64]:

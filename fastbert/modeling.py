@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from fastbert.configuration import FastBertConfig
 from fastbert.exit_heads import MASKED, make_exit
@@ -59,7 +59,7 @@ class FastBertForSequenceClassification(PreTrainedModel):
             replace_layer_norms(self.backbone)
         hidden_size = config.backbone_config.hidden_size
         self.exits = nn.ModuleList(
-            make_exit(hidden_size, config.num_labels, config.head_config(layer)) for layer in range(config.num_exits)
+            make_exit(hidden_size, len(config.labels), config.head_config(layer)) for layer in range(config.num_exits)
         )
         self._frozen: list[nn.Module] = []
         self.post_init()
@@ -104,14 +104,15 @@ class FastBertForSequenceClassification(PreTrainedModel):
         """Look up the embeddings: int64 [batch, sequence] -> hidden states, float [batch, sequence, hidden]."""
         if token_type_ids is None:
             token_type_ids = torch.full_like(input_ids, self.config.default_token_type)
-        hidden_states = self.backbone.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+        hidden_states: torch.Tensor = self.backbone.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
         if hasattr(self.backbone, "embeddings_project"):  # ELECTRA, where embedding_size != hidden_size
             hidden_states = self.backbone.embeddings_project(hidden_states)
         return hidden_states
 
     def run_layer(self, layer: int, hidden_states: torch.Tensor, extended_attention_mask: torch.Tensor) -> torch.Tensor:
         """Run one transformer layer: hidden states [batch, sequence, hidden] -> the same shape."""
-        return self.backbone.encoder.layer[layer](hidden_states, extended_attention_mask)
+        output: torch.Tensor = self.backbone.encoder.layer[layer](hidden_states, extended_attention_mask)
+        return output
 
     def run_layers(
         self, input_ids: torch.Tensor, extended_attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
@@ -166,7 +167,7 @@ class FastBertForSequenceClassification(PreTrainedModel):
         """
         batch = input_ids.shape[0]
         mask = self.extended_attention_mask(torch.ones_like(input_ids) if attention_mask is None else attention_mask)
-        logits = torch.zeros(batch, self.config.num_labels, device=input_ids.device)
+        logits = torch.zeros(batch, len(self.config.labels), device=input_ids.device)
         exit_layer = torch.zeros(batch, dtype=torch.long, device=input_ids.device)
         measured = torch.zeros(batch, device=input_ids.device)
         rows = torch.arange(batch, device=input_ids.device)

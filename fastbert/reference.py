@@ -33,7 +33,8 @@ class Reference:
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each row, without padding: int64 [rows]."""
-        return self.attention_mask.sum(axis=1)
+        lengths: NDArray[np.int64] = self.attention_mask.sum(axis=1)
+        return lengths
 
 
 @torch.no_grad()
@@ -46,7 +47,7 @@ def compute_reference(checkpoint: Checkpoint, rows: Sequence[Row]) -> Reference:
     encoded = text_encoder(checkpoint.tokenizer, config).encode([row.text_input for row in rows])
     arrays = {name: getattr(encoded, name) for name in ("input_ids", "attention_mask", "token_type_ids")}
     lengths = encoded.attention_mask.sum(axis=1)
-    logits = np.zeros((len(rows), config.num_exits, config.num_labels), np.float32)
+    logits = np.zeros((len(rows), config.num_exits, len(config.labels)), np.float32)
     order = np.argsort(lengths, kind="stable")  # rows of similar length together: little padding
     for start in range(0, len(rows), _BATCH):
         batch = order[start : start + _BATCH]

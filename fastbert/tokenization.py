@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from fastbert.data.rows import Row
 from fastbert.messages import first_line
@@ -107,7 +107,8 @@ def check_rows(source: str | Path, tokenizer: PreTrainedTokenizerBase, rows: Seq
     unknown = sum(id in unknown_ids for id in all_ids)
     if not all_ids or unknown < _MAX_UNKNOWN * len(all_ids):
         return
-    problem = f"{unknown} of the {len(all_ids)} tokens that the tokenizer of {source} makes of {len(tokens)} texts are unknown"
+    made = f"{len(all_ids)} tokens that the tokenizer of {source} makes of {len(tokens)} texts"
+    problem = f"{unknown} of the {made} are unknown"
     if rows and len(all_ids) >= _MIN_TOKENS:
         raise CheckpointError(f"{problem}: the tokenizer or the language of the texts is wrong. {_WHAT_TO_DO}")
     if rows:
@@ -171,7 +172,7 @@ def pad_token_id(tokenizer: PreTrainedTokenizerBase, backbone_config: Any) -> in
 
 
 def tokenizer_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the longest sequence of the model, in tokens, as its tokenizer has it; None: it has no sensible limit."""
+    """Return the tokenizer's limit on a sequence, in tokens; None: it has no sensible one."""
     limit = tokenizer.model_max_length
     # tokenizers without a limit have 1e30, -1 or 0
     return int(limit) if isinstance(limit, int | float) and 1 < limit < 1e6 else None
@@ -218,7 +219,7 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[An
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = tokenizer.split_special_tokens
-    return backend.encode_batch(list(texts), add_special_tokens=False)
+    return list(backend.encode_batch(list(texts), add_special_tokens=False))
 
 
 def _unknown_ids(tokenizer: PreTrainedTokenizerBase) -> set[int | None]:

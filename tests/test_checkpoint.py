@@ -4,8 +4,7 @@ import shutil
 
 import pytest
 import torch
-from importing.test_huggingface import make_classifier
-from support.factories import LABELS, make_backbone_config, make_rows, make_tokenizer, write_tsv
+from support.factories import LABELS, make_backbone_config, make_classifier, make_rows, make_tokenizer, write_tsv
 
 from fastbert.checkpoint import describe_checkpoint, load_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig, exit_head_named
@@ -42,7 +41,7 @@ def test_half_precision_weights_are_trained_in_float32(dtype, phase, tmp_path):
     train(quick(tmp_path / "half", tmp_path / "model", data, phase=phase))
     model = load_checkpoint(tmp_path / "model").model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    model.to(dtype).save_pretrained(tmp_path / "model")  # a checkpoint of ours that was made smaller
+    model.to(dtype).save_pretrained(tmp_path / "model")  # a checkpoint that was converted to a smaller dtype
     again = start_from(tmp_path / "model", labels=None, exit_head=None, max_length=None, keep_classifier=True)
     assert {parameter.dtype for parameter in again.parameters()} == {torch.float32}
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from support.factories import WORDS, make_backbone_config, make_rows, make_tokenizer, write_tsv
+from support.factories import WORDS, make_backbone_config, make_classifier, make_rows, make_tokenizer, write_tsv
 from tokenizers import Tokenizer
 from transformers import AutoModel
 
@@ -214,8 +214,6 @@ def test_padding_is_on_the_right_and_the_truncation_side_is_kept(encoder, tmp_pa
 
 @pytest.mark.parametrize("limit", [-1, 0, 1, 1e30, 48])
 def test_a_limit_that_is_not_a_length_is_ignored(limit, tmp_path):
-    from importing.test_huggingface import make_classifier
-
     make_classifier(tmp_path / "classifier")
     path = tmp_path / "classifier" / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": limit}))

@@ -20,7 +20,6 @@ EXTRAS = {
     "psutil": "bench",
     "matplotlib": "bench",
     "jinja2": "bench",
-    "pydantic": "bench",
     "onnxruntime": "cpu",
     "polygraphy": "build",
 }

@@ -66,7 +66,7 @@ def _is_text(kind: Any) -> bool:
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _values(column: Any) -> list[Any]:
@@ -76,7 +76,7 @@ def _values(column: Any) -> list[Any]:
     if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         return [Unusable(value, str(kind)) if value.is_valid else None for value in column]
     try:
-        return column.to_pylist()
+        return list(column.to_pylist())
     except UnicodeDecodeError:  # pyarrow trusts the writer that texts are UTF-8
         return [_decoded(value) for value in column]
 

@@ -66,7 +66,7 @@ def iter_texts(path: str | Path, *, labels: Sequence[str] = ()) -> Iterator[Row]
 def iter_inputs(path: Path | None) -> Iterator[str | tuple[str, str]]:
     """Yield texts and pairs for a `fastbert.runtime.Classifier`, in bounded memory.
 
-    :param path: a data file; one without an ending, such as a pipe, has one text per line. None: stdin, likewise.
+    :param path: a data file. One text per line if its name has no ending, such as a pipe's, and for None, stdin.
     :raises DataError: as `read_rows` does, or stdin is closed.
     """
     if path is not None and path.suffix:

@@ -1,8 +1,8 @@
 """Checkpoints of other programs -> FastBERT checkpoint directories.
 
-One module a format: what its program saves, and what it does that its files do not say. What an imported model needs
-and ours does not becomes configuration (`fastbert.configuration.FastBertConfig`) or part of ``tokenizer.json``, so that
-training, export and every runtime take it as any other.
+Each format has a module, which knows what its program saves and what its code does beyond that. What only an imported
+model needs becomes configuration (`fastbert.configuration.FastBertConfig`) or part of ``tokenizer.json``, so that
+training, export and every runtime treat it like any other model.
 """
 
 from fastbert.importing.files import parse_labels

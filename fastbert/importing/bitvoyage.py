@@ -1,8 +1,9 @@
-"""Checkpoints of the PyTorch implementation BitVoyage/FastBERT (its ``train.py``, both stages).
+"""Checkpoints of the PyTorch implementation BitVoyage/FastBERT (its ``train.py``, both of its stages).
 
-What its code does and its files do not say: the layer norm's epsilon is 1e-12 whatever the BERT config says; a key that
-the BERT config lacks has a default of its own; a text is ``[CLS]`` and its tokens, without ``[SEP]``; its exit heads
-see padding, so that only its answers on single, unpadded texts are meaningful (ours mask, and give those in any batch).
+The code does the following, which its files do not say: the layer norm's epsilon is 1e-12 whatever the BERT config
+says; a key that the BERT config lacks has a default; a text is ``[CLS]`` and its tokens, without ``[SEP]``. Its exit
+heads see padding, so only its answers on single, unpadded texts are meaningful. Ours mask padding and give those
+answers in any batch.
 """
 
 from collections.abc import Mapping
@@ -17,16 +18,14 @@ from fastbert.data.labels import label_maps
 from fastbert.importing.files import find_file, integer, read_json, text
 from fastbert.importing.findings import Findings
 from fastbert.importing.model import Foreign, Request, find_vocabulary, label_names, note_undistilled, sequence_limit
-from fastbert.importing.tensors import layers_of, looks_untrained, require
+from fastbert.importing.tensors import layers_of, linear_names, looks_untrained, norm_names, require
 from fastbert.importing.wordpiece import read_vocabulary, wordpiece_tokenizer
 from fastbert.runtime.errors import CheckpointError
 
-__all__ = ["matches", "read"]
-
 _EPSILON = 1e-12
 _ACTIVATIONS = ("gelu", "relu")
-_SPARE_ROWS = 128  # embeddings beyond the vocabulary are usual where their number was rounded up: ERNIE has 36
-# What its BertConfig takes where the file has no such key.
+_SPARE_ROWS = 128  # embeddings beyond the vocabulary are usual: their number is often rounded up
+# The defaults of its BertConfig.
 _DEFAULTS = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -59,18 +58,18 @@ _HEAD = {
 
 
 def matches(tensors: Mapping[str, Any]) -> bool:
-    """Whether the names are of this format."""
+    """Whether tensors have the names of this format."""
     return any(name.startswith(_LAYER) for name in tensors) or f"{_TEACHER}.dense_logits.weight" in tensors
 
 
-def read(request: Request, tensors: Mapping[str, torch.Tensor], found: Findings) -> Foreign:
-    """Read the configs and the vocabulary, and say which tensor is which.
+def read(request: Request, tensors: Mapping[str, torch.Tensor], findings: Findings) -> Foreign:
+    """Read the configs and the vocabulary, and map the tensors to the model.
 
-    :raises CheckpointError: a config or the vocabulary is missing or does not fit the tensors.
+    :raises CheckpointError: a config or the vocabulary is missing or does not match the tensors.
     """
     if request.config is None:
         raise CheckpointError(
-            f"{request.checkpoint} needs its op config (such as fastbert_cls.json). Name it with --config."
+            f"{request.checkpoint} needs its op config (such as fastbert_cls.json). Pass it as `config`."
         )
     op_config = read_json(request.config)
     classes = integer(request.config, op_config, "num_class")
@@ -78,8 +77,8 @@ def read(request: Request, tensors: Mapping[str, torch.Tensor], found: Findings)
         size=integer(request.config, op_config, "cls_hidden_size"),
         heads=integer(request.config, op_config, "cls_num_attention_heads"),
     )
-    bert_path = _bert_config_path(request, op_config, found)
-    backbone = _backbone(bert_path, found)
+    bert_path = _bert_config_path(request, op_config, findings)
+    backbone = _backbone(bert_path, findings)
     layers = backbone["num_hidden_layers"]
     _check_layers(request, tensors, layers, bert_path)
     names = _names(layers)
@@ -89,30 +88,30 @@ def read(request: Request, tensors: Mapping[str, torch.Tensor], found: Findings)
     vocabulary_path = find_vocabulary(request, text(request.config, op_config, "vocab_file"), request.config)
     vocabulary = read_vocabulary(vocabulary_path)
     _check_vocabulary(
-        request, vocabulary_path, len(vocabulary), tensors["embeddings.word_embeddings.weight"].shape[0], found
+        request, vocabulary_path, len(vocabulary), tensors["embeddings.word_embeddings.weight"].shape[0], findings
     )
     max_length = sequence_limit(
         request,
         integer(request.config, op_config, "max_seq_len"),
         f"max_seq_len of {request.config.name}",
         backbone["max_position_embeddings"],
-        found,
+        findings,
     )
-    labels = label_names(request, classes, f"{_LAST}.dense_logits.weight", found)
-    _describe(tensors, backbone, head, bert_path, request.config, found)
-    _note_heads(request, tensors, layers, found)
-    found.recognised.append(f"vocabulary: {len(vocabulary)} tokens in {vocabulary_path.name}")
+    labels = label_names(request, classes, f"{_LAST}.dense_logits.weight", findings)
+    _describe(tensors, backbone, head, bert_path, request.config, findings)
+    _note_heads(request, tensors, layers, findings)
+    findings.recognised.append(f"vocabulary: {len(vocabulary)} tokens in {vocabulary_path.name}")
     config = FastBertConfig(
         BertConfig(**backbone, layer_norm_eps=_EPSILON, pad_token_id=vocabulary["[PAD]"]),
         exit_head=head,
         max_sequence_length=max_length,
-        distilled=not found.undistilled_exits,
+        distilled=not findings.undistilled_exits,
         **label_maps(labels),
     )
     tokenizer = wordpiece_tokenizer(
         vocabulary,
         single="[CLS]:0 $A:0",
-        pair="[CLS]:0 $A:0 $B:0",  # the original has no pairs: joined, they are one text
+        pair="[CLS]:0 $A:0 $B:0",  # the original has no pairs: they are joined to one text
         special_ids={"[CLS]": vocabulary["[CLS]"]},
         keeps_special=False,
         max_length=max_length,
@@ -120,7 +119,7 @@ def read(request: Request, tensors: Mapping[str, torch.Tensor], found: Findings)
     return Foreign(config, tokenizer, names, f"{bert_path} or {request.config}", len(vocabulary))
 
 
-def _bert_config_path(request: Request, op_config: dict[str, Any], found: Findings) -> Path:
+def _bert_config_path(request: Request, op_config: dict[str, Any], findings: Findings) -> Path:
     if request.bert_config is not None:
         return request.bert_config
     config = request.config or request.checkpoint
@@ -131,38 +130,38 @@ def _bert_config_path(request: Request, op_config: dict[str, Any], found: Findin
     others = _bert_configs({config.resolve().parent, request.checkpoint.resolve().parent})
     what = f"The BERT config {named} that {config} names is not there" if named else f"{config} names no BERT config"
     if len(others) != 1:
-        raise CheckpointError(f"{what}, neither beside it nor beside {request.checkpoint}. Name it with --bert-config.")
-    found.warnings.append(
-        f"{what}; {others[0]} was taken, the only one beside it. If it is another model's, name the right one with "
-        "--bert-config: attention heads and activation cannot be checked against the tensors."
+        raise CheckpointError(f"{what}, neither beside it nor beside {request.checkpoint}. Pass it as `bert_config`.")
+    findings.warnings.append(
+        f"{what}; {others[0]}, the only one beside it, is used. If it belongs to another model, pass the right one as "
+        "`bert_config`: attention heads and activation cannot be checked against the tensors."
     )
     return others[0]
 
 
 def _bert_configs(folders: set[Path]) -> list[Path]:
-    found = []
+    configs = []
     for path in sorted(path for folder in folders for path in folder.glob("*.json")):
         try:
             document = read_json(path)
         except CheckpointError:
             continue
         if "hidden_size" in document and "num_attention_heads" in document:
-            found.append(path)
-    return found
+            configs.append(path)
+    return configs
 
 
-def _backbone(path: Path, found: Findings) -> dict[str, Any]:
+def _backbone(path: Path, findings: Findings) -> dict[str, Any]:
     """Return the arguments of a Hugging Face BertConfig."""
     document = read_json(path)
     values: dict[str, Any] = {"vocab_size": integer(path, document, "vocab_size")}
     for key, default in _DEFAULTS.items():
         values[key] = integer(path, document, key, default)
         if key not in document:
-            found.assumed.append(f"{key} {default}: {path.name} has none, and this is the original's default")
+            findings.assumed.append(f"{key} {default}: the original's default, since {path.name} has none")
     values["hidden_act"] = document.get("hidden_act", "gelu")
     if values["hidden_act"] not in _ACTIVATIONS:
         raise CheckpointError(
-            f"{path}: hidden_act is {values['hidden_act']!r}; the original knows {', '.join(_ACTIVATIONS)}."
+            f"{path}: hidden_act is {values['hidden_act']!r}; the original supports {', '.join(_ACTIVATIONS)}."
         )
     if values["hidden_size"] % values["num_attention_heads"]:
         raise CheckpointError(
@@ -170,7 +169,9 @@ def _backbone(path: Path, found: Findings) -> dict[str, Any]:
             "attention heads."
         )
     if document.get("layer_norm_eps", _EPSILON) != _EPSILON:
-        found.ignored.append(f"layer_norm_eps {document['layer_norm_eps']} of {path.name}: the original never reads it")
+        findings.ignored.append(
+            f"layer_norm_eps {document['layer_norm_eps']} of {path.name}: the original does not read it"
+        )
     return values
 
 
@@ -193,17 +194,17 @@ def _check_classes(request: Request, tensors: Mapping[str, torch.Tensor], layers
             )
 
 
-def _check_vocabulary(request: Request, path: Path, tokens: int, rows: int, found: Findings) -> None:
+def _check_vocabulary(request: Request, path: Path, tokens: int, rows: int, findings: Findings) -> None:
     if tokens > rows:
         raise CheckpointError(
             f"{path} has {tokens} tokens, but embeddings.word_embeddings.weight of {request.checkpoint} has only "
-            f"{rows} rows. Name the checkpoint's own vocab.txt with --vocab."
+            f"{rows} rows. Pass the checkpoint's vocab.txt as `vocab`."
         )
     if tokens < rows:
-        kind = found.assumed if rows - tokens <= _SPARE_ROWS else found.warnings
+        kind = findings.assumed if rows - tokens <= _SPARE_ROWS else findings.warnings
         kind.append(
             f"the last {rows - tokens} of {rows} word embeddings have no token in {path.name}"
-            + (": is it this checkpoint's own?" if kind is found.warnings else "")
+            + (": does it belong to this checkpoint?" if kind is findings.warnings else "")
         )
 
 
@@ -213,27 +214,27 @@ def _describe(
     head: ExitHeadConfig,
     bert_path: Path,
     op_path: Path,
-    found: Findings,
+    findings: Findings,
 ) -> None:
-    found.recognised += [
+    findings.recognised += [
         f"backbone: {backbone['num_hidden_layers']} layers, hidden size {backbone['hidden_size']}, "
         f"{backbone['num_attention_heads']} attention heads, {backbone['hidden_act']} (from {bert_path.name})",
         f"exit heads: width {head.size}, {head.heads} attention heads (from {op_path.name})",
     ]
-    found.assumed += [
-        f"layer norm epsilon {_EPSILON:g}, as in the original's code",
+    findings.assumed += [
+        f"layer norm epsilon {_EPSILON:g}, as in the original code",
         "a text is [CLS] and its tokens, in lower case, without [SEP]; [SEP] written in a text is text",
-        "exit heads mask padding: the original's do not, and these give its answers on single texts",
+        "exit heads mask padding: the original's do not; these give its answers on single texts",
     ]
     copies = [name for name in tensors if name.startswith(f"{_TEACHER}.")]
-    found.ignored.append(f"{len(copies)} tensors {_TEACHER}.*: the last exit's, saved twice")
+    findings.ignored.append(f"{len(copies)} tensors {_TEACHER}.*: the last exit's, saved twice")
     known = {*_names(backbone["num_hidden_layers"]).values(), *copies}
     others = sorted(name for name in tensors if name not in known)
     if others:
-        found.ignored.append(f"{len(others)} unknown tensors, first {', '.join(others[:10])}")
+        findings.ignored.append(f"{len(others)} unknown tensors, first {', '.join(others[:10])}")
 
 
-def _note_heads(request: Request, tensors: Mapping[str, torch.Tensor], layers: int, found: Findings) -> None:
+def _note_heads(request: Request, tensors: Mapping[str, torch.Tensor], layers: int, findings: Findings) -> None:
     def equal(first: str, second: str) -> bool:
         pairs = zip(_head_names(first).values(), _head_names(second).values(), strict=True)
         return all(torch.equal(tensors[one], tensors[other]) for one, other in pairs)
@@ -245,11 +246,11 @@ def _note_heads(request: Request, tensors: Mapping[str, torch.Tensor], layers: i
         if any(equal(branch, other) for other in branches if other != branch)
         or looks_untrained(tensors, [f"{branch}.{theirs}" for theirs in _HEAD.values()])
     ]
-    note_undistilled(request, untrained, "their heads are untrained copies, as train.py's stage 0 leaves them", found)
+    note_undistilled(request, untrained, "they are untrained copies, as stage 0 of train.py leaves them", findings)
     if not equal(_LAST, _TEACHER):
-        found.warnings.append(
+        findings.warnings.append(
             f"{request.checkpoint} has two different last exits: {_LAST} and {_TEACHER}. An old version of the "
-            "original fine-tuned the second and answered from the first; the first was taken, so the answers are the "
+            "original fine-tuned the second and answered from the first. The first is used, so the answers are the "
             "original's."
         )
 
@@ -259,20 +260,16 @@ def _names(layers: int) -> dict[str, str]:
         f"backbone.embeddings.{kind}_embeddings.weight": f"embeddings.{kind}_embeddings.weight"
         for kind in ("word", "position", "token_type")
     }
-    names |= _norm("backbone.embeddings.LayerNorm", "embeddings.LayerNorm")
+    names |= norm_names("backbone.embeddings.LayerNorm", "embeddings.LayerNorm")
     for layer in range(layers):
         ours, theirs = f"backbone.encoder.layer.{layer}", f"{_LAYER}{layer}"
         for part in _LINEARS:
-            names |= {f"{ours}.{part}.{kind}": f"{theirs}.{part}.{kind}" for kind in ("weight", "bias")}
+            names |= linear_names(f"{ours}.{part}", f"{theirs}.{part}")
         for part in _NORMS:
-            names |= _norm(f"{ours}.{part}", f"{theirs}.{part}")
+            names |= norm_names(f"{ours}.{part}", f"{theirs}.{part}")
     for layer in range(layers):
         names |= {f"exits.{layer}.{name}": tensor for name, tensor in _head_names(_head_of(layer, layers)).items()}
     return names
-
-
-def _norm(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.weight": f"{theirs}.gamma", f"{ours}.bias": f"{theirs}.beta"}
 
 
 def _head_of(layer: int, layers: int) -> str:

@@ -1,4 +1,4 @@
-"""The files beside a checkpoint: its configs, and where the paths inside them lead."""
+"""The files beside a checkpoint: its configs, and the files that these name."""
 
 import json
 import os
@@ -8,13 +8,11 @@ from typing import Any
 
 from fastbert.runtime.errors import CheckpointError, UsageError
 
-__all__ = ["find_file", "integer", "parse_labels", "read_json", "text"]
-
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
-    :raises CheckpointError: no such file, no JSON, no object.
+    :raises CheckpointError: there is no such file, or it is not a JSON object.
     """
     if not path.is_file():
         raise CheckpointError(f"The config {path} does not exist.")
@@ -23,15 +21,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(document, dict):
-        raise CheckpointError(f"{path} holds a {type(document).__name__}; a config is an object.")
+        raise CheckpointError(f"{path} holds a {type(document).__name__}; a config is a JSON object.")
     return document
 
 
 def integer(path: Path, document: dict[str, Any], key: str, default: int | None = None) -> int:
     """Return a positive integer of a config.
 
-    :param default: where the key is missing; None: the key must be there.
-    :raises CheckpointError: it is missing, or no positive integer.
+    :param default: the value if the key is missing; None: the key is required.
+    :raises CheckpointError: the value is missing or not a positive integer.
     """
     value = document.get(key, default)
     if value is None:
@@ -44,7 +42,7 @@ def integer(path: Path, document: dict[str, Any], key: str, default: int | None 
 def text(path: Path, document: dict[str, Any], key: str) -> str | None:
     """Return a string of a config; None: the key is missing or empty.
 
-    :raises CheckpointError: it is something else.
+    :raises CheckpointError: the value is not a string.
     """
     value = document.get(key)
     if value is not None and not isinstance(value, str):
@@ -53,7 +51,7 @@ def text(path: Path, document: dict[str, Any], key: str) -> str | None:
 
 
 def parse_labels(value: str) -> list[str]:
-    """Return class names from what a user wrote: names separated by commas, or a file with a name a line.
+    """Return class names from a command-line argument: comma-separated names, or a file with one name per line.
 
     :raises UsageError: a name is empty, or the file is not UTF-8.
     """
@@ -62,21 +60,22 @@ def parse_labels(value: str) -> list[str]:
         try:
             value, separator = Path(value).read_text(encoding="utf-8-sig").rstrip("\n"), "\n"
         except UnicodeDecodeError as error:
-            raise UsageError(f"--labels {value}: byte {error.start + 1} is not UTF-8. Convert the file.") from error
+            raise UsageError(f"`labels` {value}: byte {error.start + 1} is not UTF-8. Convert the file.") from error
     names = [name.strip() for name in value.split(separator)]
     if not all(names):
-        raise UsageError(f"--labels names an empty class: {', '.join(map(repr, names))}.")
+        raise UsageError(f"`labels` has an empty name: {', '.join(map(repr, names))}.")
     return names
 
 
 def find_file(named: str, beside: Sequence[Path]) -> Path | None:
     """Find a file that a config names.
 
-    The original programs run in their repository's root and name files from there, so folders above are tried too.
+    The original programs run in the root of their repository and name files relative to it, so parent folders are tried
+    too.
 
-    :param named: as written in the config.
+    :param named: the path in the config.
     :param beside: files that it may be relative to: the config, the checkpoint.
-    :returns: None: it is nowhere.
+    :returns: None if it does not exist.
     """
     folders = [folder for file in beside for folder in list(file.resolve().parents)[:3]]
     candidates = [

@@ -3,15 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Findings", "ImportReport"]
-
 
 @dataclass
 class Findings:
-    """Sentences for the report, collected on the way.
+    """Sentences for the report, collected during an import.
 
     :param recognised: what the files say.
-    :param assumed: what they do not say, and was taken from the original program or from the caller.
+    :param assumed: what they do not say, taken from the original program or from the request.
     :param ignored: what the model does not need.
     :param warnings: what the user should act on.
     :param undistilled_exits: 0-based layers whose exit was never trained.
@@ -43,6 +41,6 @@ class ImportReport:
 
     @property
     def summary(self) -> str:
-        """The report as text, a line for each sentence; warnings are left to the log."""
+        """The report as text, one line per sentence, without the warnings, which are logged."""
         groups = (("recognised", self.recognised), ("assumed", self.assumed), ("ignored", self.ignored))
         return "\n".join(f"{name}: {sentence}" for name, sentences in groups for sentence in sentences)

@@ -1,6 +1,6 @@
 """Hugging Face sequence classifiers: the backbone as it is, and the classifier as the last exit.
 
-The exits before it are fresh and wait for ``fastbert train --phase distill``, which also takes such a directory itself.
+The exits before it are fresh: ``fastbert train --phase distill`` trains them, and also accepts such a directory itself.
 """
 
 import torch
@@ -15,39 +15,34 @@ from fastbert.importing.model import Request, label_names, note_undistilled, seq
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.tokenization import load_tokenizer, tokenizer_limit, warn_if_ids_differ
 
-__all__ = ["read"]
-
 _SEED = 42
 
 
-def read(request: Request, found: Findings) -> tuple[FastBertForSequenceClassification, PreTrainedTokenizerBase]:
+def read(request: Request, findings: Findings) -> tuple[FastBertForSequenceClassification, PreTrainedTokenizerBase]:
     """Load the classifier and its tokenizer.
 
-    :raises CheckpointError: no classifier, an unknown family, no fast tokenizer, or other classes than named.
+    :raises CheckpointError: there is no classifier or no fast tokenizer, the family is unknown, or the number of labels
+        is wrong.
     """
-    for option, value in (
-        ("--config", request.config),
-        ("--bert-config", request.bert_config),
-        ("--vocab", request.vocab),
-    ):
-        if value is not None:
-            found.ignored.append(f"{option} {value}: a Hugging Face directory has its own")
-    torch.manual_seed(_SEED)  # the fresh exits
+    for name in ("config", "bert_config", "vocab"):
+        if (value := getattr(request, name)) is not None:
+            findings.ignored.append(f"`{name}` {value}: a Hugging Face directory has its own")
+    torch.manual_seed(_SEED)  # for the fresh exits
     model = start_from(request.checkpoint, labels=None, exit_head=ExitHeadConfig(), max_length=1, keep_classifier=True)
     tokenizer = load_tokenizer(request.checkpoint if request.tokenizer is None else request.tokenizer)
     if request.tokenizer is not None:
         warn_if_ids_differ(request.checkpoint, request.tokenizer, tokenizer)
     config = model.config
     if request.labels is not None:
-        labels = label_names(request, config.num_labels, "its classifier", found)
+        labels = label_names(request, len(config.labels), "its classifier", findings)
         config.update(label_maps(labels))
     positions = position_limit(config.backbone_config)
     usual = min(tokenizer_limit(tokenizer) or positions, positions)
-    config.max_sequence_length = sequence_limit(request, usual, "the tokenizer's limit", positions, found)
+    config.max_sequence_length = sequence_limit(request, usual, "the tokenizer's limit", positions, findings)
     backbone = config.backbone_config
-    found.recognised += [
+    findings.recognised += [
         f"backbone: {backbone.model_type}, {config.num_exits} layers, hidden size {backbone.hidden_size}",
-        f"classifier: {config.num_labels} classes, kept as the last exit",
+        f"classifier: {len(config.labels)} classes, kept as the last exit",
     ]
-    note_undistilled(request, list(range(config.num_exits - 1)), "a plain classifier has none", found)
+    note_undistilled(request, list(range(config.num_exits - 1)), "a plain classifier has none", findings)
     return model.eval(), tokenizer

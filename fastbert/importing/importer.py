@@ -1,4 +1,4 @@
-"""Checkpoint of another program in, FastBERT checkpoint directory out."""
+"""Reads a checkpoint of another program and writes a FastBERT checkpoint directory."""
 
 import logging
 import re
@@ -17,8 +17,6 @@ from fastbert.importing.model import Request, build_model
 from fastbert.importing.tensors import first_ten, read_tensors
 from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.tokenization import check_rows, check_vocabulary, compare_with_transformers, text_encoder
-
-__all__ = ["FORMATS", "import_checkpoint"]
 
 _FILES = {"bitvoyage": bitvoyage, "uer": uer}
 FORMATS = ("auto", *_FILES, "huggingface")
@@ -39,25 +37,27 @@ def import_checkpoint(
     verify_data: str | Path | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
-    """Write a FastBERT checkpoint directory that gives another program's answers. On an error nothing is left.
+    """Write a FastBERT checkpoint directory that gives the same answers as another program. An error leaves no output.
 
-    :param path: a file that the other program saved, its directory of ``Epoch_N.bin`` files (the last one is taken), or
+    :param path: a file that the other program saved, its directory of ``Epoch_N.bin`` files (the last one is used), or
         the directory of a Hugging Face sequence classifier.
     :param output: directory to write.
-    :param format: one of `FORMATS`; ``"auto"``: found by the tensors' names.
+    :param format: one of `FORMATS`; ``"auto"`` detects it from the tensors' names.
     :param config: the op config (``bitvoyage``) or the model's config (``uer``).
     :param bert_config: the BERT config (``bitvoyage``); None: the one that ``config`` names.
     :param vocab: ``vocab.txt``; None: the one that ``config`` names.
     :param labels: class names by index; None: the checkpoint's own, or 0, 1 ...
-    :param max_length: longest sequence, special tokens included; None: the checkpoint's own.
+    :param max_length: longest sequence in tokens, special tokens included; None: the checkpoint's own.
     :param tokenizer: directory or hub name of a Hugging Face classifier's tokenizer; None: the one in its directory.
-    :param verify_data: data file whose texts are kept in the checkpoint; an export verifies its engines on them.
+    :param verify_data: data file whose texts are kept in the checkpoint, for the export's verification.
     :param overwrite: replace an existing output; the old one stays until the new one is complete.
     :raises CheckpointError: the checkpoint, its configs or its vocabulary cannot be used, or contradict each other.
-    :raises UsageError, DataError, OutputExistsError: see their docs.
+    :raises UsageError: an argument is out of range.
+    :raises DataError: ``verify_data`` cannot be read.
+    :raises OutputExistsError: ``output`` may not be replaced.
     """
     if format not in FORMATS:
-        raise UsageError(f"--format {format} is unknown; use {', '.join(FORMATS)}.")
+        raise UsageError(f"`format` is {format!r}; use {', '.join(FORMATS)}.")
     request = Request(
         checkpoint=_checkpoint_file(Path(path)),
         output=Path(output),
@@ -70,22 +70,22 @@ def import_checkpoint(
     )
     require_writable(request.output, overwrite=overwrite, kind=TRAINING)
     rows = sample(read_texts(verify_data), MAX_SAMPLE_ROWS, seed=0) if verify_data is not None else []
-    found = Findings()
+    findings = Findings()
     if request.checkpoint.is_dir():
         _check_directory(request.checkpoint, format)
         format = "huggingface"
-        model, loaded = huggingface.read(request, found)
+        model, loaded = huggingface.read(request, findings)
         vocabulary = len(loaded)
         compare_with_transformers(request.checkpoint if tokenizer is None else tokenizer, loaded, rows)
     else:
         tensors = read_tensors(request.checkpoint)
         format = _format_of(request.checkpoint, tensors, format)
-        foreign = _FILES[format].read(request, tensors, found)
+        foreign = _FILES[format].read(request, tensors, findings)
         model, loaded = build_model(request.checkpoint, tensors, foreign), foreign.tokenizer
         vocabulary = foreign.vocabulary
         if tokenizer is not None:
-            found.ignored.append(
-                f"--tokenizer {tokenizer}: {format} files are read with the original's, from vocab.txt"
+            findings.ignored.append(
+                f"`tokenizer` {tokenizer}: {format} files are read with the original tokenizer, from vocab.txt"
             )
     source = request.checkpoint if tokenizer is None else tokenizer
     check_vocabulary(source, loaded, model.config.backbone_config.vocab_size)
@@ -99,11 +99,11 @@ def import_checkpoint(
         hidden_size=model.config.backbone_config.hidden_size,
         vocabulary=vocabulary,
         max_length=model.config.max_sequence_length,
-        recognised=tuple(found.recognised),
-        assumed=tuple(found.assumed),
-        ignored=tuple(found.ignored),
-        warnings=tuple(found.warnings),
-        undistilled_exits=tuple(found.undistilled_exits),
+        recognised=tuple(findings.recognised),
+        assumed=tuple(findings.assumed),
+        ignored=tuple(findings.ignored),
+        warnings=tuple(findings.warnings),
+        undistilled_exits=tuple(findings.undistilled_exits),
     )
     record = {"imported": {"checkpoint": request.checkpoint.name, **asdict(report)}}
     del record["imported"]["output"]
@@ -126,19 +126,17 @@ def _checkpoint_file(path: Path) -> Path:
     epochs = {int(match[1]): file for file in path.iterdir() if (match := re.fullmatch(r"Epoch_(\d+)\.bin", file.name))}
     if not epochs:
         raise CheckpointError(
-            f"The directory {path} holds neither a config.json (Hugging Face) nor an Epoch_N.bin (BitVoyage)."
+            f"The directory {path} has neither a config.json (Hugging Face) nor an Epoch_N.bin (BitVoyage)."
         )
     return epochs[max(epochs)]
 
 
 def _check_directory(path: Path, format: str) -> None:
     if format not in ("auto", "huggingface"):
-        raise CheckpointError(
-            f"{path} is a Hugging Face directory, not a checkpoint of --format {format}. Use --format auto."
-        )
+        raise CheckpointError(f"{path} is a Hugging Face directory, but `format` is {format!r}. Use 'auto'.")
     if read_json(path / "config.json").get("model_type") == "fastbert":
         raise CheckpointError(
-            f"{path} is a FastBERT checkpoint already. Export it with: fastbert export {path} --output DIR"
+            f"{path} already is a FastBERT checkpoint. Export it with: fastbert export {path} --output DIR"
         )
 
 
@@ -146,11 +144,11 @@ def _format_of(path: Path, tensors: Mapping[str, Any], asked: str) -> str:
     fitting = [name for name, module in _FILES.items() if module.matches(tensors)]
     if not fitting:
         raise CheckpointError(
-            f"{path} is of no known format ({', '.join(FORMATS[1:])}). It holds {len(tensors)} tensors: "
+            f"{path} has none of the known formats ({', '.join(FORMATS[1:])}). It holds {len(tensors)} tensors: "
             f"{first_ten(list(tensors))}."
         )
     if asked not in ("auto", *fitting):
         raise CheckpointError(
-            f"{path} is not of --format {asked}: its tensors are named as {fitting[0]}'s. Use --format {fitting[0]}."
+            f"{path} has the tensor names of {fitting[0]}, but `format` is {asked!r}. Use {fitting[0]!r}."
         )
     return fitting[0]

@@ -1,4 +1,4 @@
-"""From another program's tensors to our model: what every format needs alike."""
+"""From another program's tensors to a FastBERT model: what all formats share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,10 @@ from fastbert.importing.tensors import check_shapes, require
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import CheckpointError, UsageError
 
-__all__ = ["Foreign", "Request", "build_model", "find_vocabulary", "label_names", "note_undistilled", "sequence_limit"]
-
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller of an import said. See `fastbert.importing.import_checkpoint`."""
+    """The arguments of `fastbert.importing.import_checkpoint`."""
 
     checkpoint: Path
     output: Path
@@ -35,10 +33,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Foreign:
-    """Another program's model in our terms.
+    """Another program's model in FastBERT's terms.
 
-    :param names: parameter of our model -> tensor of the file.
-    :param source: which config the shapes come from, for messages.
+    :param names: parameter of the FastBERT model -> tensor of the file.
+    :param source: the config that the shapes come from, for messages.
     :param vocabulary: number of tokens.
     """
 
@@ -50,10 +48,9 @@ class Foreign:
 
 
 def build_model(path: Path, tensors: Mapping[str, torch.Tensor], foreign: Foreign) -> FastBertForSequenceClassification:
-    """Check every shape, and load the tensors into our model; buffers stay without data: it is only to be saved.
+    """Check every shape and load the tensors. The model's buffers stay empty: it can be saved, not run.
 
-    :raises CheckpointError: tensors are missing or have another shape than the config asks for, or its activation
-        cannot be exported.
+    :raises CheckpointError: tensors are missing or have the wrong shape, or the activation cannot be exported.
     """
     check_activation(foreign.config.backbone_config)
     require(path, tensors, foreign.names.values())
@@ -63,74 +60,78 @@ def build_model(path: Path, tensors: Mapping[str, torch.Tensor], foreign: Foreig
     check_shapes(path, tensors, expected, foreign.source)
     state = {ours: tensors[theirs].clone() for ours, theirs in foreign.names.items()}
     model.load_state_dict(state, strict=True, assign=True)
-    return model.eval()
+    model.eval()
+    return model
 
 
-def label_names(request: Request, classes: int, tensor: str, found: Findings) -> list[str]:
-    """Return the class names by index: the caller's, or 0, 1 ...
+def label_names(request: Request, classes: int, tensor: str, findings: Findings) -> list[str]:
+    """Return the class names by index: those of the request, or 0, 1 ...
 
-    :param tensor: the tensor that the number of classes was read from, for the message.
-    :raises CheckpointError: the caller named more or fewer.
+    :param tensor: the tensor that the number of classes was read from, for messages.
+    :raises CheckpointError: the request has more or fewer.
+    :raises UsageError: a name is empty or repeated.
     """
     if request.labels is None:
-        found.assumed.append(f"labels {', '.join(map(str, range(classes)))}: the file names none (--labels does)")
+        findings.assumed.append(
+            f"labels {', '.join(map(str, range(classes)))}: the file has no names; `labels` sets them"
+        )
         return [str(index) for index in range(classes)]
     if len(request.labels) != classes:
         raise CheckpointError(
-            f"{request.checkpoint}: {tensor} has {classes} classes, but --labels names {len(request.labels)}: "
+            f"{request.checkpoint}: {tensor} has {classes} classes, but `labels` has {len(request.labels)}: "
             f"{', '.join(request.labels)}."
         )
     if len(set(request.labels)) < classes:
-        raise UsageError(f"--labels names a class twice: {', '.join(request.labels)}.")
+        raise UsageError(f"`labels` repeats a name: {', '.join(request.labels)}.")
     try:
-        return checked_names("--labels", request.labels)
+        return checked_names("`labels`", request.labels)
     except CheckpointError as error:
         raise UsageError(str(error)) from error
 
 
 def find_vocabulary(request: Request, named: str | None, config: Path) -> Path:
-    """Return the vocabulary's file: the caller's, or the one that a config names.
+    """Return the vocabulary file: that of the request, or the one that a config names.
 
-    :raises CheckpointError: it is nowhere.
+    :raises CheckpointError: it cannot be found.
     """
     if request.vocab is not None:
         return request.vocab
     if named is None:
-        raise CheckpointError(f"{config} names no vocabulary. Name the checkpoint's vocab.txt with --vocab.")
+        raise CheckpointError(f"{config} names no vocabulary. Pass the checkpoint's vocab.txt as `vocab`.")
     path = find_file(named, [config, request.checkpoint])
     if path is None:
         raise CheckpointError(
             f"The vocabulary {named} that {config} names is neither beside it nor beside {request.checkpoint}. "
-            "Name it with --vocab."
+            "Pass it as `vocab`."
         )
     return path
 
 
-def sequence_limit(request: Request, usual: int, origin: str, positions: int, found: Findings) -> int:
-    """Return the longest sequence, special tokens included.
+def sequence_limit(request: Request, usual: int, origin: str, positions: int, findings: Findings) -> int:
+    """Return the longest sequence in tokens, special tokens included.
 
-    :param usual: where the caller names none; ``origin`` says where it comes from.
+    :param usual: the default; ``origin`` says where it comes from.
     :param positions: rows of the position table.
-    :raises UsageError: the caller asks for more positions than there are.
+    :raises UsageError: the request has more than ``positions``.
     """
     if request.max_length is None:
         if usual > positions:
-            found.assumed.append(
-                f"sequences are cut to {positions} tokens, the rows of the position table ({origin}: {usual})"
+            findings.assumed.append(
+                f"sequences are truncated to {positions} tokens, the rows of the position table ({origin}: {usual})"
             )
         else:
-            found.assumed.append(f"sequences are cut to {usual} tokens ({origin})")
+            findings.assumed.append(f"sequences are truncated to {usual} tokens ({origin})")
         return min(usual, positions)
     if not 1 < request.max_length <= positions:
-        raise UsageError(f"--max-length {request.max_length} is outside 2..{positions}, the positions of this model.")
+        raise UsageError(f"`max_length` is {request.max_length}; this model takes 2 to {positions} tokens.")
     return request.max_length
 
 
-def note_undistilled(request: Request, exits: list[int], reason: str, found: Findings) -> None:
+def note_undistilled(request: Request, exits: list[int], reason: str, findings: Findings) -> None:
     """Warn about exits that were never trained."""
-    found.undistilled_exits.extend(exits)
+    findings.undistilled_exits.extend(exits)
     if exits:
-        found.warnings.append(
+        findings.warnings.append(
             f"The exits after layers {', '.join(map(str, exits))} of {request.checkpoint} were never distilled: "
             f"{reason}. Their answers are random. Train them: "
             f"fastbert train {request.output} --phase distill --unlabeled TEXTS --output DIR"

@@ -1,10 +1,10 @@
-"""Checkpoints of the paper authors' code, which stands on UER.
+"""Checkpoints of the paper authors' code, which is built on UER.
 
-Two layouts of the same tensors: ``fit()`` of their package saves the encoder under ``kernel.``; ``run_fastbert.py``
-saves it without. What the code does and its files do not say: its layer norm divides by (unbiased std + 1e-6); tokens
-have segment id 1, padding 0, a second text 2; a single text is ``[CLS]`` and its tokens, without ``[SEP]``; exit heads
-have 2 attention heads and tanh after both dense layers. ``run_fastbert.py`` puts ids 101 and 102 for ``[CLS]`` and
-``[SEP]`` whatever the vocabulary says.
+The same tensors have two layouts: ``fit()`` of the authors' package saves the encoder under ``kernel.``,
+``run_fastbert.py`` without that prefix. The code does the following, which its files do not say: the layer norm divides
+by (unbiased std + 1e-6); tokens have segment id 1, padding 0, a second text 2; a single text is ``[CLS]`` and its
+tokens, without ``[SEP]``; exit heads have 2 attention heads and tanh after both dense layers. ``run_fastbert.py`` uses
+the ids 101 and 102 for ``[CLS]`` and ``[SEP]``, whatever the vocabulary says.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,12 @@ from fastbert.data.labels import label_maps
 from fastbert.importing.files import integer, read_json, text
 from fastbert.importing.findings import Findings
 from fastbert.importing.model import Foreign, Request, find_vocabulary, label_names, note_undistilled, sequence_limit
-from fastbert.importing.tensors import layers_of, looks_untrained, require
+from fastbert.importing.tensors import layers_of, linear_names, looks_untrained, norm_names, require
 from fastbert.importing.wordpiece import read_vocabulary, wordpiece_tokenizer
 from fastbert.runtime.errors import CheckpointError
 
-__all__ = ["matches", "read"]
-
 _EPSILON = 1e-6
-_USUAL_LENGTH = 128  # of both the package and the script
+_USUAL_LENGTH = 128  # in the package and in the script
 _SCRIPT_IDS = {"[CLS]": 101, "[SEP]": 102}
 _ENCODER = "encoder.transformer."
 
@@ -53,20 +51,20 @@ _HEAD = {
 
 
 def matches(tensors: Mapping[str, Any]) -> bool:
-    """Whether the names are of this format."""
+    """Whether tensors have the names of this format."""
     heads = any(name.startswith("classifiers.") for name in tensors)
     return heads and any(name.startswith((_ENCODER, f"kernel.{_ENCODER}")) for name in tensors)
 
 
-def read(request: Request, tensors: Mapping[str, torch.Tensor], found: Findings) -> Foreign:
-    """Read the config and the vocabulary, and say which tensor is which.
+def read(request: Request, tensors: Mapping[str, torch.Tensor], findings: Findings) -> Foreign:
+    """Read the config and the vocabulary, and map the tensors to the model.
 
-    :raises CheckpointError: the config or the vocabulary is missing or does not fit the tensors.
+    :raises CheckpointError: the config or the vocabulary is missing or does not match the tensors.
     """
     if request.config is None:
         raise CheckpointError(
-            f"{request.checkpoint} does not say how many attention heads it has. Name the model's config (such as "
-            "google_bert_base_zh.json or bert_base_config.json, the one it was trained with) with --config."
+            f"{request.checkpoint} does not say how many attention heads it has. Pass the config that the model was "
+            "trained with (such as google_bert_base_zh.json or bert_base_config.json) as `config`."
         )
     path, document = request.config, read_json(request.config)
     _check_kind(path, document)
@@ -83,31 +81,31 @@ def read(request: Request, tensors: Mapping[str, torch.Tensor], found: Findings)
     if len(vocabulary) != words.shape[0]:
         raise CheckpointError(
             f"{vocabulary_path} has {len(vocabulary)} tokens, but {prefix}embedding.word_embedding.weight of "
-            f"{request.checkpoint} has {words.shape[0]} rows. Name the checkpoint's own vocabulary with --vocab."
+            f"{request.checkpoint} has {words.shape[0]} rows. Pass the checkpoint's vocabulary as `vocab`."
         )
     max_length = sequence_limit(
         request,
         _USUAL_LENGTH,
-        "the original's usual seq_length; --max-length sets it",
+        "the original's usual seq_length; `max_length` sets it",
         backbone["max_position_embeddings"],
-        found,
+        findings,
     )
     classes = _classes(request, tensors, layers)
-    labels = label_names(request, classes, "classifiers.0.output_layer_2.weight", found)
+    labels = label_names(request, classes, "classifiers.0.output_layer_2.weight", findings)
     head = ExitHeadConfig.uer(size=tensors["classifiers.0.output_layer_0.weight"].shape[0])
-    _describe(path, tensors, names, backbone, head, found)
-    _note_heads(request, tensors, layers, found)
-    found.recognised.append(f"vocabulary: {len(vocabulary)} tokens in {vocabulary_path.name}")
+    _describe(path, tensors, names, backbone, head, findings)
+    _note_heads(request, tensors, layers, findings)
+    findings.recognised.append(f"vocabulary: {len(vocabulary)} tokens in {vocabulary_path.name}")
     config = FastBertConfig(
         BertConfig(**backbone, layer_norm_eps=_EPSILON, pad_token_id=vocabulary["[PAD]"]),
         exit_head=head,
         max_sequence_length=max_length,
-        distilled=not found.undistilled_exits,
+        distilled=not findings.undistilled_exits,
         layer_norm="unbiased",
         default_token_type=1,
         **label_maps(labels),
     )
-    special_ids = _special_ids(vocabulary, script=not prefix, found=found)
+    special_ids = _special_ids(vocabulary, script=not prefix, findings=findings)
     tokenizer = wordpiece_tokenizer(
         vocabulary,
         single="[CLS]:1 $A:1",
@@ -129,19 +127,17 @@ def _check_kind(path: Path, document: dict[str, Any]) -> None:
 def _backbone(
     path: Path, document: dict[str, Any], tensors: Mapping[str, torch.Tensor], layers: int, prefix: str
 ) -> dict[str, Any]:
-    """Return the arguments of a Hugging Face BertConfig: the config's, and the tensors' where it says nothing."""
+    """Return the arguments of a Hugging Face BertConfig, from the config or else from the tensors."""
     words, positions, segments = (
         tensors[f"{prefix}embedding.{kind}_embedding.weight"] for kind in ("word", "position", "segment")
     )
     if words.ndim != 2 or positions.ndim != 2 or segments.ndim != 2:
-        raise CheckpointError(
-            f"{prefix}embedding.* holds tensors that are no tables. Name the config of this checkpoint."
-        )
+        raise CheckpointError(f"{prefix}embedding.* holds tensors that are not tables. The file is damaged.")
     hidden = integer(path, document, "hidden_size", words.shape[1])
     inner = tensors[f"{prefix}{_ENCODER}0.feed_forward.linear_1.weight"].shape[0]
     heads = integer(path, document, "heads_num")
     if integer(path, document, "emb_size", hidden) != hidden:
-        raise CheckpointError(f"{path}: emb_size is not hidden_size; the original cannot run such a model either.")
+        raise CheckpointError(f"{path}: emb_size differs from hidden_size; the original cannot run this either.")
     if hidden % heads:
         raise CheckpointError(f"{path}: hidden_size {hidden} cannot be split into {heads} attention heads.")
     return {
@@ -179,12 +175,10 @@ def _classes(request: Request, tensors: Mapping[str, torch.Tensor], layers: int)
     return counts[-1]
 
 
-def _special_ids(vocabulary: dict[str, int], *, script: bool, found: Findings) -> dict[str, int]:
+def _special_ids(vocabulary: dict[str, int], *, script: bool, findings: Findings) -> dict[str, int]:
     ids = {token: vocabulary[token] for token in _SCRIPT_IDS if token in vocabulary}
     if script and ids != _SCRIPT_IDS:
-        found.assumed.append(
-            "ids 101 and 102 for [CLS] and [SEP], as run_fastbert.py has them; the vocabulary has others"
-        )
+        findings.assumed.append("ids 101 and 102 for [CLS] and [SEP], as in run_fastbert.py; the vocabulary has others")
         return dict(_SCRIPT_IDS)
     return ids
 
@@ -195,41 +189,41 @@ def _describe(
     names: Mapping[str, str],
     backbone: dict[str, Any],
     head: ExitHeadConfig,
-    found: Findings,
+    findings: Findings,
 ) -> None:
     layout = (
         "package (kernel.*)" if "kernel." in names["backbone.embeddings.word_embeddings.weight"] else "run_fastbert.py"
     )
-    found.recognised += [
+    findings.recognised += [
         f"layout: {layout}",
         f"backbone: {backbone['num_hidden_layers']} layers, hidden size {backbone['hidden_size']}, "
         f"{backbone['num_attention_heads']} attention heads (from {path.name})",
         f"exit heads: width {head.size}",
     ]
-    found.assumed += [
-        f"layer norm by unbiased std + {_EPSILON:g}, gelu, {head.heads} attention heads and tanh in the exit heads: "
-        "the original's code",
-        "a text is [CLS] and its tokens, in lower case, without [SEP], of token type 1; in a pair each text ends in "
-        "[SEP], and the second is of type 2",
+    findings.assumed += [
+        f"layer norm by unbiased std + {_EPSILON:g}, gelu, {head.heads} attention heads and tanh in the exit heads, as "
+        "in the original code",
+        "a text is [CLS] and its tokens, in lower case, without [SEP], with token type 1; in a pair each text ends in "
+        "[SEP], and the second has token type 2",
     ]
     used = set(names.values())
     leftovers = [name for name in tensors if name.startswith(("kernel.target.", "target."))]
     if leftovers:
-        found.ignored.append(
+        findings.ignored.append(
             f"{len(leftovers)} tensors {leftovers[0].partition('target.')[0]}target.*: left over from pre-training"
         )
     others = sorted(name for name in tensors if name not in used and name not in leftovers)
     if others:
-        found.ignored.append(f"{len(others)} unknown tensors, first {', '.join(others[:10])}")
+        findings.ignored.append(f"{len(others)} unknown tensors, first {', '.join(others[:10])}")
 
 
-def _note_heads(request: Request, tensors: Mapping[str, torch.Tensor], layers: int, found: Findings) -> None:
+def _note_heads(request: Request, tensors: Mapping[str, torch.Tensor], layers: int, findings: Findings) -> None:
     untrained = [
         layer
         for layer in range(layers - 1)
         if looks_untrained(tensors, [f"classifiers.{layer}.{theirs}" for theirs in _HEAD.values()])
     ]
-    note_undistilled(request, untrained, "their weights are as they were initialised", found)
+    note_undistilled(request, untrained, "their weights are still the initial ones", findings)
 
 
 def _names(layers: int, prefix: str) -> dict[str, str]:
@@ -237,22 +231,14 @@ def _names(layers: int, prefix: str) -> dict[str, str]:
         f"backbone.embeddings.{ours}_embeddings.weight": f"{prefix}embedding.{theirs}_embedding.weight"
         for ours, theirs in _EMBEDDINGS.items()
     }
-    names |= _norm("backbone.embeddings.LayerNorm", f"{prefix}embedding.layer_norm")
+    names |= norm_names("backbone.embeddings.LayerNorm", f"{prefix}embedding.layer_norm")
     for layer in range(layers):
         ours, theirs = f"backbone.encoder.layer.{layer}", f"{prefix}{_ENCODER}{layer}"
         for part, their_part in _LINEARS.items():
-            names |= _linear(f"{ours}.{part}", f"{theirs}.{their_part}")
+            names |= linear_names(f"{ours}.{part}", f"{theirs}.{their_part}")
         for part, their_part in _NORMS.items():
-            names |= _norm(f"{ours}.{part}", f"{theirs}.{their_part}")
+            names |= norm_names(f"{ours}.{part}", f"{theirs}.{their_part}")
     for layer in range(layers):
         for part, their_part in _HEAD.items():
-            names |= _linear(f"exits.{layer}.{part}", f"classifiers.{layer}.{their_part}")
+            names |= linear_names(f"exits.{layer}.{part}", f"classifiers.{layer}.{their_part}")
     return names
-
-
-def _linear(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.{kind}": f"{theirs}.{kind}" for kind in ("weight", "bias")}
-
-
-def _norm(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.weight": f"{theirs}.gamma", f"{ours}.bias": f"{theirs}.beta"}

@@ -1,8 +1,8 @@
-"""Whether this process trains alone or is one of several, as its environment says.
+"""Whether the environment says that this process trains alone or is one of several.
 
-``torchrun`` and ``accelerate launch`` set `_NEEDED` in each process that they start; MPI has names of its own.
-accelerate goes by any of them. With half of them a run waits for processes that nobody started, ends in an error of a
-library, or says nothing because it takes itself for another than the first. So that is refused before the work.
+``torchrun`` and ``accelerate launch`` set the variables of `_NEEDED` in each process that they start; MPI sets its own.
+accelerate follows any of them. With only some of them set, a run would wait for processes that were never started, end
+in a library's error, or print nothing because it does not count as the first process. Such an environment is refused.
 """
 
 import os
@@ -10,10 +10,8 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 from fastbert.runtime.errors import UsageError
 
-__all__ = ["is_first_process", "require_whole_environment"]
-
 _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-# What accelerate reads in their place where they are not set.
+# Variables that accelerate reads where the former are not set.
 _OF_MPI = {
     "RANK": ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"),
     "WORLD_SIZE": ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"),
@@ -23,21 +21,22 @@ _OF_MPI = {
 
 
 def require_whole_environment(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Check what says that this process is one of several, before anything goes by it.
+    """Check the variables that make this process one of several. Call it before accelerate reads them.
 
-    One process in all but name, whose ``WORLD_SIZE`` is 1 or not set and whose ``RANK`` is 0 or not set, trains alone:
-    unless the environment is whole, what accelerate would go by is removed from it.
+    A process whose ``WORLD_SIZE`` is 1 or not set and whose ``RANK`` is 0 or not set trains alone: if other variables
+    are missing, those that accelerate would follow are removed from the environment.
 
-    :raises UsageError: the process is one of several, but something is missing or contradicts itself.
+    :raises UsageError: the process is one of several, but a variable is missing or contradicts another.
     """
-    problems = list(_contradictions(environment))
-    gaps = [] if problems else [*_missing(environment), *_wrong_values(environment)]
-    alone = not problems and _number(environment, "WORLD_SIZE", 1) == 1
-    if problems or (gaps and not alone):
+    contradictions = list(_contradictions(environment))
+    gaps = [] if contradictions else [*_missing(environment), *_wrong_values(environment)]
+    alone = not contradictions and _number(environment, "WORLD_SIZE", 1) == 1
+    if contradictions or (gaps and not alone):
         names = [name for needed in (*_NEEDED, "LOCAL_WORLD_SIZE") for name in _names(needed) if name in environment]
         given = ", ".join(f"{name}={environment[name][:40]!r}" for name in names)
         raise UsageError(
-            f"The environment says that this process is one of several ({given}), but {'; '.join(problems or gaps)}. "
+            f"The environment says that this process is one of several ({given}), but "
+            f"{'; '.join(contradictions or gaps)}. "
             "Start several processes with: accelerate launch -m fastbert.cli train ... "
             f"For a single one: unset {' '.join(names)}"
         )
@@ -47,16 +46,16 @@ def require_whole_environment(environment: MutableMapping[str, str] = os.environ
 
 
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether this is the one process that speaks, where `require_whole_environment` found nothing."""
+    """Return whether this process prints the report. Valid after `require_whole_environment`."""
     return int(environment.get("RANK", "0")) == 0
 
 
 def _contradictions(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield what cannot be, be the process alone or one of several."""
+    """Yield what is impossible for a single process and for one of several."""
     numbers = [name for needed in ("RANK", "WORLD_SIZE", "LOCAL_RANK") for name in _names(needed)]
-    wrong = [name for name in numbers if name in environment and not _is_number(environment[name])]
+    wrong = [name for name in numbers if name in environment and not _is_whole_number(environment[name])]
     if wrong:
-        yield f"{_listed(wrong)} {'is no whole number' if len(wrong) == 1 else 'are no whole numbers'}"
+        yield f"{_listed(wrong)} {'is not a whole number' if len(wrong) == 1 else 'are not whole numbers'}"
         return
     size, rank = _number(environment, "WORLD_SIZE", 1), _number(environment, "RANK", 0)
     local_rank = _number(environment, "LOCAL_RANK", -1)
@@ -77,7 +76,7 @@ def _missing(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _wrong_values(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield what one of several processes cannot have, of what is set."""
+    """Yield values that are impossible for one of several processes."""
     size, local_rank = _number(environment, "WORLD_SIZE", 1), _number(environment, "LOCAL_RANK", 0)
     if local_rank < 0:
         yield f"LOCAL_RANK must be from 0 to {size - 1}"
@@ -85,7 +84,7 @@ def _wrong_values(environment: Mapping[str, str]) -> Iterator[str]:
         yield "MASTER_ADDR is empty"
     ports, local_sizes = range(1, 2**16), range(max(local_rank, 0) + 1, size + 1)
     for name, allowed in (("MASTER_PORT", ports), *((name, local_sizes) for name in _names("LOCAL_WORLD_SIZE"))):
-        if name in environment and not (_is_number(environment[name]) and int(environment[name]) in allowed):
+        if name in environment and not (_is_whole_number(environment[name]) and int(environment[name]) in allowed):
             yield f"{name} must be from {allowed[0]} to {allowed[-1]}"
 
 
@@ -105,7 +104,7 @@ def _number(environment: Mapping[str, str], needed: str, default: int) -> int:
     return int(next((environment[name] for name in _names(needed) if name in environment), default))
 
 
-def _is_number(text: str) -> bool:
+def _is_whole_number(text: str) -> bool:
     try:
         int(text)
     except ValueError:

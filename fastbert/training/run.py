@@ -1,13 +1,14 @@
 """A whole training run: read, fine-tune the backbone with the last exit, distil the other exits from it, save.
 
-Several GPUs: ``accelerate launch -m fastbert.cli train``. What a stopped run leaves is in `fastbert.training.resume`;
-the output itself appears at the end, whole.
+``accelerate launch -m fastbert.cli train`` uses several GPUs. The output appears at the end, whole; until then a run
+works in the directory that `fastbert.training.resume` describes.
 """
 
 import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -73,12 +74,13 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     tokenizer = _tokenizer(options, model, rows)
     with processes.main_process_first():
         work = open_work_directory(options, overwrite=overwrite, resume=resume, prepare=processes.is_main_process)
+    run = partial(run_phase, tokenizer=tokenizer, dev_rows=rows.dev, options=options)
     reports = []
     with discard_unless_resumable(work, main_process=processes.is_main_process):
         if options.phase != "distill":
             finetuned = work / FINETUNED
             if not finetuned.is_dir():
-                report = _run_phase("finetune", model, tokenizer, rows, options, work)
+                report = run("finetune", model, train_rows=rows.train, directory=work / "finetune")
                 model.config.distilled = False
                 if processes.is_main_process:
                     _save(finetuned, model, tokenizer, rows, options, [report])
@@ -87,7 +89,8 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
             model = checkpoint.model
             reports = [PhaseReport(**report) for report in checkpoint.training["phases"]]
         if options.phase != "finetune":
-            reports.append(_run_phase("distill", model, tokenizer, rows, options, work))
+            train_rows = [*rows.train, *rows.unlabeled]
+            reports.append(run("distill", model, train_rows=train_rows, directory=work / "distill"))
             model.config.distilled = True
         processes.wait_for_everyone()
         if processes.is_main_process:
@@ -101,25 +104,6 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
         len(rows.unlabeled),
         len(rows.dev),
         tuple(reports),
-    )
-
-
-def _run_phase(
-    phase: str,
-    model: FastBertForSequenceClassification,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: _Rows,
-    options: TrainOptions,
-    work: Path,
-) -> PhaseReport:
-    return run_phase(
-        phase,
-        model,
-        tokenizer,
-        train_rows=rows.train if phase == "finetune" else [*rows.train, *rows.unlabeled],
-        dev_rows=rows.dev,
-        options=options,
-        directory=work / phase,
     )
 
 

@@ -37,8 +37,8 @@ _LOGGED = ("loss", "eval_loss", "eval_accuracy", "eval_divergence")
 def run_phase(
     phase: str,
     model: FastBertForSequenceClassification,
-    tokenizer: PreTrainedTokenizerBase,
     *,
+    tokenizer: PreTrainedTokenizerBase,
     train_rows: Sequence[Row],
     dev_rows: Sequence[Row],
     options: TrainOptions,

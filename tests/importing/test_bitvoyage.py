@@ -40,7 +40,7 @@ def make(folder, shape=None, *, seed=0, first=0, blank=0, rows=0, **changes):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_answers_are_the_originals_also_in_a_padded_batch(name, tmp_path):
+def test_answers_match_the_original_in_a_padded_batch_too(name, tmp_path):
     shape = SHAPES[name]
     first = 4 if name == "ernie" else 0  # special tokens elsewhere in the vocabulary
     path, config, state, vocabulary = make(tmp_path, shape, first=first, blank=first, rows=80 if first else 0)
@@ -70,7 +70,7 @@ def test_answers_are_the_originals_also_in_a_padded_batch(name, tmp_path):
     assert [int(one.label) for one in full] == expected[:, -1].argmax(-1).tolist()
 
 
-def test_the_last_epoch_of_a_directory_is_taken(tmp_path):
+def test_the_last_epoch_of_a_directory_is_used(tmp_path):
     path, config, state, _ = make(tmp_path)
     other = {name: value + 1 for name, value in state.items()}
     torch.save(other, path.with_name("Epoch_10.bin"))
@@ -79,13 +79,13 @@ def test_the_last_epoch_of_a_directory_is_taken(tmp_path):
     assert torch.equal(words, other["embeddings.word_embeddings.weight"])
 
 
-def test_a_parallel_models_prefix_is_dropped(tmp_path):
+def test_the_prefix_of_data_parallel_is_dropped(tmp_path):
     path, config, state, _ = make(tmp_path)
     torch.save({f"module.{name}": value.half() for name, value in state.items()}, path)
     assert import_checkpoint(path, config=config, output=tmp_path / "model").layers == 3
 
 
-def test_what_the_file_does_not_say_is_reported(tmp_path):
+def test_assumptions_are_reported(tmp_path):
     path, config, _, _ = make(tmp_path, rows=70)
     report = import_checkpoint(path, config=config, output=tmp_path / "model", labels=["bad", "so-so", "good"])
     assert report.labels == ("bad", "so-so", "good")
@@ -96,7 +96,7 @@ def test_what_the_file_does_not_say_is_reported(tmp_path):
     assert load_checkpoint(tmp_path / "model").training["imported"]["checkpoint"] == "Epoch_1.bin"
 
 
-def test_a_key_that_the_bert_config_lacks_has_the_originals_default(tmp_path):
+def test_a_missing_key_of_the_bert_config_has_the_default_of_the_original(tmp_path):
     shape = Shape(inner=3072, types=16)
     path, config, _, _ = make(tmp_path, shape, intermediate_size=None, type_vocab_size=None, hidden_act=None)
     report = import_checkpoint(path, config=config, output=tmp_path / "model")
@@ -132,7 +132,7 @@ def test_exits_that_were_never_distilled_are_named(layers, tmp_path, caplog):
     assert not load_checkpoint(tmp_path / "model").model.config.distilled
 
 
-def test_two_different_last_exits_are_noticed(tmp_path):
+def test_two_different_last_exits_give_a_warning(tmp_path):
     path, config, state, _ = make(tmp_path)
     state["graph.layer_classifier.dense_logits.bias"] = state["graph.layer_classifier.dense_logits.bias"] + 1
     torch.save(state, path)
@@ -140,13 +140,13 @@ def test_two_different_last_exits_are_noticed(tmp_path):
     assert "two different last exits" in warning
 
 
-def test_a_bert_config_under_another_name_is_taken_with_a_warning(tmp_path):
+def test_a_bert_config_under_another_name_is_used_with_a_warning(tmp_path):
     path, config, _, _ = make(tmp_path)
     (tmp_path / "models" / "bert_config.json").rename(config.with_name("bert_tiny.json"))
     report = import_checkpoint(path, config=config, output=tmp_path / "model")
-    assert "bert_tiny.json was taken" in report.warnings[0]
+    assert "bert_tiny.json, the only one beside it, is used" in report.warnings[0]
     config.with_name("bert_small.json").write_text(config.with_name("bert_tiny.json").read_text())
-    with pytest.raises(CheckpointError, match="--bert-config"):
+    with pytest.raises(CheckpointError, match="as `bert_config`"):
         import_checkpoint(path, config=config, output=tmp_path / "other")
     named = config.with_name("bert_small.json")
     assert not import_checkpoint(path, config=config, bert_config=named, output=tmp_path / "other").warnings
@@ -164,13 +164,13 @@ BROKEN = {
     "hidden size": (lambda state: None, {"hidden_size": 12}, r"embeddings\.word_embeddings\.weight has \[\d+, 24\]"),
     "classes": (lambda state: None, {"num_class": 2}, r"branch_classifier_0\.dense_logits\.weight has 3 classes"),
     "head size": (lambda state: None, {"cls_hidden_size": 32}, r"dense_narrow\.weight has \[16, 24\]"),
-    "head heads": (lambda state: None, {"cls_num_attention_heads": 3}, "16 cannot be split into 3"),
+    "head heads": (lambda state: None, {"cls_num_attention_heads": 3}, "size is 16, which cannot be split into 3"),
     "attention heads": (lambda state: None, {"num_attention_heads": 5}, "24 cannot be split into 5"),
     "activation": (lambda state: None, {"hidden_act": "swish"}, "'swish'"),
     "no class count": (lambda state: None, {"num_class": None}, "has no 'num_class'"),
     "no number": (lambda state: None, {"max_seq_len": "128"}, "max_seq_len is '128'"),
-    "no vocabulary": (lambda state: None, {"vocab_file": "nowhere.txt"}, "nowhere.txt.*--vocab"),
-    "no bert config": (lambda state: None, {"bert_config_path": "nowhere.json"}, "nowhere.json.*--bert-config"),
+    "no vocabulary": (lambda state: None, {"vocab_file": "nowhere.txt"}, "nowhere.txt.*as `vocab`"),
+    "no bert config": (lambda state: None, {"bert_config_path": "nowhere.json"}, "nowhere.json.*as `bert_config`"),
     "integers": (
         lambda state: state.update({"graph.layers.0.output.dense.bias": torch.ones(24, dtype=torch.int64)}),
         {},
@@ -180,7 +180,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_does_not_fit_is_refused_by_name(name, tmp_path):
+def test_a_mismatch_is_refused_by_name(name, tmp_path):
     breaking, changes, message = BROKEN[name]
     path, config, state, _ = make(tmp_path, **changes)
     breaking(state)
@@ -190,15 +190,15 @@ def test_what_does_not_fit_is_refused_by_name(name, tmp_path):
     assert not (tmp_path / "model").exists() and not list(tmp_path.glob(".model*"))
 
 
-def test_what_the_caller_must_say_is_asked_for(tmp_path):
+def test_missing_and_wrong_arguments_are_named(tmp_path):
     path, config, _, vocabulary = make(tmp_path)
-    with pytest.raises(CheckpointError, match="--config"):
+    with pytest.raises(CheckpointError, match="as `config`"):
         import_checkpoint(path, output=tmp_path / "model")
-    with pytest.raises(CheckpointError, match="3 classes, but --labels names 2: a, b"):
+    with pytest.raises(CheckpointError, match="3 classes, but `labels` has 2: a, b"):
         import_checkpoint(path, config=config, output=tmp_path / "model", labels=["a", "b"])
-    with pytest.raises(UsageError, match="twice"):
+    with pytest.raises(UsageError, match="`labels` repeats a name: a, b, a"):
         import_checkpoint(path, config=config, output=tmp_path / "model", labels=["a", "b", "a"])
-    with pytest.raises(UsageError, match=r"--max-length 49 is outside 2\.\.48"):
+    with pytest.raises(UsageError, match="`max_length` is 49; this model takes 2 to 48 tokens"):
         import_checkpoint(path, config=config, output=tmp_path / "model", max_length=49)
     longer = tmp_path / "longer.txt"
     longer.write_text("\n".join([*vocabulary, "one", "more"]), encoding="utf-8")
@@ -211,6 +211,6 @@ def test_what_the_caller_must_say_is_asked_for(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_a_maximum_length_beyond_the_positions_is_cut_to_them(tmp_path):
+def test_a_maximum_length_is_limited_to_the_positions(tmp_path):
     path, config, _, _ = make(tmp_path, max_seq_len=512)
     assert import_checkpoint(path, config=config, output=tmp_path / "model").max_length == 48

@@ -34,7 +34,7 @@ def test_values_are_checked(tmp_path):
         text(tmp_path, document, "a")
 
 
-def test_a_named_file_is_found_from_either_file_and_from_the_folders_above(tmp_path):
+def test_a_named_file_is_found_from_either_file_and_from_parent_folders(tmp_path):
     config, checkpoint = tmp_path / "config" / "op.json", tmp_path / "saved" / "run" / "Epoch_1.bin"
     for file in (config, checkpoint, tmp_path / "models" / "bert.json", checkpoint.with_name("vocab.txt")):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,17 +47,17 @@ def test_a_named_file_is_found_from_either_file_and_from_the_folders_above(tmp_p
     assert find_file("nowhere.txt", beside) is None
 
 
-def test_labels_are_separated_by_commas_or_stand_in_a_file(tmp_path):
+def test_labels_are_separated_by_commas_or_listed_in_a_file(tmp_path):
     (tmp_path / "labels.txt").write_text("so, so\ngood\n", encoding="utf-8")
     assert parse_labels("bad, good") == ["bad", "good"]
     assert parse_labels(str(tmp_path / "labels.txt")) == ["so, so", "good"]
-    with pytest.raises(UsageError, match="empty class: 'a', ''"):
+    with pytest.raises(UsageError, match="`labels` has an empty name: 'a', ''"):
         parse_labels("a,")
     with pytest.raises(UsageError, match="byte 1 is not UTF-8"):
         (tmp_path / "labels.txt").write_bytes(b"\xff\n")
         parse_labels(str(tmp_path / "labels.txt"))
 
 
-def test_many_labels_are_no_path():
+def test_many_labels_are_not_a_path():
     names = [f"class number {number}" for number in range(300)]
     assert parse_labels(",".join(names)) == names

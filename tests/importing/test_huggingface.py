@@ -3,8 +3,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from support.factories import LABELS, make_backbone_config, make_rows, make_tokenizer, write_tsv
-from transformers import AutoModel, AutoModelForSequenceClassification
+from support.factories import LABELS, make_backbone_config, make_classifier, make_rows, make_tokenizer, write_tsv
+from transformers import AutoModel
 
 from fastbert.checkpoint import load_checkpoint
 from fastbert.configuration import ExitHeadConfig
@@ -16,24 +16,8 @@ from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.training import PhaseOptions, TrainOptions, train
 
 
-def make_classifier(folder, family="bert", labels=LABELS, **changes):
-    """Write a random Hugging Face classifier whose answers vary, and return it."""
-    torch.manual_seed(1)
-    config = make_backbone_config(family)
-    config.update({"id2label": dict(enumerate(labels)), "label2id": {name: at for at, name in enumerate(labels)}})
-    config.update(changes)
-    model = AutoModelForSequenceClassification.from_config(config).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "LayerNorm" not in name:
-                parameter.normal_(std=0.15)
-    model.save_pretrained(folder)
-    make_tokenizer(family).save_pretrained(folder)
-    return model
-
-
 def answers(model, texts, family):
-    """Return the classifier's own logits, a text at a time, with its tokenizer: float32 [texts, classes]."""
+    """Return the classifier's logits, one text at a time: float32 [texts, classes]."""
     tokenizer = make_tokenizer(family)
     with torch.no_grad():
         encoded = [tokenizer(text, return_tensors="pt", truncation=True, max_length=48) for text in texts]
@@ -41,7 +25,7 @@ def answers(model, texts, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_full_depth_is_the_classifiers_own_and_distilled_exits_follow_it(family, tmp_path):
+def test_the_last_exit_is_the_classifier_and_distilled_exits_follow_it(family, tmp_path):
     original = make_classifier(tmp_path / "classifier", family)
     texts = [row.text for row in make_rows(60, seed=3)]
     unlabeled = tmp_path / "texts.txt"
@@ -53,7 +37,7 @@ def test_full_depth_is_the_classifiers_own_and_distilled_exits_follow_it(family,
         phase="distill",
         max_length=48,
         batch_size=8,
-        distill=PhaseOptions(epochs=4, learning_rate=5e-3),
+        distill=PhaseOptions(epochs=2, learning_rate=1e-2),
         exit_head=ExitHeadConfig(size=16),
     )
     report = train(options)
@@ -87,7 +71,7 @@ def test_an_import_keeps_the_classifier_and_warns_about_the_other_exits(tmp_path
     original = make_classifier(tmp_path / "classifier", labels=("LABEL_0", "LABEL_1"))
     report = import_checkpoint(tmp_path / "classifier", output=tmp_path / "model", labels=["no", "yes"], vocab="x.txt")
     assert report.format == "huggingface" and report.labels == ("no", "yes") and report.max_length == 66
-    assert "--vocab x.txt" in report.summary
+    assert "`vocab` x.txt" in report.summary
     assert "exits after layers 0, 1 of" in caplog.text and "never distilled" in caplog.text
     checkpoint = load_checkpoint(tmp_path / "model")
     ids = torch.tensor([[1, 5, 6, 7, 2]])
@@ -120,27 +104,27 @@ def test_an_imported_classifier_can_be_distilled(tmp_path):
         ({"id2label": {0: "score"}, "label2id": {"score": 0}}, "num_labels 1"),
     ],
 )
-def test_what_is_no_classification_is_refused(changes, message, tmp_path):
+def test_a_model_that_does_not_pick_one_class_is_refused(changes, message, tmp_path):
     make_classifier(tmp_path / "classifier", **changes)
     with pytest.raises(CheckpointError, match=message):
         import_checkpoint(tmp_path / "classifier", output=tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
-def test_what_does_not_fit_is_refused(tmp_path):
+def test_arguments_that_do_not_match_are_refused(tmp_path):
     make_classifier(tmp_path / "classifier")
-    with pytest.raises(CheckpointError, match="3 classes, but --labels names 2"):
+    with pytest.raises(CheckpointError, match="3 classes, but `labels` has 2"):
         import_checkpoint(tmp_path / "classifier", output=tmp_path / "model", labels=["a", "b"])
     for labels, message in (
         (["a", "b", "a "], "both 'a'"),
         (["", "b", "c"], "class 0"),
-        (["a", "b", "\udcff"], "half"),
+        (["a", "b", "\udcff"], "unpaired surrogate"),
     ):
-        with pytest.raises(UsageError, match=f"--labels .*{message}"):
+        with pytest.raises(UsageError, match=f"`labels` .*{message}"):
             import_checkpoint(tmp_path / "classifier", output=tmp_path / "model", labels=labels)
-    with pytest.raises(UsageError, match="--max-length"):
+    with pytest.raises(UsageError, match="`max_length` is 500; this model takes 2 to 66 tokens"):
         import_checkpoint(tmp_path / "classifier", output=tmp_path / "model", max_length=500)
-    with pytest.raises(CheckpointError, match="Use --format auto"):
+    with pytest.raises(CheckpointError, match="`format` is 'uer'. Use 'auto'"):
         import_checkpoint(tmp_path / "classifier", output=tmp_path / "model", format="uer")
     shutil.copytree(tmp_path / "classifier", tmp_path / "half")
     weights = tmp_path / "half" / "model.safetensors"

@@ -28,34 +28,37 @@ def uer(tmp_path):
     return tmp_path / "uer.bin", uer_config(tmp_path, shape)
 
 
-def test_the_format_is_found_and_a_wrong_one_refused(bitvoyage, uer, tmp_path):
+def test_the_format_is_detected_and_a_wrong_one_refused(bitvoyage, uer, tmp_path):
     for (path, config), name, other in ((bitvoyage, "bitvoyage", "uer"), (uer, "uer", "bitvoyage")):
         assert import_checkpoint(path, config=config, output=tmp_path / name).format == name
         assert import_checkpoint(path, config=config, output=tmp_path / f"{name}2", format=name).format == name
         for wrong in (other, "huggingface"):
-            with pytest.raises(CheckpointError, match=f"not of --format {wrong}.*Use --format {name}"):
+            with pytest.raises(CheckpointError, match=f"`format` is '{wrong}'. Use '{name}'"):
                 import_checkpoint(path, config=config, output=tmp_path / "wrong", format=wrong)
-    with pytest.raises(UsageError, match="--format onnx is unknown; use auto, bitvoyage, uer, huggingface"):
+    with pytest.raises(UsageError, match="`format` is 'onnx'; use auto, bitvoyage, uer, huggingface"):
         import_checkpoint(uer[0], output=tmp_path / "wrong", format="onnx")
     assert FORMATS[0] == "auto" and not (tmp_path / "wrong").exists()
 
 
-def test_what_is_of_no_format_is_refused(bitvoyage, tmp_path):
+def test_an_unknown_format_is_refused(bitvoyage, tmp_path):
     torch.save({"encoder.weight": torch.ones(2)}, tmp_path / "other.bin")
     (tmp_path / "empty").mkdir()
     for path, message in (
-        (tmp_path / "other.bin", r"no known format \(bitvoyage, uer, huggingface\).*1 tensors: encoder\.weight"),
+        (
+            tmp_path / "other.bin",
+            r"known formats \(bitvoyage, uer, huggingface\).*1 tensors: encoder\.weight",
+        ),
         (tmp_path / "empty", "neither a config.json"),
         (tmp_path / "nowhere", "nowhere does not exist"),
     ):
         with pytest.raises(CheckpointError, match=message):
             import_checkpoint(path, output=tmp_path / "model")
     import_checkpoint(bitvoyage[0], config=bitvoyage[1], output=tmp_path / "model")
-    with pytest.raises(CheckpointError, match="FastBERT checkpoint already"):
+    with pytest.raises(CheckpointError, match="already is a FastBERT checkpoint"):
         import_checkpoint(tmp_path / "model", output=tmp_path / "again")
 
 
-def test_an_output_is_replaced_only_if_asked_and_only_by_a_whole_one(bitvoyage, tmp_path):
+def test_an_output_is_replaced_only_on_request_and_only_on_success(bitvoyage, tmp_path):
     path, config = bitvoyage
     import_checkpoint(path, config=config, output=tmp_path / "model")
     with pytest.raises(OutputExistsError):
@@ -67,14 +70,14 @@ def test_an_output_is_replaced_only_if_asked_and_only_by_a_whole_one(bitvoyage, 
     assert load_checkpoint(tmp_path / "model").model.config.labels == ["a", "b", "c"]
 
 
-def test_rows_are_kept_for_the_exports_verification(uer, tmp_path):
+def test_rows_are_kept_for_verification(uer, tmp_path):
     rows = tmp_path / "rows.tsv"
     rows.write_text("label\ttext\n7\t很好\n7\tbad\n", encoding="utf-8")
     import_checkpoint(uer[0], config=uer[1], output=tmp_path / "model", verify_data=rows)
     assert [row.text for row in load_checkpoint(tmp_path / "model").sample_rows] == ["很好", "bad"]
 
 
-def test_an_import_can_be_distilled_again_and_stays_what_it_is(uer, tmp_path):
+def test_an_imported_model_can_be_distilled_and_keeps_its_configuration(uer, tmp_path):
     import_checkpoint(uer[0], config=uer[1], output=tmp_path / "model", max_length=24)
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(["很好", "差 good", "[SEP] 书", "x[SEP]"] * 5) + "\n", encoding="utf-8")
@@ -102,7 +105,7 @@ def test_an_import_can_be_distilled_again_and_stays_what_it_is(uer, tmp_path):
 
 
 def test_a_missing_config_leaves_no_output(uer, tmp_path):
-    with pytest.raises(CheckpointError, match="--config"):
+    with pytest.raises(CheckpointError, match="as `config`"):
         import_checkpoint(uer[0], output=tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
@@ -115,6 +118,6 @@ def test_the_command_prints_what_was_found(uer, tmp_path, run_cli):
     code, out, err = run_cli("import", uer[0], "--config", uer[1], "--output", tmp_path / "other", "--json")
     assert code == 0 and json.loads(out)["format"] == "uer" and json.loads(out)["undistilled_exits"] == []
     code, out, err = run_cli("import", uer[0], "--output", tmp_path / "third")
-    assert code == 1 and not out and err.startswith("Error: ") and "--config" in err and "Traceback" not in err
+    assert code == 1 and not out and err.startswith("Error: ") and "config" in err and "Traceback" not in err
     code, _, err = run_cli("import", uer[0], "--format", "x", "--output", tmp_path / "third")
-    assert code == 2 and "--format x" in err and not (tmp_path / "third").exists()
+    assert code == 2 and "format" in err and "'x'" in err and not (tmp_path / "third").exists()

@@ -1,35 +1,38 @@
-"""Checkpoints that the original programs wrote themselves, and the numbers that they give for them."""
+"""Checkpoints that the original programs wrote, and their answers.
+
+These files are not distributed. FASTBERT_PARITY names their directory; by default it is looked for beside the checkout.
+"""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support.factories import SHARED
 
 from fastbert.checkpoint import load_checkpoint
 from fastbert.export.bundle import export_bundle
 from fastbert.importing import ImportReport, import_checkpoint
 from fastbert.runtime import Classifier
 
-PARITY = SHARED / "parity"
+PARITY = Path(os.environ.get("FASTBERT_PARITY") or Path(__file__).resolve().parents[3] / "shared" / "parity")
 SPEEDS = (0.0, 0.1, 0.3, 0.5, 0.8, 1.0)
 TOLERANCE = 1e-4
-MARGIN = 1e-4  # an uncertainty this near the speed may fall on either side
+MARGIN = 1e-4  # an uncertainty this near to the speed may fall on either side
 
 pytestmark = pytest.mark.skipif(
-    not PARITY.is_dir(), reason=f"needs the original programs' checkpoints in {PARITY}, which are not distributed"
+    not PARITY.is_dir(), reason="needs checkpoints of the original programs; FASTBERT_PARITY names their directory"
 )
 
 
 @dataclass(frozen=True)
 class Case:
-    """An imported checkpoint and what its program answers.
+    """An imported checkpoint and the answers of its program.
 
-    ``types`` int64 [texts, sequence]: token types, where the program has a mask of its own: None are all 0.
-    ``logits`` float32 [texts, layers, classes]; by speed ``layer``, ``label`` and ``margin``, each [texts].
+    ``types``: int64 [texts, sequence], the token types. ``logits``: float32 [texts, layers, classes].
+    ``layer``, ``label`` and ``margin`` (how far the uncertainty is from the speed): [texts], by speed.
     """
 
     report: ImportReport
@@ -109,16 +112,26 @@ def _uer(folder):
     )
 
 
-@pytest.fixture(scope="module", params=[_bitvoyage, _uer], ids=["bitvoyage", "uer"])
-def case(request, tmp_path_factory):
-    return request.param(tmp_path_factory.mktemp(request.param.__name__))
+@pytest.fixture(scope="module")
+def bitvoyage(tmp_path_factory):
+    return _bitvoyage(tmp_path_factory.mktemp("bitvoyage"))
+
+
+@pytest.fixture(scope="module")
+def uer(tmp_path_factory):
+    return _uer(tmp_path_factory.mktemp("uer"))
+
+
+@pytest.fixture(scope="module", params=["bitvoyage", "uer"])
+def case(request):
+    return request.getfixturevalue(request.param)
 
 
 def _largest_difference(found, case, rows):
     return float(np.abs(found - case.logits[rows]).max())
 
 
-def test_pytorch_gives_the_golden_logits_in_batches_and_alone(case):
+def test_pytorch_gives_the_golden_logits_in_batches_and_singly(case):
     model = load_checkpoint(case.report.output).model
     everything = (case.ids, case.mask, case.types)
     with torch.no_grad():
@@ -144,7 +157,7 @@ def test_the_bundle_gives_the_golden_logits_and_ids(case):
 
 
 @pytest.mark.parametrize("speed", SPEEDS)
-def test_labels_and_exit_layers_are_the_originals(case, speed):
+def test_labels_and_exit_layers_match_the_original(case, speed):
     classifier = Classifier.load(case.bundle)
     clear = case.margin[speed] >= MARGIN
     assert clear.sum() > len(clear) / 2
@@ -158,11 +171,10 @@ def test_labels_and_exit_layers_are_the_originals(case, speed):
         assert np.array_equal(found[clear], case.label[speed][clear])
 
 
-def test_pairs_of_the_authors_code(tmp_path):
-    case = _uer(tmp_path)
+def test_pairs_of_the_authors_code(uer):
     golden = np.load(PARITY / "uer" / "golden_uer.npz")
     ids, types = golden["pair_input_ids"], golden["pair_mask"]
-    found, _ = Classifier.load(case.bundle).run_all_exits(ids, (types > 0).astype(np.int64), types)
+    found, _ = Classifier.load(uer.bundle).run_all_exits(ids, (types > 0).astype(np.int64), types)
     assert np.abs(found - golden["pair_all_logits"]).max() <= TOLERANCE
 
 

@@ -20,14 +20,14 @@ class _Local:
     pass
 
 
-def test_floats_become_float32_and_a_parallel_models_prefix_is_dropped(tmp_path):
+def test_floats_become_float32_and_the_prefix_of_data_parallel_is_dropped(tmp_path):
     torch.save({"module.a": torch.ones(2).half(), "b": torch.ones(1, dtype=torch.int64)}, tmp_path / "file")
     tensors = read_tensors(tmp_path / "file")
     assert tensors["a"].dtype == torch.float32 and tensors["b"].dtype == torch.int64
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_that_wants_to_run_code_is_refused(zipped, tmp_path):
+def test_a_pickle_that_would_run_code_is_refused(zipped, tmp_path):
     path, proof = tmp_path / "evil.bin", tmp_path / "proof"
     content = {"a": torch.ones(2), "b": _Malicious(proof)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
@@ -41,7 +41,7 @@ def test_a_pickle_that_wants_to_run_code_is_refused(zipped, tmp_path):
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_half_a_file_is_refused(share, zipped, tmp_path):
+def test_a_truncated_file_is_refused(share, zipped, tmp_path):
     path = tmp_path / "half.bin"
     torch.save({"a": torch.randn(5000)}, path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
@@ -54,7 +54,7 @@ def test_half_a_file_is_refused(share, zipped, tmp_path):
     ("content", "message"),
     [
         ([torch.ones(1)], "holds a list"),
-        ({}, "holds nothing"),
+        ({}, "is empty"),
         ({"epoch": 3}, "'epoch' holds a int"),
         ({"model": {"a": torch.ones(1)}}, "'model' holds a dict"),
         ({"a": _Local()}, "asks to load"),
@@ -94,7 +94,7 @@ def test_layers_are_counted_by_the_highest_number():
 
 
 @pytest.mark.parametrize("sizes", [(128, 128), (64, 32), (32, 2)])
-def test_fresh_layers_are_told_from_trained_and_from_other_weights(sizes):
+def test_initial_weights_are_told_from_trained_and_other_weights(sizes):
     torch.manual_seed(0)
     layer = torch.nn.Linear(*sizes)
 
@@ -102,7 +102,7 @@ def test_fresh_layers_are_told_from_trained_and_from_other_weights(sizes):
         return {f"x.{name}": value.detach() for name, value in layer.state_dict().items()}
 
     assert looks_untrained(tensors(), ["x"])
-    if sizes[1] == 2:  # of 64 weights none need be near the bound
+    if sizes[1] == 2:  # too few weights: none need be near the bound
         return
     inputs, targets = torch.randn(64, sizes[0]), torch.randn(64, sizes[1])
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)

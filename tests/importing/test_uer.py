@@ -29,7 +29,7 @@ def make(folder, shape=SHAPE, prefix="kernel.", *, seed=0, **changes):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_answers_are_the_originals_also_in_a_padded_batch(name, tmp_path):
+def test_answers_match_the_original_in_a_padded_batch_too(name, tmp_path):
     shape, prefix = SHAPES[name]
     path, config, state, vocabulary = make(tmp_path, shape, prefix)
     report = import_checkpoint(path, config=config, output=tmp_path / "model", max_length=40)
@@ -57,7 +57,7 @@ def test_answers_are_the_originals_also_in_a_padded_batch(name, tmp_path):
         assert np.abs(logits - expected).max() < 1e-4
 
 
-def test_pairs_are_the_originals(tmp_path):
+def test_pairs_match_the_original(tmp_path):
     path, config, state, vocabulary = make(tmp_path)
     import_checkpoint(path, config=config, output=tmp_path / "model", max_length=40)
     checkpoint = load_checkpoint(tmp_path / "model")
@@ -112,8 +112,8 @@ BROKEN = {
     "no heads": (lambda state: None, {"heads_num": None}, "has no 'heads_num'"),
     "pooling": (lambda state: None, {"pooling": "max"}, "pooling is 'max'"),
     "encoder": (lambda state: None, {"encoder": "gpt"}, "encoder is 'gpt'"),
-    "no vocabulary": (lambda state: None, {"vocab_path": "nowhere.txt"}, "nowhere.txt.*--vocab"),
-    "no vocabulary named": (lambda state: None, {"vocab_path": None}, "names no vocabulary.*--vocab"),
+    "no vocabulary": (lambda state: None, {"vocab_path": "nowhere.txt"}, "nowhere.txt.*as `vocab`"),
+    "no vocabulary named": (lambda state: None, {"vocab_path": None}, "names no vocabulary.*as `vocab`"),
     "classes": (
         lambda state: state.update({"classifiers.1.output_layer_2.weight": torch.ones(4, 128)}),
         {},
@@ -128,7 +128,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_does_not_fit_is_refused_by_name(name, tmp_path):
+def test_a_mismatch_is_refused_by_name(name, tmp_path):
     breaking, changes, message = BROKEN[name]
     path, config, state, _ = make(tmp_path, **changes)
     breaking(state)
@@ -138,9 +138,9 @@ def test_what_does_not_fit_is_refused_by_name(name, tmp_path):
     assert not (tmp_path / "model").exists() and not list(tmp_path.glob(".model*"))
 
 
-def test_a_config_is_asked_for(tmp_path):
+def test_a_missing_config_and_wrong_labels_are_named(tmp_path):
     path, config, _, _ = make(tmp_path)
-    with pytest.raises(CheckpointError, match=r"attention heads.*--config"):
+    with pytest.raises(CheckpointError, match=r"attention heads.*as `config`"):
         import_checkpoint(path, output=tmp_path / "model")
-    with pytest.raises(CheckpointError, match="3 classes, but --labels names 2"):
+    with pytest.raises(CheckpointError, match="3 classes, but `labels` has 2"):
         import_checkpoint(path, config=config, output=tmp_path / "model", labels=["neg", "pos"])

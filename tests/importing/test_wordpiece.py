@@ -43,7 +43,7 @@ def vocabulary(tmp_path_factory):
 
 @pytest.mark.parametrize("keeps_special", [False, True])
 @pytest.mark.parametrize("text", [*EDGES, *TEXTS])
-def test_words_are_the_originals(text, keeps_special, vocabulary):
+def test_words_match_the_original(text, keeps_special, vocabulary):
     backend = make(vocabulary, keeps_special).backend_tokenizer
     words = [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))]
     assert words == words_of(text, keeps_special)
@@ -56,13 +56,13 @@ _PIECES = st.sampled_from([*"aÉΣσß好﹏书.。'[] \t\u2028", "[SEP]", "[CLS
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_PIECES, max_size=12).map("".join), st.booleans())
-def test_words_are_the_originals_in_any_combination(vocabulary, text, keeps_special):
+def test_any_combination_gives_the_words_of_the_original(vocabulary, text, keeps_special):
     backend = make(vocabulary, keeps_special).backend_tokenizer
     words = [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))]
     assert words == words_of(text, keeps_special)
 
 
-def test_it_stays_the_same_saved_and_loaded_and_without_added_tokens(vocabulary, tmp_path):
+def test_saving_and_dropping_added_tokens_change_nothing(vocabulary, tmp_path):
     tokenizer = make(vocabulary, False, max_length=9)
     tokenizer.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(str(tmp_path), use_fast=True)
@@ -75,7 +75,7 @@ def test_it_stays_the_same_saved_and_loaded_and_without_added_tokens(vocabulary,
         assert loaded.backend_tokenizer.encode(text).ids == expected == alone.encode(text).ids
 
 
-def test_a_vocabulary_is_its_line_numbers(tmp_path):
+def test_the_ids_of_a_vocabulary_are_its_line_numbers(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_bytes("\ufeff[PAD]\n[UNK]\t1\n\u2028\n[CLS]\r\nx\ny\nx\n".encode())
     vocabulary = read_vocabulary(path)
@@ -83,9 +83,9 @@ def test_a_vocabulary_is_its_line_numbers(tmp_path):
     assert [vocabulary[token] for token in ("[PAD]", "[UNK]", "[CLS]", "y", "x")] == [0, 1, 3, 5, 6]
 
 
-def test_what_is_no_vocabulary_is_refused(tmp_path):
+def test_a_file_that_is_not_a_vocabulary_is_refused(tmp_path):
     path = tmp_path / "vocab.txt"
-    with pytest.raises(CheckpointError, match="--vocab"):
+    with pytest.raises(CheckpointError, match="as `vocab`"):
         read_vocabulary(path)
     path.write_text("[PAD]\n[UNK]\na\n")
     with pytest.raises(CheckpointError, match=r"no token \[CLS\] among its 3 lines"):

@@ -14,7 +14,6 @@ from fastbert.data.rows import Row
 from fastbert.families import FAMILIES
 from fastbert.modeling import FastBertForSequenceClassification
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 LABELS = ("negative", "neutral", "positive")
 WORDS = "good bad fine film plot actor dull bright slow quick very not a the and so more less of it".split()
 
@@ -108,3 +107,18 @@ def save_backbone(path, family="bert", classifier=None):
     model.save_pretrained(path)
     make_tokenizer(family).save_pretrained(path)
     return model.eval()
+
+
+def make_classifier(folder, family="bert", labels=LABELS, **changes):
+    """Write a random Hugging Face classifier whose answers vary, and return it."""
+    torch.manual_seed(1)
+    config = make_backbone_config(family)
+    config.update(label_maps(labels) | changes)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "LayerNorm" not in name:
+                parameter.normal_(std=0.15)
+    model.save_pretrained(folder)
+    make_tokenizer(family).save_pretrained(folder)
+    return model

@@ -32,7 +32,7 @@ MPI = {
         (MPI, True),  # accelerate sets RANK later
     ],
 )
-def test_a_whole_environment_or_none_is_left_as_it_is(environment, first):
+def test_a_complete_or_empty_environment_is_not_changed(environment, first):
     given = dict(environment)
     require_whole_environment(given)
     assert given == environment
@@ -59,10 +59,10 @@ def test_a_whole_environment_or_none_is_left_as_it_is(environment, first):
         {"RANK": "0", "WORLD_SIZE": "1", "PMI_RANK": "1", "PMI_SIZE": "2"},
     ],
 )
-def test_one_process_in_all_but_name_trains_alone(environment):
+def test_a_single_process_in_an_incomplete_environment_trains_alone(environment):
     given = dict(environment)
     require_whole_environment(given)
-    assert not {"LOCAL_RANK", "WORLD_SIZE", "PMI_SIZE"} & set(given)  # what accelerate would go by
+    assert not {"LOCAL_RANK", "WORLD_SIZE", "PMI_SIZE"} & set(given)  # what accelerate would follow
     assert is_first_process(given)
 
 
@@ -80,12 +80,12 @@ def test_one_process_in_all_but_name_trains_alone(environment):
             for missing in WHOLE
         ),
         *(
-            ({name: value}, f"{name} is no whole number")
+            ({name: value}, f"{name} is not a whole number")
             for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_RANK")
             for value in ("", " ", "x", "1.0", "0x1", "1 2", "None", "9" * 5000)
         ),
-        ({"RANK": "", "WORLD_SIZE": ""}, "RANK and WORLD_SIZE are no whole numbers"),
-        ({**WHOLE, "LOCAL_RANK": "x"}, "LOCAL_RANK is no whole number"),
+        ({"RANK": "", "WORLD_SIZE": ""}, "RANK and WORLD_SIZE are not whole numbers"),
+        ({**WHOLE, "LOCAL_RANK": "x"}, "LOCAL_RANK is not a whole number"),
         ({"RANK": "1", "WORLD_SIZE": "1"}, "RANK must be from 0 to 0"),
         ({"LOCAL_RANK": "1", "WORLD_SIZE": "1"}, "LOCAL_RANK must be from 0 to 0"),
         ({**WHOLE, "RANK": "2"}, "RANK must be from 0 to 1"),
@@ -106,7 +106,7 @@ def test_one_process_in_all_but_name_trains_alone(environment):
         ({name: value for name, value in MPI.items() if name != "MASTER_ADDR"}, "MASTER_ADDR is not set"),
     ],
 )
-def test_half_an_environment_is_refused(environment, message):
+def test_an_incomplete_environment_is_refused(environment, message):
     given = dict(environment)
     with pytest.raises(UsageError, match=message) as raised:
         require_whole_environment(given)
@@ -125,7 +125,7 @@ NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "LOCA
         st.sampled_from(NAMES), st.sampled_from(["0", "1", "2", "-1", "", "x"]) | st.text(" 01x-", max_size=3)
     )
 )
-def test_any_environment_is_whole_alone_or_refused(environment):
+def test_any_environment_is_complete_alone_or_refused(environment):
     try:
         require_whole_environment(environment)
     except UsageError:
@@ -154,8 +154,8 @@ def test_train_refuses_before_anything_is_loaded(run_cli, monkeypatch, tmp_path)
 
 
 @pytest.fixture
-def forgetful():
-    """accelerate reads the environment once a process; before and after, as if it had not yet."""
+def fresh_accelerate():
+    """Let accelerate, which reads the environment once per process, read it again."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -165,7 +165,7 @@ QUICK = ["--epochs", "1", "--distill-epochs", "1", "--max-length", "16", "--exit
 
 
 @pytest.mark.parametrize("environment", [{"LOCAL_RANK": "0"}, {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}])
-def test_one_process_by_name_trains_and_prints_its_report(run_cli, monkeypatch, tmp_path, environment, forgetful):
+def test_a_single_process_trains_and_prints_its_report(run_cli, monkeypatch, tmp_path, environment, fresh_accelerate):
     from support.factories import save_backbone
 
     save_backbone(tmp_path / "backbone")
@@ -179,7 +179,7 @@ def test_one_process_by_name_trains_and_prints_its_report(run_cli, monkeypatch, 
 
 
 @pytest.mark.parametrize("environment", [{"RANK": "1", "LOCAL_RANK": "x", "WORLD_SIZE": ""}, WHOLE])
-def test_other_commands_do_not_care(run_cli, monkeypatch, bundle, checkpoint_dir, tmp_path, environment):
+def test_other_commands_ignore_the_environment(run_cli, monkeypatch, bundle, checkpoint_dir, tmp_path, environment):
     set_environment(monkeypatch, environment)
     data = write_tsv(tmp_path / "data.tsv", make_rows(4))
     for arguments in (

@@ -1,15 +1,13 @@
 import json
 import signal
-import subprocess
-import sys
-import textwrap
+import socket
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from importing.test_huggingface import make_classifier
-from support.factories import make_rows, save_backbone, write_tsv
+from support.factories import make_classifier, make_rows, save_backbone, write_tsv
+from support.processes import forked, run_command, train_until_killed
 from transformers import Trainer
 
 from fastbert.checkpoint import load_checkpoint
@@ -20,6 +18,8 @@ from fastbert.files.claims import Claim
 from fastbert.runtime.errors import CheckpointError, DataError, OutputExistsError, UsageError
 from fastbert.training import PhaseOptions, TrainOptions, run, train
 from fastbert.training.resume import open_work_directory
+
+SHORT = PhaseOptions(1, 1e-3)
 
 
 @pytest.fixture
@@ -65,6 +65,7 @@ def test_distillation_changes_only_the_student_exits_and_brings_them_closer(opti
 
 
 def test_the_same_seed_gives_the_same_weights(options, tmp_path):
+    options = replace(options, finetune=SHORT, distill=SHORT)
     train(options)
     train(replace(options, output=tmp_path / "again"))
     one, two = (load_checkpoint(path).model.state_dict() for path in (options.output, tmp_path / "again"))
@@ -72,7 +73,7 @@ def test_the_same_seed_gives_the_same_weights(options, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_classifier_is_kept_as_the_teacher_and_distilled_on_unlabelled_text_only(family, tmp_path):
+def test_a_classifier_is_the_teacher_and_is_distilled_on_unlabelled_text_alone(family, tmp_path):
     classifier = save_backbone(tmp_path / "classifier", family, classifier=3)
     unlabeled = write_tsv(tmp_path / "texts.tsv", make_rows(40, seed=1), labels=False)
     report = train(
@@ -82,7 +83,7 @@ def test_a_classifier_is_kept_as_the_teacher_and_distilled_on_unlabelled_text_on
             unlabeled=(unlabeled,),
             phase="distill",
             max_length=40,
-            distill=PhaseOptions(1, 1e-3),
+            distill=SHORT,
             exit_head=ExitHeadConfig(size=16),
         )
     )
@@ -99,40 +100,17 @@ def test_a_classifier_is_kept_as_the_teacher_and_distilled_on_unlabelled_text_on
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("until", ["finetune/checkpoint-6", "distill/checkpoint-6"])
-def test_killed_and_resumed_ends_with_the_same_steps(options, tmp_path, until):
-    script = textwrap.dedent(
-        """
-        import pickle, sys, time
-        from pathlib import Path
-        import transformers
-        from fastbert.training import train
-        class Slow(transformers.TrainerCallback):
-            def on_step_end(self, *_, **__):
-                time.sleep(0.05)
-        make = transformers.Trainer.__init__
-        def patched(self, **arguments):
-            make(self, **arguments)
-            self.add_callback(Slow)
-        transformers.Trainer.__init__ = patched
-        train(pickle.loads(Path(sys.argv[1]).read_bytes()))
-        """
-    )
-    import pickle
-    import time
-
-    (tmp_path / "options").write_bytes(pickle.dumps(options))
-    child = subprocess.Popen([sys.executable, "-c", script, tmp_path / "options"], stderr=subprocess.DEVNULL)
-    reached = tmp_path / "model.training" / until / "trainer_state.json"
-    deadline = time.monotonic() + 120
-    while not reached.exists() and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert reached.exists()
-    assert not options.output.exists()
-    with pytest.raises(OutputExistsError, match="Continue it with `resume`, or use `overwrite`"):
-        train(options)
+def test_a_run_killed_in_each_phase_resumes_and_ends_with_the_same_steps(options, tmp_path):
+    for phase, resume in (("finetune", False), ("distill", True)):
+        arguments = {"phase": phase, "step": 8, "resume": resume}
+        child = forked.Process(target=train_until_killed, args=(options,), kwargs=arguments)
+        child.start()
+        child.join(120)
+        assert child.exitcode == -signal.SIGKILL
+        assert (tmp_path / "model.training" / phase / "checkpoint-6" / "trainer_state.json").exists()
+        assert not options.output.exists()
+        with pytest.raises(OutputExistsError, match="Continue it with `resume`, or use `overwrite`"):
+            train(options)
     with pytest.raises(UsageError, match="other options .*batch_size"):
         train(replace(options, batch_size=8), resume=True)
     report = train(options, resume=True)
@@ -142,28 +120,32 @@ def test_killed_and_resumed_ends_with_the_same_steps(options, tmp_path, until):
 
 @pytest.mark.slow
 def test_two_processes_share_the_steps(options, tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "fastbert.cli", "train"]
-    arguments = ["--train", options.train, "--dev", options.dev, "--output", tmp_path / "model", "--max-length", "40"]
-    quick = ["--epochs", "1", "--distill-epochs", "1", "--exit-size", "16", "--batch-size", "8", "--json"]
-    done = subprocess.run(
-        [*launch, options.model, *arguments, *quick],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=120,
-        check=True,
-    )
-    assert [phase["steps"] for phase in json.loads(done.stdout)["phases"]] == [6, 6]
+    arguments = ["train", options.model, "--train", options.train, "--dev", options.dev, "--output", tmp_path / "model"]
+    quick = ["--max-length", 40, "--epochs", 1, "--distill-epochs", 1, "--exit-size", 16, "--batch-size", 8, "--json"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1]), "WORLD_SIZE": "2"}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), **address} for rank in range(2)]  # as torchrun sets them
+    children = [
+        forked.Process(target=run_command, args=([*arguments, *quick], rank, tmp_path / f"stdout-{rank['RANK']}"))
+        for rank in ranks
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
+    assert [phase["steps"] for phase in json.loads((tmp_path / "stdout-0").read_text())["phases"]] == [6, 6]
+    assert (tmp_path / "stdout-1").read_text() == ""
     assert load_checkpoint(tmp_path / "model").model.config.distilled
 
 
 def test_without_dev_rows_are_held_out(options, caplog):
-    report = train(replace(options, dev=None, phase="finetune", finetune=PhaseOptions(1, 1e-3)))
+    report = train(replace(options, dev=None, phase="finetune", finetune=SHORT))
     assert (report.train_rows, report.dev_rows) == (87, 9)
     assert "9 of 96 training rows are held out" in caplog.text
 
 
-def test_a_run_that_fails_is_kept_only_when_there_is_something_to_resume(options, tmp_path, monkeypatch, caplog):
+def test_a_failed_run_is_kept_only_if_it_can_be_resumed(options, tmp_path, monkeypatch, caplog):
     def stops(when):
         def evaluate(self, *arguments, **keywords):
             if self.state.global_step >= when:
@@ -183,8 +165,8 @@ def test_a_run_that_fails_is_kept_only_when_there_is_something_to_resume(options
     assert [phase.steps for phase in train(options, resume=True).phases] == [12, 12]
 
 
-@pytest.mark.parametrize("half", ["trainer_state.json", "optimizer.pt"])
-def test_resume_passes_over_half_a_checkpoint(options, tmp_path, monkeypatch, half):
+@pytest.mark.parametrize("damaged", ["trainer_state.json", "optimizer.pt"])
+def test_resume_skips_a_damaged_checkpoint(options, tmp_path, monkeypatch, damaged):
     def stop(self, *_, **__):
         raise KeyboardInterrupt
 
@@ -192,14 +174,14 @@ def test_resume_passes_over_half_a_checkpoint(options, tmp_path, monkeypatch, ha
         patched.setattr(Trainer, "predict", stop)
         train(options)
     last = tmp_path / "model.training" / "finetune" / "checkpoint-12"
-    (last / "trainer_state.json").write_text("{")  # written last, so a kill before leaves none or half of it
-    if half == "optimizer.pt":
+    (last / "trainer_state.json").write_text("{")  # written last, so a kill leaves none or half of it
+    if damaged == "optimizer.pt":
         (last / "trainer_state.json").unlink()
-        (last / half).write_bytes((last / half).read_bytes()[:100])
+        (last / damaged).write_bytes((last / damaged).read_bytes()[:100])
     assert [phase.steps for phase in train(options, resume=True).phases] == [12, 12]
 
 
-def test_a_model_that_diverged_is_no_result(options, tmp_path):
+def test_a_diverged_model_is_refused(options, tmp_path):
     with pytest.raises(CheckpointError, match="diverged in the phase finetune.*lower learning rate"):
         train(replace(options, finetune=PhaseOptions(2, 1e30)))
     assert not options.output.exists()
@@ -207,8 +189,7 @@ def test_a_model_that_diverged_is_no_result(options, tmp_path):
 
 def test_max_train_rows_and_unlabeled_files_are_counted(options, tmp_path):
     texts = write_tsv(tmp_path / "more.tsv", make_rows(24, seed=5), labels=False)
-    short = PhaseOptions(1, 1e-3)
-    report = train(replace(options, max_train_rows=40, unlabeled=(texts,), finetune=short, distill=short))
+    report = train(replace(options, max_train_rows=40, unlabeled=(texts,), finetune=SHORT, distill=SHORT))
     assert (report.train_rows, report.unlabeled_rows) == (40, 24)
     assert [phase.steps for phase in report.phases] == [3, 4]
 
@@ -219,7 +200,7 @@ def test_an_existing_output_is_refused_before_any_work(options):
         train(options)
 
 
-def test_labels_of_unlabelled_texts_are_not_looked_at_and_those_of_dev_are_a_classifiers(tmp_path):
+def test_labels_of_unlabelled_texts_are_ignored_and_those_of_dev_must_be_the_classifiers(tmp_path):
     save_backbone(tmp_path / "classifier", "bert", classifier=3)
     texts, dev = tmp_path / "texts.jsonl", tmp_path / "dev.tsv"
     texts.write_text('{"text": "good", "label": "x"}\n{"text": "bad", "label": null}\n{"text": "dull", "label": 0.5}\n')
@@ -231,7 +212,7 @@ def test_labels_of_unlabelled_texts_are_not_looked_at_and_those_of_dev_are_a_cla
         dev=dev,
         phase="distill",
         max_length=16,
-        distill=PhaseOptions(1, 1e-3),
+        distill=SHORT,
         exit_head=ExitHeadConfig(size=16),
     )
     report = train(options)
@@ -294,7 +275,7 @@ def test_the_old_name_of_phase_still_works(run_cli, tmp_path, flags, message):
     assert message in err
 
 
-def test_an_unknown_family_lists_the_known(tmp_path):
+def test_an_unknown_family_is_refused_with_the_known_ones(tmp_path):
     (tmp_path / "gpt").mkdir()
     (tmp_path / "gpt" / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     with pytest.raises(CheckpointError, match="'gpt2'; fastbert supports bert, ernie, roberta"):
@@ -307,7 +288,7 @@ def test_an_unknown_family_lists_the_known(tmp_path):
         )
 
 
-def test_a_directory_of_the_users_is_not_taken_for_a_runs(options, tmp_path):
+def test_a_directory_of_the_user_is_not_mistaken_for_a_run(options, tmp_path):
     mine = tmp_path / "model.training"
     mine.mkdir()
     (mine / "thesis.txt").write_text("mine")
@@ -323,7 +304,7 @@ def test_a_directory_of_the_users_is_not_taken_for_a_runs(options, tmp_path):
 
 
 @pytest.mark.parametrize("again", [{}, {"overwrite": True}, {"resume": True}])
-def test_another_run_that_lives_keeps_its_work(options, tmp_path, again):
+def test_a_running_run_keeps_its_work(options, tmp_path, again):
     work = open_work_directory(options, overwrite=False, resume=False, prepare=True)
     (work / "finetuned").mkdir()
     claim = Claim(work)
@@ -336,7 +317,7 @@ def test_another_run_that_lives_keeps_its_work(options, tmp_path, again):
 def test_a_run_into_the_working_directory(options, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    train(replace(options, output=Path(".")))
+    train(replace(options, output=Path("."), finetune=SHORT, distill=SHORT))
     assert load_checkpoint(tmp_path / "here").training["phases"]
     assert sorted(path.name for path in tmp_path.glob("*here*")) == ["here"]
 
@@ -345,7 +326,7 @@ def test_a_full_disk_in_training_is_named(options, monkeypatch):
     def full(*_, **__):
         raise RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed")
 
-    monkeypatch.setattr(run, "_run_phase", full)
+    monkeypatch.setattr(run, "run_phase", full)
     monkeypatch.setattr("fastbert.files.disk._free_bytes", lambda _: 0)
     with pytest.raises(OSError, match="No space left on device"):
         train(options)
@@ -361,17 +342,17 @@ def test_a_model_of_one_layer_has_nothing_to_distil(phase, options, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "null", "[1]", '"x"', "[" * 100000])
-def test_options_of_a_stopped_run_that_are_damaged_are_refused(content, options, tmp_path):
+def test_damaged_options_of_a_stopped_run_are_refused(content, options, tmp_path):
     (tmp_path / "model.training").mkdir()
     (tmp_path / "model.training" / "options.json").write_text(content)
     with pytest.raises(UsageError, match=r"options\.json is damaged.*`overwrite`"):
         train(options, resume=True)
 
 
-def test_an_option_that_the_stopped_run_did_not_know_is_compared_too(options, tmp_path):
+def test_an_option_that_a_stopped_run_lacks_is_compared_too(options, tmp_path):
     (tmp_path / "model.training").mkdir()
     asked = json.loads(json.dumps(asdict(options), default=str))
-    del asked["tokenizer"]  # as an older version wrote it
+    del asked["tokenizer"]  # as if written by an older version
     (tmp_path / "model.training" / "options.json").write_text(json.dumps(asked))
     with pytest.raises(UsageError, match=r"other options \(tokenizer;"):
         train(replace(options, tokenizer=options.model), resume=True)
