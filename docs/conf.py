@@ -1,0 +1,125 @@
+"""The documentation site: the Markdown files of the repository as they are, and the API from the docstrings.
+
+``make docs`` builds it from the repository's root. These fail the build: a link, an anchor or a reference without a
+target, and a public name without a docstring. Nothing is fetched from the network.
+"""
+
+import ast
+import importlib
+import inspect
+import pydoc
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.logging import getLogger
+
+from fastbert.version import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDES = "python tuning service gpu bench performance bundle-format from-original-fastbert glossary api".split()
+# The packages whose `__all__` is the public API. A name that several export is documented in the innermost.
+PACKAGES = [f"fastbert.{name}" for name in ("runtime", "export", "benchmarks", "importing", "data")] + ["fastbert"]
+
+project = "fastbert"
+author = "the fastbert authors"
+version = release = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+root_doc = "README"
+include_patterns = ["*.md", "docs/*.md", "studies/**.md"]
+exclude_patterns = [".*", "build", "demo", "tests"]
+nitpicky = True
+default_role = "py:obj"
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+html_theme = "furo"
+html_title = "fastbert"
+html_copy_source = False
+html_last_updated_fmt = None
+
+_log = getLogger(__name__)
+
+
+class PublicNames(SphinxDirective):
+    """``{public-names} PACKAGE``: what the package exports, with its docstrings."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        package = importlib.import_module(self.arguments[0])
+        lines = ["```{eval-rst}", f".. automodule:: {package.__name__}", ""]
+        for name in getattr(package, "__all__", ()):
+            value = getattr(package, name)
+            home = _home(name, value)
+            if home != package.__name__:
+                lines += [f"- :py:obj:`{home}.{name}`"]
+            elif inspect.isclass(value) or inspect.isfunction(value):
+                for problem in _undocumented(name, value):
+                    _log.warning("%s.%s has no docstring", package.__name__, problem, location=self.get_location())
+                kind = "function" if inspect.isfunction(value) else "class"
+                kind = "exception" if kind == "class" and issubclass(value, Exception) else kind
+                members = [] if kind == "function" else ["   :members:"]
+                lines += ["", f".. auto{kind}:: {package.__name__}.{name}", *members, ""]
+            else:
+                lines += ["", f".. py:data:: {name}", f"   :value: {value!r}", ""]
+        holder = nodes.Element()
+        self.state.nested_parse(StringList([*lines, "```"], source=self.arguments[0]), 0, holder)
+        return holder.children
+
+
+def _home(name: str, value: Any) -> str:
+    exporting = [package for package in PACKAGES if name in getattr(importlib.import_module(package), "__all__", ())]
+    module = getattr(value, "__module__", "")
+    return next((package for package in exporting if module.startswith(f"{package}.")), exporting[0])
+
+
+def _undocumented(name: str, value: Any) -> list[str]:
+    parts = {name: value}
+    if inspect.isclass(value):
+        parts |= {f"{name}.{part}": member for part, member in vars(value).items() if _is_public_method(part, member)}
+    # a dataclass without a docstring gets its signature as one
+    return [part for part, found in parts.items() if not found.__doc__ or found.__doc__.startswith(f"{name}(")]
+
+
+def _is_public_method(name: str, member: Any) -> bool:
+    return not name.startswith("_") and isinstance(member, staticmethod | classmethod | property | type(_home))
+
+
+@cache
+def _names_in_the_source() -> set[str]:
+    """Return every name that the code defines or imports: what a docstring may speak of without a page of its own."""
+    found = set()
+    for folder in ("fastbert", "export", "runtime", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                for field in ("name", "id", "arg", "attr"):
+                    found.add(getattr(node, field, None))
+    return found
+
+
+def _known_without_a_page(app: Sphinx, env: Any, node: Any, content: nodes.Node) -> nodes.Node | None:
+    """Show a reference to something that exists but is not public as plain text; leave others to fail the build."""
+    if node.get("refdomain") != "py":
+        return None
+    target = node["reftarget"]
+    exists = target.rpartition(".")[2] in _names_in_the_source() or pydoc.locate(target) is not None
+    return content if exists else None
+
+
+def _add_contents(app: Sphinx, document: str, source: list[str]) -> None:
+    """The README is the first page; the list of the others is needed by the site only."""
+    if document == root_doc:
+        pages = [f"docs/{name}" for name in GUIDES] + ["studies/**", "CONTRIBUTING", "CHANGELOG"]
+        source[0] += "\n".join(["", "```{toctree}", ":hidden:", ":glob:", "", *pages, "```", ""])
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what Sphinx and MyST do not have."""
+    app.add_directive("public-names", PublicNames)
+    app.connect("source-read", _add_contents)
+    app.connect("missing-reference", _known_without_a_page)
