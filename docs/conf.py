@@ -8,15 +8,18 @@ import ast
 import importlib
 import inspect
 import pydoc
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.logging import getLogger
+from sphinx.util.typing import stringify_annotation
 
 from fastbert.version import __version__
 
@@ -111,6 +114,22 @@ def _known_without_a_page(app: Sphinx, env: Any, node: Any, content: nodes.Node)
     return content if exists else None
 
 
+def _skip(app: Sphinx, kind: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
+    return True if (getattr(value, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def _short_array_types(
+    app: Sphinx, kind: str, name: str, value: Any, options: Any, arguments: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """NumPy's aliases reach Sphinx written out, over several lines each."""
+
+    def short(text: str | None) -> str | None:
+        text = text and text.replace(stringify_annotation(ArrayLike, "smart"), "~numpy.typing.ArrayLike")
+        return text and re.sub(r"~?numpy\.ndarray\[.*?, ~?numpy\.dtype\[(.*?)\]\]", r"~numpy.typing.NDArray[\1]", text)
+
+    return short(arguments), short(returns)
+
+
 def _add_contents(app: Sphinx, document: str, source: list[str]) -> None:
     """The README is the first page; the list of the others is needed by the site only."""
     if document == root_doc:
@@ -121,5 +140,7 @@ def _add_contents(app: Sphinx, document: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Connect what Sphinx and MyST do not have."""
     app.add_directive("public-names", PublicNames)
+    app.connect("autodoc-skip-member", _skip)
+    app.connect("autodoc-process-signature", _short_array_types)
     app.connect("source-read", _add_contents)
     app.connect("missing-reference", _known_without_a_page)
