@@ -24,7 +24,18 @@ from sphinx.util.typing import stringify_annotation
 from fastbert.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
-GUIDES = "python tuning service gpu bench performance bundle-format from-original-fastbert glossary api".split()
+GUIDES = [
+    "python",
+    "tuning",
+    "service",
+    "gpu",
+    "bench",
+    "performance",
+    "bundle-format",
+    "from-original-fastbert",
+    "glossary",
+    "api",
+]
 # The packages whose `__all__` is the public API. A name that several export is documented in the innermost.
 PACKAGES = [f"fastbert.{name}" for name in ("runtime", "export", "benchmarks", "importing", "data")] + ["fastbert"]
 

@@ -53,10 +53,10 @@ class Block:
 def read_blocks(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     blocks = []
-    for match in re.finditer(r"^```(\w+)?([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+    for match in re.finditer(r"^```(\S*)([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         language, marks, body = match.groups()
         line = text.count("\n", 0, match.start(3))
-        blocks.append(Block(document, line, language or "", frozenset(marks.split()), body))
+        blocks.append(Block(document, line, language, frozenset(marks.split()), body))
     return blocks
 
 
@@ -144,7 +144,7 @@ def test_the_blocks_of_a_guide_run_in_order(document, checkpoint_dir, bundle, fo
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_and_python_that_are_not_run_are_at_least_possible(document):
     for block in read_blocks(document):
-        assert block.marks <= MARKS, f"{document}:{block.line}: {block.marks}"
+        assert block.marks <= MARKS or block.language not in ("sh", "python"), f"{document}:{block.line}: {block.marks}"
         if block.language == "python":
             check_python(block)
         for words in commands(block) if block.language == "sh" else ():
