@@ -24,17 +24,11 @@ from sphinx.util.typing import stringify_annotation
 from fastbert.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
-GUIDES = [
-    "python",
-    "tuning",
-    "service",
-    "gpu",
-    "bench",
-    "performance",
-    "bundle-format",
-    "from-original-fastbert",
-    "glossary",
-    "api",
+# The pages after the README, in this order.
+PAGES = [
+    *(f"docs/{name}" for name in ("training", "tuning", "python", "service", "gpu", "bench", "performance")),
+    *(f"docs/{name}" for name in ("bundle-format", "from-original-fastbert", "glossary", "api")),
+    *("studies/**", "CONTRIBUTING", "CHANGELOG"),
 ]
 # The packages whose `__all__` is the public API. A name that several export is documented in the innermost.
 PACKAGES = [f"fastbert.{name}" for name in ("runtime", "export", "benchmarks", "importing", "data")] + ["fastbert"]
@@ -65,6 +59,7 @@ class PublicNames(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        """Write the autodoc directives of the package's names and parse them."""
         package = importlib.import_module(self.arguments[0])
         lines = ["```{eval-rst}", f".. automodule:: {package.__name__}", ""]
         for name in getattr(package, "__all__", ()):
@@ -144,8 +139,7 @@ def _short_array_types(
 def _add_contents(app: Sphinx, document: str, source: list[str]) -> None:
     """The README is the first page; the list of the others is needed by the site only."""
     if document == root_doc:
-        pages = [f"docs/{name}" for name in GUIDES] + ["studies/**", "CONTRIBUTING", "CHANGELOG"]
-        source[0] += "\n".join(["", "```{toctree}", ":hidden:", ":glob:", "", *pages, "```", ""])
+        source[0] += "\n".join(["", "```{toctree}", ":hidden:", ":glob:", "", *PAGES, "```", ""])
 
 
 def setup(app: Sphinx) -> None:

@@ -211,8 +211,8 @@ def test_the_readmes_sentences_are_the_reports():
     assert f"{100 * (whole['accuracy'] - int8['accuracy']):.1f}" == loss  # the sentence has one figure for both
     method, model = REPORT["method"], REPORT["model"]
     for sentence in (
-        f"it is {times_faster('fp32 speed 0.3'):.1f} times faster than the whole model in ONNX Runtime at {loss} points "
-        f"less accuracy, and {times_faster('int8 speed 0.3'):.1f} times in int8",
+        f"it is {times_faster('fp32 speed 0.3'):.1f} times faster than the whole model in ONNX Runtime at {loss} "
+        f"points less accuracy, and {times_faster('int8 speed 0.3'):.1f} times in int8",
         f"MiniLM ({model['layers']} layers × {model['hidden_size']}), {method['rows_drawn']} held-out tweets of "
         f"{method['tokens_mean']:.0f} tokens on average",
         REPORT["environment"]["command"],
