@@ -24,12 +24,13 @@ from sphinx.util.typing import stringify_annotation
 from fastbert.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
-# The pages after the README, in this order.
-PAGES = [
-    *(f"docs/{name}" for name in ("training", "tuning", "python", "service", "gpu", "bench", "performance")),
-    *(f"docs/{name}" for name in ("bundle-format", "from-original-fastbert", "glossary", "api")),
-    *("studies/**", "CONTRIBUTING", "CHANGELOG"),
-]
+# Caption in the navigation -> pages, all of which come after the README.
+CONTENTS = {
+    "Guides": [f"docs/{name}" for name in ("training", "tuning", "python", "service", "gpu", "from-original-fastbert")],
+    "Reference": [f"docs/{name}" for name in ("api", "bundle-format", "glossary")],
+    "Measurements": ["docs/bench", "docs/performance", "studies/**"],
+    "Project": ["CONTRIBUTING", "CHANGELOG"],
+}
 # The packages whose `__all__` is the public API. A name that several export is documented in the innermost.
 PACKAGES = [f"fastbert.{name}" for name in ("runtime", "export", "benchmarks", "importing", "data")] + ["fastbert"]
 
@@ -62,11 +63,12 @@ class PublicNames(SphinxDirective):
         """Write the autodoc directives of the package's names and parse them."""
         package = importlib.import_module(self.arguments[0])
         lines = ["```{eval-rst}", f".. automodule:: {package.__name__}", ""]
+        elsewhere = []
         for name in getattr(package, "__all__", ()):
             value = getattr(package, name)
             home = _home(name, value)
             if home != package.__name__:
-                lines += [f"- :py:obj:`{home}.{name}`"]
+                elsewhere.append(f":py:obj:`{name} <{home}.{name}>`")
             elif inspect.isclass(value) or inspect.isfunction(value):
                 for problem in _undocumented(name, value):
                     _log.warning("%s.%s has no docstring", package.__name__, problem, location=self.get_location())
@@ -75,7 +77,9 @@ class PublicNames(SphinxDirective):
                 members = [] if kind == "function" else ["   :members:"]
                 lines += ["", f".. auto{kind}:: {package.__name__}.{name}", *members, ""]
             else:
-                lines += ["", f".. py:data:: {name}", f"   :value: {value!r}", ""]
+                lines += ["", f".. py:data:: {name}", *_value_shown(value), ""]
+        if elsewhere:
+            lines[3:3] = [f"Also from its inner packages: {', '.join(elsewhere)}.", ""]
         holder = nodes.Element()
         self.state.nested_parse(StringList([*lines, "```"], source=self.arguments[0]), 0, holder)
         return holder.children
@@ -85,6 +89,11 @@ def _home(name: str, value: Any) -> str:
     exporting = [package for package in PACKAGES if name in getattr(importlib.import_module(package), "__all__", ())]
     module = getattr(value, "__module__", "")
     return next((package for package in exporting if module.startswith(f"{package}.")), exporting[0])
+
+
+def _value_shown(value: Any) -> list[str]:
+    text = repr(value)
+    return [f"   :value: {text}"] if len(text) < 100 else []
 
 
 def _undocumented(name: str, value: Any) -> list[str]:
@@ -137,9 +146,12 @@ def _short_array_types(
 
 
 def _add_contents(app: Sphinx, document: str, source: list[str]) -> None:
-    """The README is the first page; the list of the others is needed by the site only."""
+    """Append the navigation to the README, whose own list of links is for readers of the repository."""
     if document == root_doc:
-        source[0] += "\n".join(["", "```{toctree}", ":hidden:", ":glob:", "", *PAGES, "```", ""])
+        for caption, pages in CONTENTS.items():
+            source[0] += "\n".join(
+                ["", "```{toctree}", ":hidden:", ":glob:", f":caption: {caption}", *pages, "```", ""]
+            )
 
 
 def setup(app: Sphinx) -> None:
