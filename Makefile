@@ -1,8 +1,8 @@
-# make demo    the main path on real data: train, export, verify, predict, bench
+# make demo    every step on real data: train, export, verify, predict, bench
 # make test    the whole test suite
 # make lint    ruff and mypy
 # make docs    the documentation as a site, site/README.html; a broken link or reference fails
-# make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, studies/reports/gpu-cuda.json and gpu.json
+# make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, then studies.depths for both engines
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +21,7 @@ $(VENV)/packages.stamp: constraints.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[dev]"
 	touch $@
 
-# The tests run against the installed package, so a changed source is installed again.
+# The tests run against the installed package: install it again whenever a source has changed.
 $(VENV)/installed.stamp: $(VENV)/packages.stamp $(SOURCES)
 	rm -rf build
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
@@ -31,7 +31,7 @@ $(VENV)/installed.stamp: $(VENV)/packages.stamp $(SOURCES)
 test: install
 	$(BIN)/pytest
 
-# An environment of its own: onnxruntime-gpu and the onnxruntime of [dev] exclude each other.
+# In a separate environment: onnxruntime-gpu and the onnxruntime of [dev] exclude each other.
 test-gpu:
 	test -x $(GPU_BIN)/python || $(PYTHON) -m venv .venv-gpu
 	$(GPU_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[gpu,build,export,bench,test]"
