@@ -1,7 +1,7 @@
 # make demo    every step on real data: train, export, verify, predict, bench
 # make test    the whole test suite
 # make lint    ruff and mypy
-# make docs    the documentation as a site, site/README.html; a broken link or reference fails
+# make docs    the documentation as a site, site/index.html; a broken link or reference fails
 # make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, then studies.depths for both engines
 
 PYTHON ?= python3

@@ -49,6 +49,7 @@ autodoc_typehints_format = "short"
 html_theme = "furo"
 html_title = "fastbert"
 html_copy_source = False
+html_extra_path = ["index.html"]  # leads to README.html
 html_last_updated_fmt = None
 
 _log = getLogger(__name__)
