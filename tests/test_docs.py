@@ -178,8 +178,10 @@ def test_every_link_leads_to_a_file_and_every_anchor_to_a_heading(document):
         assert not anchor or anchor in anchors(target), f"{document}: {link}"
 
 
-def test_the_readme_is_short():
+def test_the_readme_is_short_and_leads_to_every_guide():
     assert len(README.split()) <= 700
+    guides = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")} - {"docs/api.md"}
+    assert guides <= set(re.findall(r"\]\(([^)#\s]+)", README))
 
 
 SYSTEMS = {system["name"]: system for system in REPORT["single_stream"]["systems"]}
