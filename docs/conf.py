@@ -122,12 +122,16 @@ def _names_in_the_source() -> set[str]:
 
 
 def _known_without_a_page(app: Sphinx, env: Any, node: Any, content: nodes.Node) -> nodes.Node | None:
-    """Show a reference to something that exists but is not public as plain text; leave others to fail the build."""
-    if node.get("refdomain") != "py":
-        return None
+    """Show a reference to something real that has no page as plain text; leave others to fail the build.
+
+    These are links to a folder, which the repository shows and the site does not, and names that are not public.
+    """
     target = node["reftarget"]
-    exists = target.rpartition(".")[2] in _names_in_the_source() or pydoc.locate(target) is not None
-    return content if exists else None
+    if node.get("refdomain") == "py":
+        real = target.rpartition(".")[2] in _names_in_the_source() or pydoc.locate(target) is not None
+    else:
+        real = node.get("reftype") == "myst" and (ROOT / node["refdoc"]).parent.joinpath(target).is_dir()
+    return content if real else None
 
 
 def _skip(app: Sphinx, kind: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
