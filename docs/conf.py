@@ -16,6 +16,7 @@ from typing import Any
 from docutils import nodes
 from docutils.statemachine import StringList
 from numpy.typing import ArrayLike
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.logging import getLogger
@@ -122,16 +123,19 @@ def _names_in_the_source() -> set[str]:
 
 
 def _known_without_a_page(app: Sphinx, env: Any, node: Any, content: nodes.Node) -> nodes.Node | None:
-    """Show a reference to something real that has no page as plain text; leave others to fail the build.
-
-    These are links to a folder, which the repository shows and the site does not, and names that are not public.
-    """
+    """Show a reference to something that exists but is not public as plain text; leave others to fail the build."""
+    if node.get("refdomain") != "py":
+        return None
     target = node["reftarget"]
-    if node.get("refdomain") == "py":
-        real = target.rpartition(".")[2] in _names_in_the_source() or pydoc.locate(target) is not None
-    else:
-        real = node.get("reftype") == "myst" and (ROOT / node["refdoc"]).parent.joinpath(target).is_dir()
-    return content if real else None
+    exists = target.rpartition(".")[2] in _names_in_the_source() or pydoc.locate(target) is not None
+    return content if exists else None
+
+
+def _folders_as_text(app: Sphinx, tree: nodes.document) -> None:
+    """A link to a folder works where the repository is shown; the site has no page for it."""
+    for link in list(tree.findall(addnodes.pending_xref)):
+        if link["reftype"] == "myst" and Path(tree["source"]).parent.joinpath(link["reftarget"]).is_dir():
+            link.replace_self(link.children)
 
 
 def _skip(app: Sphinx, kind: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
@@ -164,5 +168,6 @@ def setup(app: Sphinx) -> None:
     app.add_directive("public-names", PublicNames)
     app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-signature", _short_array_types)
+    app.connect("doctree-read", _folders_as_text)
     app.connect("source-read", _add_contents)
     app.connect("missing-reference", _known_without_a_page)
