@@ -61,6 +61,7 @@ _EXTRAS = {
     "datasets": "data",
     "sklearn": "data",
     "onnx": "export",
+    "jsonschema": "export",
     "psutil": "bench",
     "matplotlib": "bench",
     "jinja2": "bench",
@@ -203,22 +204,17 @@ def export(
     Example: fastbert export model --output bundle
     """
     _quiet_transformers()
-    from fastbert.export.bundle import export_bundle
-    from fastbert.export.graphs.stages import parse_exits
-    from fastbert.export.precisions import parse_precisions
-    from fastbert.export.verification.compare import Bounds
+    from fastbert.export import Bounds, ExportOptions, export_bundle
 
-    report = export_bundle(
-        checkpoint,
-        output,
+    options = ExportOptions(
+        precisions=[name.strip() for name in precision.split(",")],
         layers_per_stage=layers_per_stage,
+        exits=None if exits is None else _integers("exits", exits),
         default_speed=default_speed,
         verify_data=verify_data,
         bounds=Bounds(tolerance, max_label_flips),
-        precisions=parse_precisions(precision),
-        exits=None if exits is None else parse_exits(exits),
-        overwrite=overwrite,
     )
+    report = export_bundle(checkpoint, output, options, overwrite=overwrite)
     if as_json:
         verifications = {found.variant: found.as_dict() for found in report.verifications}
         _print_json({"output": report.output, "bytes": report.bytes, "verification": verifications})
@@ -245,19 +241,17 @@ def build(
 
     Example: fastbert build bundle --batch 1,8,32 --sequence 32,64,128
     """
-    from fastbert.export.tensorrt.build import BuildOptions, parse_sizes
-    from fastbert.export.tensorrt.build import build as run
-    from fastbert.export.verification.compare import Bounds
+    from fastbert.export import Bounds, BuildOptions
+    from fastbert.export import build as run
 
     options = BuildOptions(
         variant=variant,
-        batches=parse_sizes("--batch", batch),
-        sequences=None if sequence is None else parse_sizes("--sequence", sequence),
+        batches=_integers("batches", batch),
+        sequences=None if sequence is None else _integers("sequences", sequence),
         level=level,
         bounds=Bounds(max_label_flips=max_label_flips),
-        overwrite=overwrite,
     )
-    report = run(bundle, options)
+    report = run(bundle, options, overwrite=overwrite)
     for note in report.notes:
         _note(note)
     if as_json:
@@ -288,8 +282,8 @@ def verify(
 
     Example: fastbert verify bundle --against model --data dev.tsv
     """
-    from fastbert.export.verification.bundle import verify as run
-    from fastbert.export.verification.compare import Bounds
+    from fastbert.export import Bounds
+    from fastbert.export import verify as run
 
     if against == "onnxruntime":
         _verify_engines(bundle, data, variant, as_json=as_json)
@@ -620,6 +614,18 @@ def _with_progress(items: Iterator[Any], file: Path | None) -> Iterator[Any]:
             yield item
             speed = progress.tasks[0].speed  # None until a second row is there
             progress.update(task, advance=1, rate="" if speed is None else f"{speed:.0f} rows/s")
+
+
+def _integers(parameter: str, text: str) -> tuple[int, ...]:
+    """Read whole numbers separated by commas."""
+    from fastbert.runtime.errors import UsageError
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"`{parameter}` is {text!r}; it must be whole numbers separated by commas, such as 2,5,8."
+        ) from error
 
 
 def _quiet_transformers() -> None:

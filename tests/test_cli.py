@@ -14,7 +14,7 @@ from datasets import Dataset
 from support.factories import make_checkpoint, make_rows, write_tsv
 
 from fastbert import cli
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import ExportOptions, export_bundle
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
@@ -237,7 +237,8 @@ LABELS = ("[red]", "[/neg]", "é\n\x1b[31m\u202e日")
 def odd_bundle(tmp_path_factory):
     checkpoint = make_checkpoint(labels=LABELS)
     path = tmp_path_factory.mktemp("odd") / "b[red]"
-    export_checkpoint(checkpoint, path, rows=[replace(row, label=None) for row in checkpoint.sample_rows])
+    rows = [replace(row, label=None) for row in checkpoint.sample_rows]
+    export_bundle(checkpoint, path, ExportOptions(verify_data=rows))
     return path
 
 

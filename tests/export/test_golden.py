@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from fastbert.data.rows import Row
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import ExportOptions, export_bundle, verify
 from fastbert.export.golden import SPEEDS, Golden, read_golden, write_golden
-from fastbert.export.verification.bundle import verify
 from fastbert.runtime.errors import BundleError, DataError
 from fastbert.runtime.manifest import file_record
 
@@ -171,6 +170,6 @@ def test_a_file_without_rows_or_a_column_or_that_is_no_archive_is_refused(tmp_pa
 
 def test_a_text_that_ends_in_nul_is_exported_and_verified(checkpoint, tmp_path):
     rows = [Row("so good"), Row("bad \0"), Row("fine film", "not\0")]
-    export_checkpoint(checkpoint, tmp_path / "b", rows=rows)
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(verify_data=rows))
     assert read_golden(tmp_path / "b" / "golden.npz").texts == ("so good", "bad \0", ("fine film", "not\0"))
     assert [found.problems for found in verify(tmp_path / "b")] == [[]]

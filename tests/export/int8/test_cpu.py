@@ -5,10 +5,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import Bounds, ExportOptions, export_bundle
 from fastbert.export.int8.cpu import Int8Graph
 from fastbert.export.int8.rounding import Rounding
-from fastbert.export.verification.compare import Bounds
 from fastbert.runtime.engines.cpu.engine import session_options
 
 SMOOTH = np.linspace(0.5, 2.0, 32).astype(np.float32)
@@ -50,7 +49,7 @@ def test_a_product_is_what_its_rounding_says(rounding, operations):
 
 def test_products_of_the_layers_are_int8_and_heads_are_not(checkpoint, tmp_path):
     bounds = Bounds(max_label_flips=1.0)
-    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=["int8"], bounds=bounds)
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(precisions=["int8"], bounds=bounds))
     stage = onnx.load(tmp_path / "b" / "int8" / "stage_00.onnx")
     integer = [node.name for node in stage.graph.node if node.op_type == "MatMulIntegerToFloat"]
     assert len(integer) == 6

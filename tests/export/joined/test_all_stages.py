@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastbert.export.graphs.writer import Graph
-from fastbert.export.joined.all_stages import chain_model
+from fastbert.export.joined.all_stages import all_stages_model
 from fastbert.runtime.manifest import stage_digits
 
 SIZE = 96  # its matrix is large enough to stay in the stage's file
@@ -33,7 +33,7 @@ def write_stages(folder, count):
 def test_it_runs_the_stage_asked_for(tmp_path, count):
     files = write_stages(tmp_path, count)
     path = tmp_path / "chain.onnx"
-    path.write_bytes(chain_model(files).SerializeToString())
+    path.write_bytes(all_stages_model(files).SerializeToString())
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     value = np.random.default_rng(99).standard_normal((3, SIZE)).astype(np.float32)
@@ -47,7 +47,7 @@ def test_it_runs_the_stage_asked_for(tmp_path, count):
 
 def test_it_holds_no_weights_of_its_own(tmp_path):
     files = write_stages(tmp_path, 3)
-    model = chain_model(files)
+    model = all_stages_model(files)
     assert len(model.SerializeToString()) < files[0].stat().st_size
     path = tmp_path / "chain.onnx"
     path.write_bytes(model.SerializeToString())

@@ -5,9 +5,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import ExportOptions, export_bundle
 from fastbert.export.graphs.writer import Graph
-from fastbert.export.joined.single_row import early_exit_model
+from fastbert.export.joined.single_row import single_row_model
 from fastbert.runtime import Classifier
 
 SIZE = 96  # its matrix is large enough to stay in the file
@@ -60,7 +60,7 @@ def run_one_by_one(files, ids, stop):
 def test_it_leaves_at_the_first_exit_below_the_speed(tmp_path, count):
     files = write_engines(tmp_path, count)
     path = tmp_path / "row.onnx"
-    path.write_bytes(early_exit_model(files[0], files[1:], range(0, 2 * count, 2)).SerializeToString())
+    path.write_bytes(single_row_model(files[0], files[1:], range(0, 2 * count, 2)).SerializeToString())
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path)
     assert [one.name for one in session.get_inputs()] == ["input_ids", "speed"]
@@ -78,7 +78,7 @@ def test_it_leaves_at_the_first_exit_below_the_speed(tmp_path, count):
 
 def test_it_holds_no_weights_of_its_own(tmp_path):
     files = write_engines(tmp_path, 3)
-    model = early_exit_model(files[0], files[1:], range(3))
+    model = single_row_model(files[0], files[1:], range(3))
     assert len(model.SerializeToString()) < files[1].stat().st_size
     path = tmp_path / "row.onnx"
     path.write_bytes(model.SerializeToString())
@@ -88,7 +88,7 @@ def test_it_holds_no_weights_of_its_own(tmp_path):
 
 
 def test_an_int8_row_is_answered_as_stage_by_stage(checkpoint, tmp_path):
-    export_checkpoint(checkpoint, tmp_path / "bundle", rows=checkpoint.sample_rows, precisions=("int8",))
+    export_bundle(checkpoint, tmp_path / "bundle", ExportOptions(precisions=("int8",)))
     alone, many = (Classifier.load(tmp_path / "bundle", threads=1, batches=batches) for batches in (False, True))
     left = set()
     for row in checkpoint.sample_rows:
@@ -112,4 +112,4 @@ def test_a_mask_that_is_not_only_added_on_the_way_is_refused(tmp_path, kind, inp
     stage.graph.node.append(onnx.helper.make_node(kind, inputs, [name], name="wrong"))
     onnx.save(stage, files[1])
     with pytest.raises(ValueError, match=f"{kind} wrong reads extended_attention_mask"):
-        early_exit_model(files[0], files[1:], range(2))
+        single_row_model(files[0], files[1:], range(2))

@@ -7,10 +7,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import ExportOptions, export_bundle, verify
 from fastbert.export.golden import read_golden
-from fastbert.export.joined.single_row import early_exit_model
-from fastbert.export.verification.bundle import verify
+from fastbert.export.joined.single_row import single_row_model
 from fastbert.export.verification.compare import verify_bundle
 from fastbert.runtime.errors import BundleError, UsageError
 from fastbert.runtime.manifest import MANIFEST, file_record
@@ -41,7 +40,7 @@ def test_other_logits_are_found_at_their_exit(bundle, golden):
 
 
 def test_an_exit_is_named_by_its_layer(checkpoint, tmp_path):
-    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, exits=[0, 2])
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(exits=[0, 2]))
     golden = read_golden(tmp_path / "b" / "golden.npz")
     logits = golden.logits.copy()
     logits[3, 1] += 0.01
@@ -68,7 +67,7 @@ def test_another_exit_is_found_and_a_borderline_one_is_allowed(bundle, golden):
     uncertainty[row, 0] = 0.0
     found = verify_bundle(bundle, dataclasses.replace(golden, uncertainty=uncertainty))
     assert found.exit_flips["0.1"] == 1
-    assert any("other exits" in problem for problem in found.problems)
+    assert any("exit after other layers" in problem for problem in found.problems)
     uncertainty[row, 0] = np.float32(0.3) - 1e-6
     found = verify_bundle(bundle, dataclasses.replace(golden, uncertainty=uncertainty))
     assert (found.exit_flips["0.3"], found.borderline_exit_flips["0.3"]) == (0, 1)
@@ -97,7 +96,7 @@ def test_golden_rows_from_before_labels_were_kept_are_of_no_known_label(golden, 
 
 
 def test_data_without_a_checkpoint_is_refused(bundle, tmp_path):
-    with pytest.raises(UsageError, match="--against"):
+    with pytest.raises(UsageError, match="`data` needs `against`"):
         verify(bundle, data=tmp_path / "x.tsv")
 
 
@@ -117,7 +116,7 @@ def test_every_weight_of_a_stage_matters_to_the_check(bundle, golden, tmp_path):
     import json
     import shutil
 
-    from fastbert.export.joined.all_stages import chain_model
+    from fastbert.export.joined.all_stages import all_stages_model
     from fastbert.runtime.manifest import file_record
 
     name = "fp32/stage_01.onnx"
@@ -132,7 +131,7 @@ def test_every_weight_of_a_stage_matters_to_the_check(bundle, golden, tmp_path):
         target = tmp_path / f"b{index}"
         shutil.copytree(bundle, target)
         onnx.save(model, target / name)
-        chain = chain_model(sorted((target / "fp32").glob("stage_*.onnx")))
+        chain = all_stages_model(sorted((target / "fp32").glob("stage_*.onnx")))
         onnx.save(chain, target / "fp32" / "chain.onnx")
         manifest = json.loads((target / "manifest.json").read_text())
         manifest["files"] |= {file: file_record(target / file) for file in (name, "fp32/chain.onnx")}
@@ -148,7 +147,7 @@ def test_a_single_rows_model_of_other_layers_is_refused(bundle, golden, tmp_path
     manifest["flops"]["exits"] = manifest["flops"]["exits"][:4]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        BundleError, match="row.onnx answers after layer 2; the exits of manifest.json stand after 0, 1, 3"
+        BundleError, match="row.onnx answers after layer 2; manifest.json has exits after the layers 0, 1, 3"
     ):
         verify_bundle(copy, golden)
 
@@ -157,7 +156,7 @@ def test_what_only_a_single_row_runs_is_verified_too(bundle, golden, tmp_path):
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     first, second, third = sorted((copy / "fp32").glob("stage_*.onnx"))
     wrong = copy / "fp32" / "row.onnx"
-    joined = early_exit_model(copy / "fp32" / "embeddings.onnx", [second, first, third], range(3))
+    joined = single_row_model(copy / "fp32" / "embeddings.onnx", [second, first, third], range(3))
     wrong.write_bytes(joined.SerializeToString())
     manifest = json.loads((copy / MANIFEST).read_text())
     manifest["files"]["fp32/row.onnx"] = file_record(wrong)
