@@ -24,7 +24,7 @@ HEADS = {
 
 
 def check_types(graph):
-    """Check that the types of all nodes fit, as a strongly typed engine requires; return operator -> number of nodes."""
+    """Check that all types fit, as a strongly typed engine requires; return operator -> number of nodes."""
     onnx.checker.check_model(graph, full_check=True)
     onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True, data_prop=True)
     return Counter(node.op_type for node in graph.graph.node)

@@ -1,4 +1,4 @@
-"""Int8 graphs: what ONNX Runtime computes is what the rounding says."""
+"""Int8 graphs: ONNX Runtime computes what the rounding predicts."""
 
 import numpy as np
 import onnx
@@ -24,7 +24,7 @@ SMOOTH = np.linspace(0.5, 2.0, 32).astype(np.float32)
         ),
     ],
 )
-def test_a_product_is_what_its_rounding_says(rounding, operations):
+def test_a_product_is_what_its_rounding_predicts(rounding, operations):
     random = np.random.default_rng(0)
     values, weight = random.standard_normal((1, 6, 32)).astype(np.float32), random.standard_normal((32, 8))
     values[..., 3] += 40.0  # beyond the range
@@ -44,7 +44,7 @@ def test_a_product_is_what_its_rounding_says(rounding, operations):
     if rounding.outliers:
         assert np.abs(found[0] - exact).max() < 1.0
     else:
-        assert np.abs(found[0] - exact).max() > 10.0  # cut, as told
+        assert np.abs(found[0] - exact).max() > 10.0  # clipped by the scale
 
 
 def test_products_of_the_layers_are_int8_and_heads_are_not(checkpoint, tmp_path):
