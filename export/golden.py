@@ -141,6 +141,6 @@ def _check_shapes(golden: Golden) -> None:
         if array.dtype != dtype or array.ndim != dimensions or len(array) != len(golden.texts):
             raise ValueError(f"{name} is {array.dtype} {list(array.shape)} for {len(golden.texts)} texts")
     for name, like in (("attention_mask", "input_ids"), ("token_type_ids", "input_ids"), ("uncertainty", "logits")):
-        found, wanted = getattr(golden, name).shape, getattr(golden, like).shape[:2]
-        if found != wanted:
-            raise ValueError(f"{name} has the shape {list(found)}; expected {list(wanted)}, as {like} has")
+        shape, expected = getattr(golden, name).shape, getattr(golden, like).shape[:2]
+        if shape != expected:
+            raise ValueError(f"{name} has the shape {list(shape)}; expected {list(expected)}, as {like} has")

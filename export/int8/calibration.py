@@ -1,6 +1,7 @@
 """Graphs that multiply in int8, scaled by how large the backbone's activations are on real rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -104,6 +105,7 @@ def calibrated_graphs(
             batch.feeds["hidden_states"] = session.run(["next_hidden_states"], batch.feeds)[0]
 
 
+@dataclass(frozen=True)
 class _Batch:
     """Rows on their way through the stages.
 
@@ -111,9 +113,8 @@ class _Batch:
     :param feeds: inputs of the next stage.
     """
 
-    def __init__(self, visible: NDArray[np.bool_], feeds: dict[str, NDArray[Any]]) -> None:
-        self.visible = visible
-        self.feeds = feeds
+    visible: NDArray[np.bool_]
+    feeds: dict[str, NDArray[Any]]
 
 
 def _embed(embeddings: ModelProto, golden: Golden) -> list[_Batch]:

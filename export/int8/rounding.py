@@ -81,7 +81,8 @@ def smoothing(values: NDArray[np.float32], weight: NDArray[np.float32], alpha: f
     """
     largest, heaviest = (np.maximum(np.abs(array).max(axis=axis), 1e-4) for array, axis in ((values, 0), (weight, 1)))
     ratio = largest**alpha / heaviest ** (1 - alpha)
-    return np.clip(ratio / np.exp(np.log(ratio).mean()), *_SMOOTH_LIMITS).astype(np.float32)
+    factors: NDArray[np.float32] = np.clip(ratio / np.exp(np.log(ratio).mean()), *_SMOOTH_LIMITS).astype(np.float32)
+    return factors
 
 
 def choose_rounding(

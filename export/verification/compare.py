@@ -157,7 +157,7 @@ def _judge(answers: _Answers, manifest: Manifest, variant: Variant, golden: Gold
 
 def _token_mismatches(classifier: Classifier, texts: Sequence[TextInput], inputs: list[NDArray[np.int64]]) -> int:
     encoded = classifier.encode(texts)
-    found = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
-    if found[0].shape != inputs[0].shape:
+    arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+    if arrays[0].shape != inputs[0].shape:
         return len(texts)
-    return int(np.any([mine != theirs for mine, theirs in zip(found, inputs, strict=True)], axis=(0, 2)).sum())
+    return int(np.any([mine != golden for mine, golden in zip(arrays, inputs, strict=True)], axis=(0, 2)).sum())

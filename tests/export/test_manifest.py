@@ -4,6 +4,7 @@ import copy
 import json
 import sys
 
+import jsonschema
 import pytest
 from support.factories import make_checkpoint
 
@@ -20,6 +21,7 @@ SCHEMA = json.loads(SCHEMA_FILE.read_text())
 
 
 WRITER = ManifestWriter("export")
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
 def check(document):
@@ -196,7 +198,7 @@ def paths(document, *path):
     if path:
         yield path
     if isinstance(document, dict):
-        for name, value in document.items():
+        for name, value in [*document.items()][: 1 if path == ("files",) else None]:
             yield from paths(value, *path, name)
     elif isinstance(document, list) and document:
         yield from paths(document[0], *path, 0)
@@ -216,11 +218,6 @@ def test_the_schema_and_the_reader_refuse_the_same_values(document):
                 refused = None
             except reader.Unfit as unfit:
                 refused = str(unfit)
-            try:
-                check(broken)
-                failed = None
-            except BundleError as error:
-                failed = str(error)
-            assert (refused is None) == (failed is None), (path, value, refused, failed)
+            assert (refused is None) == VALIDATOR.is_valid(broken), (path, value, refused)
             compared += 1
     assert compared > 1000
