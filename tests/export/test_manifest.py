@@ -198,7 +198,7 @@ def paths(document, *path):
     if path:
         yield path
     if isinstance(document, dict):
-        for name, value in [*document.items()][: 1 if path == ("files",) else None]:
+        for name, value in document.items():
             yield from paths(value, *path, name)
     elif isinstance(document, list) and document:
         yield from paths(document[0], *path, 0)
@@ -207,6 +207,7 @@ def paths(document, *path):
 def test_the_schema_and_the_reader_refuse_the_same_values(document):
     """Each value in the place of each field. Only the reader compares fields with each other."""
     skipped = ("schema", "task", "layer_norm", "family", "distilled", "verification", "made_with")
+    document["files"] = dict([*document["files"].items()][:1])
     compared = 0
     for path in paths(document):
         if path[0] in skipped:
