@@ -136,7 +136,7 @@ def _write_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
     text_encoder(checkpoint.tokenizer, checkpoint.model.config)  # sets its truncation
     document = json.loads(checkpoint.tokenizer.backend_tokenizer.to_str())
     if checkpoint.tokenizer.split_special_tokens:
-        # "[SEP]" in a text is plain text. tokenizer.json cannot say so; without added tokens it need not.
+        # "[SEP]" in a text is plain text. tokenizer.json cannot say so (tokenizers#1839); without added tokens it need not.
         document["added_tokens"] = []
     path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 

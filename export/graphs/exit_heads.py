@@ -14,13 +14,12 @@ the dense layer:
 
 W_k^T W_q and D W_v become one matrix each per attention head.
 
-On a CPU, N is always the left operand: ONNX Runtime packs constant right operands, which would make three copies of N.
-One copy matters because a head at batch 1 is bound by memory traffic. Vectors are columns, which need no packing.
+On a CPU, N is always the left operand and vectors are columns: ONNX Runtime packs constant right operands, which would
+make three copies of N, and a head at batch 1 is bound by memory traffic.
 
-On a GPU the number of kernels matters instead. Vectors are rows, N is folded with its neighbours where possible, and
-the matrices of the attention heads are joined into one. No product broadcasts a weight over the batch: the CUDA MatMul
-of ONNX Runtime 1.31 is wrong for [heads, ...] times [batch, 1, ...] where batch equals heads (it mistakes the case for
-a strided batch, ``CanUseStridedBatchedGemm``; not reported upstream).
+On a GPU the number of kernels matters. Vectors are rows, and matrices are folded and joined where possible. No product
+broadcasts a weight over the batch: the CUDA MatMul of ONNX Runtime 1.31 is wrong for [heads, ...] times [batch, 1, ...]
+where batch equals heads (``CanUseStridedBatchedGemm`` takes it for a strided batch; not reported upstream).
 """
 
 import math

@@ -1,12 +1,11 @@
 """The whole early exit of a single row in one model, and so in one call (``row.onnx``).
 
-Calling one session per stage leaves all but one thread idle while Python runs. Here every stage after the first is in a
-branch of an ``If``, which runs the stage or, once an exit has answered, passes the earlier answer through. Nesting all
-branches would keep every buffer alive; chaining them all would pass an early answer through each. So stages are
-grouped, about sqrt(n) per branch: the first stage of a group, then an ``If`` for each of the others.
+Calling one session per stage leaves all but one thread idle while Python runs. Here each later stage is in a branch of
+an ``If``, which runs it or passes an earlier answer through. Nesting all branches would keep every buffer alive;
+chaining them would pass an early answer through each. So stages are grouped, about sqrt(n) per branch.
 
-A single row has no padding, so this model has no mask. Its weights stay in the files of the other engines, which it
-names as its external data. Costs: docs/performance.md#single-row.
+A single row has no padding, so there is no mask. Weights stay in the files of the other engines, as external data.
+Costs: docs/performance.md#single-row.
 """
 
 import math
