@@ -108,9 +108,7 @@ def _rows(checkpoint: Checkpoint, options: ExportOptions) -> list[Row]:
         return list(read_texts(Path(data), labels=checkpoint.model.config.labels))
     rows = list(checkpoint.sample_rows if data is None else data)
     if not rows:
-        raise UsageError(
-            "The checkpoint keeps no rows, so there are none to verify on. Name a data file with `verify_data`."
-        )
+        raise UsageError("There are no rows to verify the engines on. Name a data file with `verify_data`.")
     return rows
 
 
@@ -136,7 +134,7 @@ def _write_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
     text_encoder(checkpoint.tokenizer, checkpoint.model.config)  # sets its truncation
     document = json.loads(checkpoint.tokenizer.backend_tokenizer.to_str())
     if checkpoint.tokenizer.split_special_tokens:
-        # "[SEP]" in a text is plain text. tokenizer.json cannot say so (tokenizers#1839); without added tokens it need not.
+        # "[SEP]" in a text is plain text. The file cannot say so (tokenizers#1839); without added tokens it need not.
         document["added_tokens"] = []
     path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 

@@ -17,7 +17,7 @@ from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import UsageError
 
 # (model, stages, golden rows) -> the embeddings, then every stage in order
-Graphs = Callable[[FastBertForSequenceClassification, Sequence[StagePlan], Golden], Iterator[ModelProto]]
+_Graphs = Callable[[FastBertForSequenceClassification, Sequence[StagePlan], Golden], Iterator[ModelProto]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Precision:
     devices: tuple[str, ...]
     engine: str
     exact: bool
-    graphs: Graphs
+    graphs: _Graphs
     compaction: Callable[[FastBertForSequenceClassification], ModelProto] | None = None
     saturates: bool = False
 

@@ -18,7 +18,7 @@ from fastbert.runtime.engines.cpu.engine import session_options
 
 _ROWS = 128  # golden rows that are calibrated on
 _BATCH = 32
-R = TypeVar("R")  # how one activation is rounded
+_R = TypeVar("_R")  # how one activation is rounded
 
 
 class MatMulRecorder:
@@ -38,7 +38,7 @@ class MatMulRecorder:
         self.weights.setdefault(activation, []).append(weight)
 
 
-class CalibratedGraph(Graph, Generic[R]):
+class CalibratedGraph(Graph, Generic[_R]):
     """A graph that is written twice: in floats, to record its products, then with the backbone's products in int8.
 
     :param roundings: product -> rounding of the activation that it reads; None: write floats.
@@ -46,7 +46,7 @@ class CalibratedGraph(Graph, Generic[R]):
 
     in_floats: tuple[str, ...] = ()  # linear layers of the backbone that are never int8
 
-    def __init__(self, roundings: Mapping[str, R] | None, name: str) -> None:
+    def __init__(self, roundings: Mapping[str, _R] | None, name: str) -> None:
         super().__init__(name)
         self.recorder = MatMulRecorder()
         self._roundings = roundings
@@ -65,19 +65,19 @@ class CalibratedGraph(Graph, Generic[R]):
             self._rounded[value] = self.round(value, name, rounding)
         return self.int8_linear(value, self._rounded[value], name, weight, bias, rounding)
 
-    def round(self, value: str, name: str, rounding: R) -> str:
+    def round(self, value: str, name: str, rounding: _R) -> str:
         """Add the rounding of an activation."""
         raise NotImplementedError
 
     def int8_linear(
-        self, value: str, rounded: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None, rounding: R
+        self, value: str, rounded: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None, rounding: _R
     ) -> str:
         """Add the product of an activation, ``value`` in floats and ``rounded``, and a weight [inputs, outputs]."""
         raise NotImplementedError
 
 
 # (an activation [tokens, inputs] without padding, weights [inputs, outputs] of all products that read it) -> rounding
-Choose = Callable[[NDArray[np.float32], list[NDArray[np.float32]]], R]
+_Choose = Callable[[NDArray[np.float32], list[NDArray[np.float32]]], _R]
 
 
 def calibrated_graphs(
@@ -85,9 +85,9 @@ def calibrated_graphs(
     plan: Sequence[StagePlan],
     golden: Golden,
     *,
-    graph_type: Callable[[Mapping[str, R] | None, str], CalibratedGraph[R]],
+    graph_type: Callable[[Mapping[str, _R] | None, str], CalibratedGraph[_R]],
     embeddings_type: type[Graph],
-    choose: Choose[R],
+    choose: _Choose[_R],
 ) -> Iterator[ModelProto]:
     """Write the embeddings and every stage, calibrated on the first golden rows.
 
@@ -131,11 +131,11 @@ def _calibrate(
     model: FastBertForSequenceClassification,
     stage: StagePlan,
     batches: Sequence[_Batch],
-    graph_type: Callable[[Mapping[str, R] | None, str], CalibratedGraph[R]],
-    choose: Choose[R],
-) -> dict[str, R]:
+    graph_type: Callable[[Mapping[str, _R] | None, str], CalibratedGraph[_R]],
+    choose: _Choose[_R],
+) -> dict[str, _R]:
     """Run one stage in floats; return product -> rounding of the activation that it reads."""
-    written: list[CalibratedGraph[R]] = []
+    written: list[CalibratedGraph[_R]] = []
 
     def in_floats(name: str) -> Graph:
         written.append(graph_type(None, name))
