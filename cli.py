@@ -245,20 +245,17 @@ def export(
     Example: fastbert export model --output bundle
     """
     _quiet_transformers()
-    from fastbert.export.bundle import export_bundle
-    from fastbert.export.verification.compare import Bounds
+    from fastbert.export import Bounds, ExportOptions, export_bundle
 
-    report = export_bundle(
-        checkpoint,
-        output,
+    options = ExportOptions(
+        precisions=precision,
         layers_per_stage=layers_per_stage,
+        exits=exits,
         default_speed=default_speed,
         verify_data=verify_data,
         bounds=Bounds(tolerance, max_label_flips),
-        precisions=precision,
-        exits=exits,
-        overwrite=overwrite,
     )
+    report = export_bundle(checkpoint, output, options, overwrite=overwrite)
     if as_json:
         verifications = {found.variant: found.as_dict() for found in report.verifications}
         _print_json({"output": report.output, "bytes": report.bytes, "verification": verifications})
@@ -294,9 +291,8 @@ def build(
 
     Example: fastbert build bundle --batch 1,8,32 --sequence 32,64,128
     """
-    from fastbert.export.tensorrt.build import BuildOptions
-    from fastbert.export.tensorrt.build import build as run
-    from fastbert.export.verification.compare import Bounds
+    from fastbert.export import Bounds, BuildOptions
+    from fastbert.export import build as run
 
     options = BuildOptions(
         variant=variant,
@@ -304,9 +300,8 @@ def build(
         sequences=sequence,
         level=level,
         bounds=Bounds(max_label_flips=max_label_flips),
-        overwrite=overwrite,
     )
-    report = run(bundle, options)
+    report = run(bundle, options, overwrite=overwrite)
     for note in report.notes:
         _note(note)
     if as_json:
@@ -341,8 +336,8 @@ def verify(
 
     Example: fastbert verify bundle --against model --data dev.tsv
     """
-    from fastbert.export.verification.bundle import verify as run
-    from fastbert.export.verification.compare import Bounds
+    from fastbert.export import Bounds
+    from fastbert.export import verify as run
 
     if against == "onnxruntime":
         _verify_engines(bundle, data, variant, as_json=as_json)

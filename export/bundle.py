@@ -2,10 +2,8 @@
 
 import json
 import logging
-import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +14,38 @@ from fastbert.checkpoint import Checkpoint, load_checkpoint
 from fastbert.data import read_texts
 from fastbert.data.rows import Row
 from fastbert.export.golden import GOLDEN, Golden, write_golden
-from fastbert.export.graphs.stages import plan_stages
-from fastbert.export.joined.all_stages import chain_model
-from fastbert.export.joined.single_row import early_exit_model
-from fastbert.export.precisions import PRECISIONS
-from fastbert.export.verification.compare import DEFAULT_BOUNDS, Bounds, Verification, verify_bundle
+from fastbert.export.graphs.stages import StagePlan, plan_stages
+from fastbert.export.joined.all_stages import all_stages_model
+from fastbert.export.joined.single_row import single_row_model
+from fastbert.export.manifest import ManifestWriter, files_of, versions
+from fastbert.export.options import DEFAULT_OPTIONS, ExportOptions
+from fastbert.export.precisions import PRECISIONS, check_precisions
+from fastbert.export.verification.compare import verify_bundle
+from fastbert.export.verification.outcome import Verification
 from fastbert.families import position_limit
 from fastbert.files.atomic import replace_directory, require_writable
 from fastbert.flops import model_flops
 from fastbert.reference import compute_reference
 from fastbert.runtime.errors import CheckpointError, UsageError, VerificationError
-from fastbert.runtime.exit_rule import ExitRule
-from fastbert.runtime.manifest import MANIFEST, SCHEMA, file_record
+from fastbert.runtime.manifest import MANIFEST, SCHEMA
 from fastbert.runtime.tokenization import TOKENIZER
 from fastbert.tokenization import check_rows, check_vocabulary, pad_token_id, text_encoder
 
-__all__ = ["BUNDLE_FILES", "ExportReport", "export_bundle", "export_checkpoint"]
-
-_COMPACTION, _CHAIN, _ROW = "compaction.onnx", "chain.onnx", "row.onnx"
-# What a bundle holds, `build`'s part included: names and patterns.
-BUNDLE_FILES = (MANIFEST, TOKENIZER, GOLDEN, *PRECISIONS, "tensorrt-*", ".tensorrt-*.partial", ".build.lock")
+_EMBEDDINGS = "embeddings.onnx"
+# field of a variant in the manifest -> the file that only some variants have
+_EXTRA_MODELS = {"compaction": "compaction.onnx", "chain": "chain.onnx", "row": "row.onnx"}
+# What a bundle holds, those of `fastbert build` included: names and patterns.
+_BUNDLE_FILES = (MANIFEST, TOKENIZER, GOLDEN, *PRECISIONS, "tensorrt-*", ".tensorrt-*.partial", ".build.lock")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote."""
+    """What an export wrote.
+
+    :param bytes: of all files of the bundle.
+    :param verifications: one per variant.
+    """
 
     output: Path
     bytes: int
@@ -49,111 +53,102 @@ class ExportReport:
 
 
 def export_bundle(
-    checkpoint: str | Path,
+    checkpoint: str | Path | Checkpoint,
     output: Path,
+    options: ExportOptions = DEFAULT_OPTIONS,
     *,
-    layers_per_stage: int = 1,
-    default_speed: float = 0.5,
-    verify_data: Path | None = None,
-    bounds: Bounds = DEFAULT_BOUNDS,
-    precisions: Sequence[str] = ("fp32",),
-    exits: Sequence[int] | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
-    """Export a checkpoint; the bundle appears whole and verified, or not at all.
+    """Export a checkpoint. The bundle appears whole and verified, or not at all.
 
-    :param layers_per_stage: layers in one engine; an exit stands only after an engine's last layer.
-    :param exits: instead, the 0-based layers that have an exit, and so end an engine; the last layer always does.
-    :param precisions: names in `PRECISIONS`; each becomes a variant of the bundle.
-    :param default_speed: used by the runtime where the caller names none.
-    :param verify_data: rows to verify on; None: those kept in the checkpoint.
-    :param bounds: how far engines may be from PyTorch.
+    :param checkpoint: a directory or hub name, or a checkpoint that is already loaded.
+    :param output: directory to write.
+    :param overwrite: replace a bundle at ``output``.
     :raises VerificationError: engines and PyTorch disagree.
-    :raises CheckpointError, DataError, UsageError, OutputExistsError: see their docs.
+    :raises CheckpointError: the checkpoint cannot be loaded or exported.
+    :raises DataError: ``verify_data`` cannot be read.
+    :raises UsageError: an option does not fit the model, or there are no rows to verify on.
+    :raises OutputExistsError: ``output`` exists and may not be replaced.
     """
+    check_precisions(options.precisions)
     require_writable(output, overwrite=overwrite, kind=MANIFEST)
-    loaded = load_checkpoint(checkpoint)
-    labels = loaded.model.config.labels
-    rows = read_texts(verify_data, labels=labels) if verify_data is not None else list(loaded.sample_rows)
-    if not rows:
-        raise UsageError(f"{checkpoint} keeps no rows to verify the engines on. Name a data file with --verify-data.")
-    return export_checkpoint(
-        loaded,
-        output,
-        rows=rows,
-        layers_per_stage=layers_per_stage,
-        default_speed=default_speed,
-        bounds=bounds,
-        precisions=precisions,
-        exits=exits,
-        overwrite=overwrite,
-    )
-
-
-def export_checkpoint(
-    checkpoint: Checkpoint,
-    output: Path,
-    *,
-    rows: Sequence[Row],
-    layers_per_stage: int = 1,
-    default_speed: float = 0.5,
-    bounds: Bounds = DEFAULT_BOUNDS,
-    precisions: Sequence[str] = ("fp32",),
-    exits: Sequence[int] | None = None,
-    overwrite: bool = False,
-) -> ExportReport:
-    """Export a loaded checkpoint, verified on ``rows``; otherwise as `export_bundle`."""
-    model, config = checkpoint.model.eval(), checkpoint.model.config
-    plan = plan_stages(config.num_exits, layers_per_stage, exits)
+    writer = ManifestWriter("export")
+    loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+    model, config = loaded.model.eval(), loaded.model.config
+    rows = _rows(loaded, options)
+    plan = plan_stages(config.num_exits, options.layers_per_stage, options.exits)
     exits = [stage.last for stage in plan]
-    ExitRule(default_speed)
-    check_vocabulary("the checkpoint", checkpoint.tokenizer, config.backbone_config.vocab_size)
-    check_rows("the checkpoint", checkpoint.tokenizer, rows)
+    check_vocabulary("the checkpoint", loaded.tokenizer, config.backbone_config.vocab_size)
+    check_rows("the checkpoint", loaded.tokenizer, rows)
     _warn_undistilled(config, exits)
-    reference = compute_reference(checkpoint, rows)
+    reference = compute_reference(loaded, rows)
     if not np.isfinite(reference.logits).all():
         raise CheckpointError(
-            f"PyTorch itself answers with NaN or infinity on the {len(rows)} rows to verify on, so some of the "
-            "checkpoint's weights are no numbers: its training diverged. Train again with a lower --learning-rate."
+            f"PyTorch itself answers with NaN or infinity on the {len(rows)} rows to verify on, so some weights of the "
+            "checkpoint are not finite: its training diverged. Train again with a lower `learning_rate`."
         )
-    with replace_directory(output, overwrite=overwrite, kind=MANIFEST, ours=BUNDLE_FILES) as partial:
-        golden = Golden.from_reference(rows, reference, exits, config.labels)
-        for name in precisions:
-            _write_engines(partial / name, PRECISIONS[name].graphs(model, plan, golden))
-            if (compaction := PRECISIONS[name].compaction) is not None:
-                (partial / name / _COMPACTION).write_bytes(compaction(model).SerializeToString())
-            if PRECISIONS[name].engine == "onnxruntime" and len(plan) > 1:
-                _write_joined(partial / name, exits)
-        _write_tokenizer(checkpoint, partial / TOKENIZER)
+    golden = Golden.from_reference(rows, reference, exits, config.labels)
+    with replace_directory(output, overwrite=overwrite, kind=MANIFEST, ours=_BUNDLE_FILES) as partial:
+        for name in options.precisions:
+            _write_variant(partial / name, model, plan, golden)
+        _write_tokenizer(loaded, partial / TOKENIZER)
         write_golden(partial / GOLDEN, golden, exits)
-        manifest = _manifest(checkpoint, partial, exits, default_speed, precisions)
-        _write_json(partial / MANIFEST, manifest)
-        verifications = tuple(verify_bundle(partial, golden, variant=name, bounds=bounds) for name in precisions)
-        problems = [problem for found in verifications for problem in found.problems]
-        if problems:
-            raise VerificationError(
-                f"The engines do not answer as PyTorch does on {len(rows)} rows: {'; '.join(problems)}. "
-                "No bundle was written. --tolerance raises the bound where the model's own values are so large that "
-                "float32 rounding reaches that far; --max-label-flips raises that of a lossy precision."
-            )
-        manifest["verification"] = {found.variant: found.as_dict() for found in verifications}
-        _write_json(partial / MANIFEST, manifest)
+        manifest = _manifest(loaded, partial, exits, options)
+        writer.write(partial, manifest)  # already here, since the runtime that verifies reads it
+        verifications = _verify(partial, golden, options)
+        manifest["verification"] = {outcome.variant: outcome.as_dict() for outcome in verifications}
+        writer.write(partial, manifest)
         size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     return ExportReport(output, size, verifications)
 
 
-def _write_engines(folder: Path, graphs: Iterable[ModelProto]) -> None:
+def _rows(checkpoint: Checkpoint, options: ExportOptions) -> list[Row]:
+    data = options.verify_data
+    if isinstance(data, str | Path):
+        return list(read_texts(Path(data), labels=checkpoint.model.config.labels))
+    rows = list(checkpoint.sample_rows if data is None else data)
+    if not rows:
+        raise UsageError("There are no rows to verify the engines on. Name a data file with `verify_data`.")
+    return rows
+
+
+def _write_variant(folder: Path, model: Any, plan: Sequence[StagePlan], golden: Golden) -> None:
+    precision = PRECISIONS[folder.name]
     folder.mkdir()
-    for number, graph in enumerate(graphs):
-        name = "embeddings.onnx" if number == 0 else f"stage_{number - 1:02d}.onnx"
-        (folder / name).write_bytes(graph.SerializeToString())
+    stages = [folder / f"stage_{number:02d}.onnx" for number in range(len(plan))]
+    _write_models([folder / _EMBEDDINGS, *stages], precision.graphs(model, plan, golden))
+    if precision.compaction is not None:
+        _write_models([folder / _EXTRA_MODELS["compaction"]], [precision.compaction(model)])
+    if "cpu" in precision.devices and len(plan) > 1:
+        exits = [stage.last for stage in plan]
+        _write_models([folder / _EXTRA_MODELS["chain"]], [all_stages_model(stages)])
+        _write_models([folder / _EXTRA_MODELS["row"]], [single_row_model(folder / _EMBEDDINGS, stages, exits)])
 
 
-def _write_joined(folder: Path, exits: Sequence[int]) -> None:
-    """Write the models that join the engines, whose weights they read from those files."""
-    stages = sorted(folder.glob("stage_*.onnx"))
-    (folder / _CHAIN).write_bytes(chain_model(stages).SerializeToString())
-    (folder / _ROW).write_bytes(early_exit_model(folder / "embeddings.onnx", stages, exits).SerializeToString())
+def _write_models(files: Sequence[Path], models: Iterable[ModelProto]) -> None:
+    for file, model in zip(files, models, strict=True):
+        file.write_bytes(model.SerializeToString())
+
+
+def _write_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
+    text_encoder(checkpoint.tokenizer, checkpoint.model.config)  # sets its truncation
+    document = json.loads(checkpoint.tokenizer.backend_tokenizer.to_str())
+    if checkpoint.tokenizer.split_special_tokens:
+        # "[SEP]" in a text is plain text. The file cannot say so (tokenizers#1839); without added tokens it need not.
+        document["added_tokens"] = []
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+
+
+def _verify(bundle: Path, golden: Golden, options: ExportOptions) -> tuple[Verification, ...]:
+    outcomes = tuple(verify_bundle(bundle, golden, variant=name, bounds=options.bounds) for name in options.precisions)
+    problems = [problem for outcome in outcomes for problem in outcome.problems]
+    if problems:
+        raise VerificationError(
+            f"The engines do not answer as PyTorch does on {len(golden.texts)} rows: {'; '.join(problems)}. "
+            "No bundle was written. Raise `tolerance` if the logits of this model are so large that float32 rounding "
+            "explains the difference, `max_label_flips` if a lossy precision may change more answers."
+        )
+    return outcomes
 
 
 def _warn_undistilled(config: Any, exits: list[int]) -> None:
@@ -166,22 +161,12 @@ def _warn_undistilled(config: Any, exits: list[int]) -> None:
         )
 
 
-def _write_tokenizer(checkpoint: Checkpoint, path: Path) -> None:
-    text_encoder(checkpoint.tokenizer, checkpoint.model.config)  # which sets its truncation
-    document = json.loads(checkpoint.tokenizer.backend_tokenizer.to_str())
-    if checkpoint.tokenizer.split_special_tokens:
-        # "[SEP]" in a text is text. tokenizers keeps that switch out of its file; with nothing to find, it needs none.
-        document["added_tokens"] = []
-    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-
-
-def _manifest(
-    checkpoint: Checkpoint, bundle: Path, exits: list[int], default_speed: float, precisions: Sequence[str]
-) -> dict[str, Any]:
+def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], options: ExportOptions) -> dict[str, Any]:
     config = checkpoint.model.config
     backbone = config.backbone_config
-    variants = {name: _variant(bundle, name) for name in precisions}
-    engines = [path.relative_to(bundle).as_posix() for name in precisions for path in sorted((bundle / name).iterdir())]
+    engines = [
+        path.relative_to(bundle).as_posix() for name in options.precisions for path in sorted((bundle / name).iterdir())
+    ]
     return {
         "schema": SCHEMA,
         "task": "text-classification",
@@ -199,16 +184,12 @@ def _manifest(
         "hidden_size": backbone.hidden_size,
         "exits": exits,
         "distilled": config.distilled,
-        "default_speed": default_speed,
+        "default_speed": options.default_speed,
         "flops": model_flops(config),
-        "variants": variants,
-        "files": {name: file_record(bundle / name) for name in [*engines, TOKENIZER, GOLDEN]},
+        "variants": {name: _variant(bundle, name) for name in options.precisions},
+        "files": files_of(bundle, [*engines, TOKENIZER, GOLDEN]),
         "verification": {},
-        "made_with": {
-            "python": platform.python_version(),
-            "fastbert-deploy": _version("fastbert-deploy"),
-            **{name: _version(name) for name in ("torch", "transformers", "tokenizers", "onnx", "onnxruntime")},
-        },
+        "made_with": versions(),
     }
 
 
@@ -221,21 +202,10 @@ def _variant(bundle: Path, name: str) -> dict[str, Any]:
         "devices": list(precision.devices),
         "engine": precision.engine,
         "saturates": precision.saturates,
-        "embeddings": f"{name}/embeddings.onnx",
+        "embeddings": f"{name}/{_EMBEDDINGS}",
         "stages": stages,
         **{
-            key: f"{name}/{file}" if (bundle / name / file).exists() else None
-            for key, file in (("compaction", _COMPACTION), ("chain", _CHAIN), ("row", _ROW))
+            field: f"{name}/{file}" if (bundle / name / file).exists() else None
+            for field, file in _EXTRA_MODELS.items()
         },
     }
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except ModuleNotFoundError:
-        return None
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

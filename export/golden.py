@@ -1,19 +1,7 @@
 """``golden.npz``: real rows and PyTorch's float32 answers, kept in the bundle so that any runtime can be checked.
 
-A zip of NumPy arrays (``.npy``), none of them pickled:
-
-::
-
-    texts_json      uint8 [bytes]: UTF-8 JSON of every row's [text, text_pair], text_pair null where the row is one text
-    input_ids       int64 [rows, sequence], padded on the right; attention_mask, token_type_ids likewise
-    logits          float32 [rows, exits, classes] of the exits that the bundle has
-    uncertainty     float32 [rows, exits]
-    labels          int64 [rows], the right class's index; -1: not known
-    exit_layer@S    int64 [rows]: the layer that answers at speed S, for each of `SPEEDS`
-
-JSON, because an array of strings gives each row the room of the longest, and drops NULs at a text's end. Bundles of
-earlier versions have such arrays: ``texts``, ``text_pairs``, and ``has_pair``, bool [rows]. The first ones have no
-``labels``.
+`docs/bundle-format.md` lists its arrays. Texts are JSON because a NumPy array of strings gives every row the room of
+the longest and drops NULs at the end of a text.
 """
 
 import json
@@ -30,8 +18,6 @@ from fastbert.runtime.errors import BundleError, DataError
 from fastbert.runtime.exit_rule import exit_positions
 from fastbert.runtime.tokenization import TextInput
 
-__all__ = ["GOLDEN", "SPEEDS", "Golden", "read_golden", "write_golden"]
-
 GOLDEN = "golden.npz"
 SPEEDS = (0.1, 0.3, 0.5, 0.8)
 
@@ -41,10 +27,10 @@ class Golden:
     """Rows and the answers that engines must give.
 
     :param texts: the rows as `fastbert.runtime.Classifier.predict` takes them.
-    :param input_ids: int64 [rows, sequence], padded on the right; ``attention_mask``, ``token_type_ids`` likewise.
-    :param logits: float32 [rows, exits, classes] of the exits that the bundle has.
+    :param input_ids: int64 [rows, sequence], padded on the right, as are ``attention_mask`` and ``token_type_ids``.
+    :param logits: float32 [rows, exits, classes], of the bundle's exits.
     :param uncertainty: float32 [rows, exits].
-    :param labels: int64 [rows], the right class's index; -1: not known.
+    :param labels: int64 [rows], index of the right class; -1: unknown.
     """
 
     texts: tuple[TextInput, ...]
@@ -61,7 +47,8 @@ class Golden:
     ) -> "Golden":
         """Take the bundle's exits from a `fastbert.reference.Reference` on these rows.
 
-        :param class_names: by class index; a label that is none of them counts as not known.
+        :param exits: 0-based layers.
+        :param class_names: by class index; any other label counts as unknown.
         """
         index = {name: number for number, name in enumerate(class_names)}
         return cls(
@@ -75,10 +62,7 @@ class Golden:
         )
 
     def select(self, rows: NDArray[np.bool_]) -> "Golden":
-        """Return some of the rows.
-
-        :param rows: bool [rows], which.
-        """
+        """Return the rows that are true in ``rows``, bool [rows]."""
         texts = tuple(text for text, kept in zip(self.texts, rows, strict=True) if kept)
         return Golden(texts, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
@@ -95,14 +79,15 @@ _ARRAYS: dict[str, tuple[str, int]] = {
 
 
 def write_golden(path: Path, golden: Golden, exits: Sequence[int]) -> None:
-    """Write the file.
+    """Write the file, with the layer that answers each row at each of `SPEEDS`.
 
-    :raises DataError: a text holds half a character.
+    :param exits: 0-based layer of each exit.
+    :raises DataError: a text contains an unpaired surrogate.
     """
     layers = np.asarray(exits)
     arrays: dict[str, Any] = {name: getattr(golden, name) for name in _ARRAYS}
     arrays |= {f"exit_layer@{speed}": layers[exit_positions(golden.uncertainty, speed)] for speed in SPEEDS}
-    np.savez_compressed(path, texts_json=_packed(golden.texts), **arrays)
+    np.savez_compressed(path, texts_json=_packed_texts(golden.texts), **arrays)
 
 
 def read_golden(path: Path) -> Golden:
@@ -112,24 +97,24 @@ def read_golden(path: Path) -> Golden:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            texts = _unpacked(file["texts_json"]) if "texts_json" in file else _unpacked_arrays(file)
+            texts = _unpacked_texts(file["texts_json"]) if "texts_json" in file else _texts_of_arrays(file)
             arrays: dict[str, Any] = {name: file[name] for name in _ARRAYS if name != "labels" or name in file}
             golden = Golden(texts, **{"labels": np.full(len(texts), -1, dtype=np.int64), **arrays})
         _check_shapes(golden)
-    except Exception as error:  # zipfile, zlib, numpy and the system each have their own
+    except Exception as error:  # zipfile, zlib, numpy and the system raise different ones
         raise BundleError(f"{path} is missing or damaged: {error}. Export the bundle again.") from error
     return golden
 
 
-def _packed(texts: Sequence[TextInput]) -> NDArray[np.uint8]:
+def _packed_texts(texts: Sequence[TextInput]) -> NDArray[np.uint8]:
     rows = [[text, None] if isinstance(text, str) else list(text) for text in texts]
     try:
         return np.frombuffer(json.dumps(rows, ensure_ascii=False).encode(), dtype=np.uint8)
     except UnicodeEncodeError as error:
-        raise DataError(f"A golden row holds half a character (a lone surrogate): {error}. Mend the text.") from error
+        raise DataError(f"A row to verify on has an unpaired surrogate: {error}. Correct the text.") from error
 
 
-def _unpacked(packed: NDArray[np.uint8]) -> tuple[TextInput, ...]:
+def _unpacked_texts(packed: NDArray[np.uint8]) -> tuple[TextInput, ...]:
     texts: list[TextInput] = []
     for row in json.loads(packed.tobytes().decode()):
         match row:
@@ -138,11 +123,12 @@ def _unpacked(packed: NDArray[np.uint8]) -> tuple[TextInput, ...]:
             case [str(text), str(pair)]:
                 texts.append((text, pair))
             case _:
-                raise ValueError(f"texts_json holds {row!r:.80}, not [text, text_pair]")
+                raise ValueError(f"texts_json has {row!r:.80}; expected [text, text_pair]")
     return tuple(texts)
 
 
-def _unpacked_arrays(file: Any) -> tuple[TextInput, ...]:
+def _texts_of_arrays(file: Any) -> tuple[TextInput, ...]:
+    """Read the texts of a bundle that was exported before there was ``texts_json``."""
     columns = zip(*(file[name].tolist() for name in ("texts", "text_pairs", "has_pair")), strict=True)
     return tuple((text, pair) if paired else text for text, pair, paired in columns)
 
@@ -153,8 +139,8 @@ def _check_shapes(golden: Golden) -> None:
     for name, (dtype, dimensions) in _ARRAYS.items():
         array = getattr(golden, name)
         if array.dtype != dtype or array.ndim != dimensions or len(array) != len(golden.texts):
-            raise ValueError(f"{name} is {array.dtype} {list(array.shape)} beside {len(golden.texts)} texts")
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)} for {len(golden.texts)} texts")
     for name, like in (("attention_mask", "input_ids"), ("token_type_ids", "input_ids"), ("uncertainty", "logits")):
-        found, wanted = getattr(golden, name).shape, getattr(golden, like).shape[:2]
-        if found != wanted:
-            raise ValueError(f"{name} has the shape {list(found)} where {like} has {list(wanted)}")
+        shape, expected = getattr(golden, name).shape, getattr(golden, like).shape[:2]
+        if shape != expected:
+            raise ValueError(f"{name} has the shape {list(shape)}; expected {list(expected)}, as {like} has")

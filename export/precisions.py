@@ -1,4 +1,4 @@
-"""The precisions that a bundle may hold: a row of `PRECISIONS` is a variant, its graphs and how it is judged."""
+"""The precisions that a bundle may hold: a row of `PRECISIONS` says what its variant is and how its graphs are made."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,8 @@ from fastbert.export.int8.rounding import REDUCED
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import UsageError
 
-__all__ = ["PRECISIONS", "Precision", "parse_precisions"]
-
-# (model, stages, golden rows) -> embeddings, then every stage, in order
-Graphs = Callable[[FastBertForSequenceClassification, Sequence[StagePlan], Golden], Iterator[ModelProto]]
+# (model, stages, golden rows) -> the embeddings, then every stage in order
+_Graphs = Callable[[FastBertForSequenceClassification, Sequence[StagePlan], Golden], Iterator[ModelProto]]
 
 
 @dataclass(frozen=True)
@@ -27,25 +25,25 @@ class Precision:
     """One row.
 
     :param dtype: of weights, for the manifest.
-    :param devices: what its engines are for.
-    :param engine: the file of ``fastbert.runtime.engines`` that runs it.
+    :param devices: devices that run its engines as they are; none: they are only built from.
+    :param engine: kind of its files, for the manifest: ``"onnxruntime"`` or ``"onnxruntime_cuda"``.
     :param exact: whether its answers must be PyTorch's float32 answers; if not, the share of labels that flip is
-        bounded (`fastbert.export.verification.compare`).
-    :param graphs: writes its engines.
-    :param compaction: writes the graph that drops samples on the device; None: they are dropped on the host.
-    :param saturates: whether its int8 products may, on a processor without VNNI, unless the runtime prevents it.
+        bounded (`fastbert.export.Bounds`).
+    :param graphs: makes its engines.
+    :param compaction: makes the graph that removes samples on the device; None: the host removes them.
+    :param saturates: whether its int8 products may overflow on x86 without VNNI, unless the runtime prevents it.
     """
 
     dtype: str
     devices: tuple[str, ...]
     engine: str
     exact: bool
-    graphs: Graphs
+    graphs: _Graphs
     compaction: Callable[[FastBertForSequenceClassification], ModelProto] | None = None
     saturates: bool = False
 
 
-def _in_floats(
+def _float_graphs(
     graph_type: type[Graph], model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden
 ) -> Iterator[ModelProto]:
     yield embeddings_graph(model, graph_type)
@@ -59,24 +57,27 @@ def _compaction(model: FastBertForSequenceClassification) -> ModelProto:
 
 # name of the variant, and of its folder in the bundle -> row
 PRECISIONS = {
-    "fp32": Precision("float32", ("cpu",), "onnxruntime", True, partial(_in_floats, Graph)),
+    "fp32": Precision("float32", ("cpu",), "onnxruntime", True, partial(_float_graphs, Graph)),
     "int8": Precision("int8", ("cpu",), "onnxruntime", False, int8_graphs, saturates=True),
     "int8-reduced": Precision("int8", ("cpu",), "onnxruntime", False, partial(int8_graphs, largest=REDUCED)),
-    "fp16": Precision("float16", ("cuda",), "onnxruntime_cuda", False, partial(_in_floats, Float16Graph), _compaction),
-    # for `fastbert build` only: ONNX Runtime on a GPU would compute it in float16, and lose time on the rounding
+    "fp16": Precision(
+        "float16", ("cuda",), "onnxruntime_cuda", False, partial(_float_graphs, Float16Graph), _compaction
+    ),
+    # for `fastbert build` only: ONNX Runtime on a GPU would compute in float16 and round in addition
     "int8-qdq": Precision("int8", (), "onnxruntime_cuda", False, qdq_graphs, _compaction),
 }
 
 
-def parse_precisions(text: str) -> list[str]:
-    """Read a comma-separated list of precisions, such as ``fp32,int8``.
+def check_precisions(names: Sequence[str]) -> None:
+    """Check names of precisions.
 
-    :raises UsageError: one is unknown or named twice.
+    :raises UsageError: one is unknown or repeated, or there is none.
     """
-    names = [part.strip() for part in text.split(",")]
+    known = ", ".join(PRECISIONS)
+    if isinstance(names, str) or not names:
+        raise UsageError(f"`precisions` is {names!r}; it must list at least one of {known}.")
     for name in names:
         if name not in PRECISIONS:
-            raise UsageError(f"The precision {name!r} is unknown; known are {', '.join(PRECISIONS)}.")
+            raise UsageError(f"`precisions` names {name!r}, which is unknown; known are {known}.")
     if len(set(names)) < len(names):
-        raise UsageError(f"--precision {text} names a precision twice.")
-    return names
+        raise UsageError(f"`precisions` names a precision twice: {', '.join(names)}.")

@@ -174,6 +174,11 @@ class Variant:
         return cls(name, **own, record=record)
 
     @property
+    def checkable_on_cpu(self) -> bool:
+        """Whether its files are ONNX models, which ONNX Runtime can check on a CPU, whatever device they are for."""
+        return self.engine in ("onnxruntime", "onnxruntime_cuda")
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Paths of all its files inside the bundle."""
         joined = (self.compaction, self.chain, self.row)

@@ -40,7 +40,7 @@ from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.timing import alternating_medians
 from fastbert.export.graphs.writer import Graph
 from fastbert.export.joined.external_weights import remove_mask
-from fastbert.export.joined.single_row import early_exit_model
+from fastbert.export.joined.single_row import single_row_model
 from fastbert.runtime.chain import run_chain
 from fastbert.runtime.engines.cpu.engine import DISABLED_OPTIMIZERS, load_files, session_options
 from fastbert.runtime.exit_rule import ExitRule
@@ -132,7 +132,7 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     embeddings = Path(directory) / "embeddings.onnx"  # beside them, as their joined model reads all from one folder
     shutil.copyfile(bundle / variant.embeddings, embeddings)
     bare_model = Path(directory) / "bare-row.onnx"
-    onnx.save(early_exit_model(embeddings, bare, range(len(bare))), bare_model)
+    onnx.save(single_row_model(embeddings, bare, range(len(bare))), bare_model)
 
     ids = np.random.default_rng(0).integers(3, 1000, (1, tokens))
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)

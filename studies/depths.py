@@ -26,8 +26,7 @@ from fastbert.benchmarks.baselines.whole_model_gpu import (
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.machine.gpu import describe_device
 from fastbert.benchmarks.timing import alternating_medians
-from fastbert.export.tensorrt.build import BuildOptions, build
-from fastbert.export.verification.compare import Bounds
+from fastbert.export import Bounds, BuildOptions, build
 from fastbert.runtime.chain import exits_looked_at
 from fastbert.runtime.engines import load_engine
 from fastbert.runtime.engines.gpu.cuda import open_gpu

@@ -21,8 +21,7 @@ import onnx
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.checkpoint import Checkpoint, load_checkpoint
 from fastbert.data import read_rows
-from fastbert.export.bundle import export_checkpoint
-from fastbert.export.verification.compare import Bounds
+from fastbert.export import Bounds, ExportOptions, export_bundle
 from fastbert.reference import Reference, compute_reference
 from fastbert.runtime import Classifier
 from fastbert.runtime.chain import ChainOutput
@@ -121,9 +120,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fastbert-half-") as folder:
         bundle = Path(folder) / "bundle"
         names = ("fp32", *VARIANTS)
-        report = export_checkpoint(
-            checkpoint, bundle, rows=checkpoint.sample_rows, precisions=names, bounds=Bounds(max_label_flips=1.0)
-        )
+        options = ExportOptions(precisions=names, bounds=Bounds(max_label_flips=1.0))
+        report = export_bundle(checkpoint, bundle, options)
         found = compare(bundle, arguments.data)
     found["pytorch-half"] = pytorch_half(second, checkpoint, arguments.data)
     document = {

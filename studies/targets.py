@@ -57,8 +57,7 @@ def make_bundle(
     from fastbert.checkpoint import Checkpoint
     from fastbert.configuration import ExitHeadConfig, FastBertConfig
     from fastbert.data.rows import Row
-    from fastbert.export.bundle import export_checkpoint
-    from fastbert.export.verification.compare import Bounds
+    from fastbert.export import Bounds, ExportOptions, export_bundle
     from fastbert.modeling import FastBertForSequenceClassification
     from fastbert.runtime.manifest import read_manifest
 
@@ -73,7 +72,8 @@ def make_bundle(
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
     checkpoint = Checkpoint(FastBertForSequenceClassification(config), fast)
     bounds = Bounds(max_label_flips=1.0)  # random weights are certain of no label, so int8 may well turn the one row's
-    export_checkpoint(checkpoint, Path(directory) / "bundle", rows=[Row("a")], precisions=precisions, bounds=bounds)
+    options = ExportOptions(precisions=precisions, verify_data=[Row("a")], bounds=bounds)
+    export_bundle(checkpoint, Path(directory) / "bundle", options)
     variant = read_manifest(Path(directory) / "bundle").variant_for("cpu")
     whole = join_stages(Path(directory) / "bundle", variant).SerializeToString()
     return (Path(directory) / "whole.onnx").write_bytes(whole)

@@ -12,7 +12,7 @@ from support.factories import make_checkpoint
 
 from fastbert import cli
 from fastbert.checkpoint import Checkpoint, save_checkpoint
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import export_bundle
 from fastbert.runtime import Classifier
 
 pytest_plugins = ["support.doubles.fixtures"]
@@ -34,7 +34,7 @@ def checkpoint_dir(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def bundle(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "bundle"
-    export_checkpoint(checkpoint, path, rows=checkpoint.sample_rows)
+    export_bundle(checkpoint, path)
     return path
 
 

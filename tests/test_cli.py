@@ -21,8 +21,7 @@ from fastbert import cli
 from fastbert.benchmarks.baselines import BASELINES
 from fastbert.benchmarks.options import SCENARIOS
 from fastbert.configuration import HEADS
-from fastbert.export.bundle import export_checkpoint
-from fastbert.export.precisions import PRECISIONS
+from fastbert.export import PRECISIONS, ExportOptions, export_bundle
 from fastbert.importing import FORMATS
 from fastbert.runtime.engines import DEVICES
 from fastbert.training.losses import KL_DIRECTIONS
@@ -242,7 +241,8 @@ LABELS = ("[red]", "[/neg]", "é\n\x1b[31m\u202e日")
 def odd_bundle(tmp_path_factory):
     checkpoint = make_checkpoint(labels=LABELS)
     path = tmp_path_factory.mktemp("odd") / "b[red]"
-    export_checkpoint(checkpoint, path, rows=[replace(row, label=None) for row in checkpoint.sample_rows])
+    rows = [replace(row, label=None) for row in checkpoint.sample_rows]
+    export_bundle(checkpoint, path, ExportOptions(verify_data=rows))
     return path
 
 
@@ -326,7 +326,7 @@ def test_closed_sets_are_those_of_the_library():
     assert choices("train", "exit_head") == set(HEADS)
     assert choices("import_", "format") == {"auto", *FORMATS}
     assert choices("predict", "device") == set(DEVICES)
-    assert choices("build", "variant") == {name for name in PRECISIONS if "tensorrt" in PRECISIONS[name].devices}
+    assert choices("build", "variant") == {name for name in PRECISIONS if PRECISIONS[name].compaction is not None}
     assert set(cli.PRECISIONS) == set(PRECISIONS)
     assert set(cli.SCENARIOS) == set(SCENARIOS)
     assert set(cli.BASELINES) == {*BASELINES, "all", "none"}

@@ -8,7 +8,7 @@ from transformers import AutoModel
 
 from fastbert.checkpoint import load_checkpoint
 from fastbert.data.rows import Row
-from fastbert.export.bundle import export_bundle
+from fastbert.export import export_bundle
 from fastbert.families import FAMILIES
 from fastbert.importing import import_checkpoint
 from fastbert.runtime import Classifier

@@ -1,1 +1,1 @@
-"""A checkpoint's layers as ONNX graphs."""
+"""A checkpoint's embeddings, layers and exit heads as ONNX graphs."""

@@ -3,8 +3,6 @@
 from fastbert.export.graphs.writer import Graph
 from fastbert.runtime.errors import CheckpointError
 
-__all__ = ["ACTIVATIONS", "add_activation"]
-
 # name -> (operator, attributes)
 ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "gelu": ("Gelu", {}),
@@ -16,9 +14,9 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def add_activation(graph: Graph, value: str, name: str | None) -> str:
-    """Apply an activation; None: the identity.
+    """Apply an activation by name; None: return ``value`` itself.
 
-    :raises CheckpointError: the engines have no such activation.
+    :raises CheckpointError: the activation cannot be exported.
     """
     if name is None:
         return value

@@ -1,8 +1,8 @@
 """The backbone as graphs: the embeddings, and a transformer layer.
 
-Written node by node rather than traced: every family's layer is BERT's, and so a stage holds no ``Shape`` arithmetic,
-the mask is made once for all layers, and the attention scale is part of the query weights.
-`fastbert.export.verification.compare` holds each export against PyTorch on real rows.
+The graphs are written node by node rather than traced, which is possible because the layers of every family are BERT's.
+So a stage has no ``Shape`` arithmetic, the mask is computed once for all layers, and the attention scale is part of the
+query weights. `fastbert.export.verification.compare` compares each export with PyTorch on real rows.
 """
 
 from typing import Any
@@ -16,11 +16,9 @@ from fastbert.export.graphs.writer import Graph
 from fastbert.families import family_of
 from fastbert.modeling import FastBertForSequenceClassification
 
-__all__ = ["add_embeddings", "add_layer", "weights_of"]
-
 
 def weights_of(module: Any) -> dict[str, NDArray[np.float32]]:
-    """Return a module's parameters as float32 arrays; those of linear layers stay [outputs, inputs]."""
+    """Return a module's parameters as float32 arrays; weights of linear layers are [outputs, inputs], as in PyTorch."""
     return {name: value.detach().float().cpu().numpy() for name, value in module.state_dict().items()}
 
 
@@ -29,15 +27,17 @@ def add_embeddings(
 ) -> tuple[str, str]:
     """Add the embeddings.
 
-    :param ids: int64 [batch, sequence]; ``mask`` and ``types`` likewise.
-    :returns: names of hidden_states, float [batch, sequence, hidden], and of the extended attention mask, float
+    :param ids: token ids, int64 [batch, sequence].
+    :param mask: int64 [batch, sequence], 1 for tokens and 0 for padding.
+    :param types: token types, int64 [batch, sequence].
+    :returns: names of the hidden states, float [batch, sequence, hidden], and of the extended attention mask, float
         [batch, 1, 1, sequence]: 0 for tokens, `MASKED` for padding.
     """
     graph.scope("embeddings")
     config = model.config.backbone_config
     weights = weights_of(model.backbone.embeddings)
     positions = weights["position_embeddings.weight"]
-    if "task_type_embeddings.weight" in weights:  # ERNIE; task 0 is every row's, so it joins the positions
+    if "task_type_embeddings.weight" in weights:  # ERNIE: every row has task 0, so it is added to the positions
         positions = positions + weights["task_type_embeddings.weight"][0]
     table = graph.weight("positions", positions)
     words = graph.op("Gather", graph.weight("words", weights["word_embeddings.weight"]), ids, name="words")
@@ -58,7 +58,7 @@ def add_embeddings(
 
 
 def _positions_after_padding(graph: Graph, ids: str, padding: int) -> str:
-    """RoBERTa's position ids: tokens that are not padding counted from ``padding + 1``; padding has ``padding``."""
+    """Add RoBERTa's position ids: ``padding`` for padding; other tokens are counted from ``padding + 1``."""
     token = graph.cast(graph.op("Not", graph.op("Equal", ids, graph.ints(padding))), "int64")
     count = graph.op("CumSum", token, graph.ints(1))
     return graph.op("Add", graph.op("Mul", count, token), graph.ints(padding), name="position_ids")
@@ -70,10 +70,10 @@ def add_layer(graph: Graph, model: FastBertForSequenceClassification, layer: int
     config = model.config.backbone_config
     weights = weights_of(model.backbone.encoder.layer[layer])
     heads, width = int(config.num_attention_heads), int(config.hidden_size)
-    scale = np.float32((width // heads) ** -0.5)  # softmax(q k^T / sqrt(d)): part of q's weights
+    scale = np.float32((width // heads) ** -0.5)  # 1 / sqrt(d) of softmax(q k^T / sqrt(d)), folded into q's weights
 
     def split(value: str, perm: list[int]) -> str:
-        # 0 keeps a dimension as it is: no Shape node needed
+        # 0 keeps a dimension unchanged, without a Shape node
         return graph.op("Transpose", graph.op("Reshape", value, graph.ints([0, 0, heads, width // heads])), perm=perm)
 
     def linear(value: str, name: str) -> str:
@@ -85,7 +85,7 @@ def add_layer(graph: Graph, model: FastBertForSequenceClassification, layer: int
     query = graph.linear(
         hidden, "query", weights["attention.self.query.weight"].T * scale, weights["attention.self.query.bias"] * scale
     )
-    # No key bias: it adds the same q . b to all of a query's scores, which softmax takes away again.
+    # No key bias: it adds the same q . b to all scores of a query, which does not change their softmax.
     key = graph.linear(hidden, "key", weights["attention.self.key.weight"].T, None)
     value = split(linear(hidden, "attention.self.value"), [0, 2, 1, 3])  # [batch, heads, sequence, d]
     query, key = split(query, [0, 2, 1, 3]), split(key, [0, 2, 3, 1])

@@ -1,28 +1,25 @@
 """The exit heads and their uncertainty as graphs.
 
-An attention head is folded: the same function with most of its per-token work gone, exact in real arithmetic. With
-x_t the narrowed token t, q the first token's query, and per attention head W_k, b_k, W_v, b_v:
+Attention heads are folded: the same function in real arithmetic, without most of the work per token. With the narrowed
+token x_t, the query q of the first token, and W_k, b_k, W_v, b_v of each attention head:
 
-    score_t = q . (W_k x_t + b_k) = (W_k^T q) . x_t + const       a constant added to all scores does not change softmax
+    score_t = q . (W_k x_t + b_k) = (W_k^T q) . x_t + const       a constant on all scores does not change their softmax
     context = sum_t a_t (W_v x_t + b_v) = W_v (sum_t a_t x_t) + b_v                              since sum_t a_t = 1
 
-so keys and values are never computed per token. Where no activation stands after the narrowing layer,
-x_t = N h_t + n is itself linear, and no token is narrowed either; q = W_q x_0 + b_q, and what follows W_v up to the
-dense layer's activation, D, is linear too:
+so keys and values are never computed per token. Without an activation after the narrowing layer, x_t = N h_t + n is
+linear as well, so no token is narrowed. With q = W_q x_0 + b_q, and D for everything between W_v and the activation of
+the dense layer:
 
     score_t = (N^T (W_k^T W_q) x_0 + N^T W_k^T b_q) . h_t + const          D context = (D W_v) N (sum_t a_t h_t) + const
 
-W_k^T W_q and D W_v are one matrix each per attention head, of as many numbers as the two they replace. N stands on the
-left of each of its three products, where ONNX Runtime takes the weight as it is. As a right operand it would be packed,
-and folded with its neighbour it would be another matrix: three copies of it to read instead of one. At batch 1 an
-engine waits for its weights, and a kernel that has left the caches for its code. Vectors are columns, which ONNX
-Runtime multiplies without packing. What a head costs: studies/reports/chain_profile.json.
+W_k^T W_q and D W_v become one matrix each per attention head.
 
-A GPU waits for the next kernel instead. There vectors are rows, N is folded with what follows or precedes it but in its
-first product, and what is one matrix per attention head is one for all: of heads side by side, or with zeros between
-them. No product repeats a weight over the batch: ONNX Runtime's CUDA provider copies a list of addresses for each that
-does, and takes [heads, ...] with [batch, 1, ...] for one product per pair where the batch is as large as heads are
-many, which is wrong (MatMul, CanUseStridedBatchedGemm, seen in 1.31).
+On a CPU, N is always the left operand and vectors are columns: ONNX Runtime packs constant right operands, which would
+make three copies of N, and a head at batch 1 is bound by memory traffic.
+
+On a GPU the number of kernels matters. Vectors are rows, and matrices are folded and joined where possible. No product
+broadcasts a weight over the batch: the CUDA MatMul of ONNX Runtime 1.31 is wrong for [heads, ...] times [batch, 1, ...]
+where batch equals heads (``CanUseStridedBatchedGemm`` takes it for a strided batch; not reported upstream).
 """
 
 import math
@@ -36,19 +33,17 @@ from fastbert.export.graphs.activations import add_activation
 from fastbert.export.graphs.encoder import weights_of
 from fastbert.export.graphs.writer import Graph
 
-__all__ = ["add_exit", "add_uncertainty"]
-
 
 def add_exit(graph: Graph, head: Any, config: ExitHeadConfig, layer: int, hidden: str, mask: str) -> str:
     """Add the exit head after ``layer``.
 
     :param head: the PyTorch module (`fastbert.exit_heads`).
     :param hidden: float [batch, sequence, hidden].
-    :param mask: float [batch, 1, 1, sequence], added to scores.
+    :param mask: float [batch, 1, 1, sequence], which is added to the scores.
     :returns: name of the logits, float32 [batch, classes].
     """
     graph.scope(f"exit_{layer:02d}")
-    # float64 for the folding; what goes into the graph is rounded once, to float32
+    # folded in float64, then rounded once to float32
     weights = {name: value.astype(np.float64) for name, value in weights_of(head).items()}
     builder = {"attention": _add_attention, "mlp": _add_mlp}[config.kind]
     return builder(graph, weights, config, hidden, mask)
@@ -60,7 +55,7 @@ def add_uncertainty(graph: Graph, logits: str, classes: int) -> str:
         return graph.op("ReduceSum", graph.op("Mul", logits, graph.floats(0.0)), graph.ints([-1]), keepdims=0)
     log_p = graph.op("LogSoftmax", logits, axis=-1)
     total = graph.op("ReduceSum", graph.op("Mul", graph.op("Exp", log_p), log_p), graph.ints([-1]), keepdims=0)
-    # min(max(alpha total + 0, 0), 1): rounding may not lead out of [0, 1]
+    # min(max(alpha total + 0, 0), 1): rounding must not lead outside [0, 1]
     return graph.op("HardSigmoid", total, alpha=-1.0 / math.log(classes), beta=0.0, name="uncertainty")
 
 
@@ -79,10 +74,7 @@ def _add_attention(
 def _add_linear_attention(
     graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str
 ) -> str:
-    """Attend over hidden_states: no activation after the narrowing layer.
-
-    What follows the query's narrowing and what follows the context's are each one matrix per attention head.
-    """
+    """Attend over the hidden states: there is no activation after the narrowing layer."""
     width = weights["narrow.weight"].shape[1]
     size, heads = config.size, config.heads
     d = size // heads
@@ -120,7 +112,7 @@ def _add_linear_attention(
 def _add_narrowed_attention(
     graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str
 ) -> str:
-    """Attend over narrowed tokens, as an activation stands after the narrowing layer."""
+    """Attend over the narrowed tokens: there is an activation after the narrowing layer."""
     size, heads = config.size, config.heads
     d = size // heads
     key = weights["key.weight"].reshape(heads, d, size).transpose(0, 2, 1) / math.sqrt(d)  # [heads, size, d]
@@ -141,8 +133,8 @@ def _add_narrowed_attention(
         context = graph.op("Reshape", context, graph.ints([0, size]))
     dense, bias, value_bias = weights["dense.weight"].T, weights["dense.bias"], weights["value.bias"]
     if config.output_projection:
-        # The authors' heads: sums of thousands cancel to about 1 before the tanh, where the rounding of a folded
-        # matrix shows (1e-4 against 2e-5 on a checkpoint of theirs). Unfolded, the weights are PyTorch's.
+        # Not folded: in heads of the authors' code, large sums cancel before the tanh, where the rounding of a folded
+        # matrix would show.
         output = weights["attention_output.weight"].T
         output_bias = value_bias @ output + weights["attention_output.bias"]
         context = graph.linear(context, "output", _f32(output), _f32(output_bias))
@@ -152,7 +144,7 @@ def _add_narrowed_attention(
 
 
 def _attend(graph: Graph, query: str, tokens: str, mask: str, shape: tuple[int, int]) -> str:
-    """Average tokens by their scores: query [batch, heads, n, 1], tokens [batch, sequence, n] -> as the query.
+    """Average tokens by their scores: query [batch, heads, n, 1], tokens [batch, sequence, n] -> [batch, heads, n, 1].
 
     :param shape: (heads, n).
     """
@@ -165,7 +157,7 @@ def _attend(graph: Graph, query: str, tokens: str, mask: str, shape: tuple[int, 
 
 
 def _attend_by_rows(graph: Graph, query: str, tokens: str, mask: str, shape: tuple[int, int]) -> str:
-    """Average tokens by their scores: query [batch, heads * n], tokens [batch, sequence, n] -> as the query.
+    """Average tokens by their scores: query [batch, heads * n], tokens [batch, sequence, n] -> [batch, heads * n].
 
     :param shape: (heads, n).
     """
@@ -178,7 +170,7 @@ def _attend_by_rows(graph: Graph, query: str, tokens: str, mask: str, shape: tup
 
 
 def _block_diagonal(blocks: NDArray[Any]) -> NDArray[Any]:
-    """[heads, n, m] -> [heads * n, heads * m], zeros between."""
+    """Put the blocks on a diagonal, with zeros elsewhere: [heads, n, m] -> [heads * n, heads * m]."""
     heads, n, m = blocks.shape
     joined = np.zeros((heads, n, heads, m))
     joined[np.arange(heads), :, np.arange(heads)] = blocks

@@ -1,9 +1,9 @@
-"""Graphs in half precision, written as such: every weight float16, and no casts but those named here.
+"""Graphs in half precision, written as such rather than converted: weights and hidden states are float16.
 
-An inference engine takes the precision from the graph (TensorRT 11 has no other way). The exit head's last product and
-the uncertainty are float32, for which each stage has one ``Cast``. ``LayerNormalization`` computes in float32 inside
-(its default ``stash_type``); the unbiased kind, made of several operators, gets casts around it instead, since the sum
-of squares of a wide layer leaves float16's range.
+Inference engines take the precision from the graph; TensorRT 11 has no other way. Each stage has one ``Cast`` to
+float32, before the exit head's last product and the uncertainty. ``LayerNormalization`` computes in float32 internally
+(its default ``stash_type``). The unbiased kind consists of several operators and gets casts around it, because the sum
+of squares over a wide layer exceeds float16's range.
 """
 
 from typing import Any
@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbert.export.graphs.writer import Graph
 from fastbert.runtime.errors import CheckpointError
-
-__all__ = ["Float16Graph"]
 
 
 class Float16Graph(Graph):
@@ -28,7 +26,7 @@ class Float16Graph(Graph):
         self._float: type[np.floating[Any]] = np.float16
 
     def weight(self, name: str, array: NDArray[Any]) -> str:
-        """Add a constant tensor; floats are rounded to the present precision.
+        """Add a constant tensor; floats are rounded to the current precision.
 
         :raises CheckpointError: a weight is outside float16's range.
         """
@@ -37,18 +35,18 @@ class Float16Graph(Graph):
                 rounded = array.astype(self._float)
             if not np.isfinite(rounded).all():
                 raise CheckpointError(
-                    f"A weight of {self._scope}{name} is {np.abs(array).max():.3g}; float16 ends at 65504. "
-                    "Export this model with --precision fp32."
+                    f"A weight of {self._scope}{name} is {np.abs(array).max():.3g}; the largest float16 is 65504. "
+                    "Leave fp16 and int8-qdq out of `precisions`."
                 )
             array = rounded
         return super().weight(name, array)
 
     def floats(self, values: ArrayLike) -> str:
-        """Add, or find, a constant tensor of the present precision."""
+        """Add a constant tensor of the current precision, or reuse an equal one."""
         return self._shared(np.asarray(values, dtype=self._float))
 
     def to_float32(self, value: str) -> str:
-        """Go on in float32: with ``value``, and with every weight and constant that is added from now on."""
+        """Switch to float32: cast ``value``, and write all later weights and constants in float32."""
         value = self.cast(value, "float32")
         self._float = np.float32
         return value
@@ -56,7 +54,7 @@ class Float16Graph(Graph):
     def unbiased_layer_norm(
         self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float
     ) -> str:
-        """Layer normalization with the unbiased standard deviation, in float32 between two casts."""
+        """Add layer normalization with the unbiased standard deviation, in float32 between two casts."""
         wide = self.cast(value, "float32")
         self._float = np.float32
         normalized = super().unbiased_layer_norm(wide, name, weight, bias, epsilon)

@@ -1,4 +1,4 @@
-"""Which graphs a bundle holds: the embeddings, and stages of one or more layers with their exits."""
+"""The graphs of a bundle: embeddings, stages of one or more layers with one exit, and compaction."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,7 @@ from fastbert.export.graphs.writer import Graph
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import UsageError
 
-__all__ = ["StagePlan", "compaction_graph", "embeddings_graph", "parse_exits", "plan_stages", "stage_graph"]
-
-_IDS = ("batch", "sequence")
+_TOKENS = ("batch", "sequence")
 _MASK = ("batch", 1, 1, "sequence")
 
 
@@ -28,45 +26,35 @@ class StagePlan:
 def plan_stages(layers: int, layers_per_stage: int, exits: Sequence[int] | None = None) -> list[StagePlan]:
     """Group layers into stages.
 
-    :param layers_per_stage: layers in each; the last stage takes what is left.
-    :param exits: instead, the last layer of each stage; the model's last layer ends one whether named or not.
-    :raises UsageError: ``layers_per_stage`` is outside 1..layers, or an exit outside 0..layers - 1.
+    :param layers: of the model.
+    :param layers_per_stage: layers in each stage; the last stage may have fewer.
+    :param exits: instead, the last layer of each stage. The model's last layer ends a stage in any case.
+    :raises UsageError: ``layers_per_stage`` is not in 1..layers, an exit is not in 0..layers - 1, or both are given.
     """
     if not 1 <= layers_per_stage <= layers:
-        raise UsageError(f"--layers-per-stage {layers_per_stage} is outside 1..{layers}, the layers of this model.")
+        raise UsageError(f"`layers_per_stage` is {layers_per_stage}, outside 1..{layers}, the layers of this model.")
     ends: Sequence[int]
     if exits is None:
         ends = range(layers_per_stage - 1, layers, layers_per_stage)
     elif layers_per_stage != 1:
-        raise UsageError("--layers-per-stage and --exits contradict each other; name one.")
+        raise UsageError("`layers_per_stage` and `exits` contradict each other; use one of them.")
     else:
         ends = exits
     outside = [layer for layer in ends if not 0 <= layer < layers]
     if outside:
-        raise UsageError(f"--exits names layer {outside[0]}; this model has the layers 0 to {layers - 1}.")
+        raise UsageError(f"`exits` names layer {outside[0]}; this model has the layers 0 to {layers - 1}.")
     lasts = sorted({*ends, layers - 1})
     return [StagePlan(first, last) for first, last in zip([0, *(last + 1 for last in lasts)], lasts, strict=False)]
-
-
-def parse_exits(text: str) -> list[int]:
-    """Read a comma-separated list of layers, such as ``2,5,8,11``.
-
-    :raises UsageError: an element is no number.
-    """
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--exits {text} is no comma-separated list of layers, such as 2,5,8,11.") from error
 
 
 def embeddings_graph(
     model: FastBertForSequenceClassification, graph_type: Callable[[str], Graph] = Graph
 ) -> ModelProto:
-    """Return the graph from ids to the first layer's input and the mask that every layer adds to its scores."""
+    """Return the embeddings: ids -> the first layer's input, and the mask that every layer adds to its scores."""
     graph = graph_type("embeddings")
-    names = [graph.input(name, "int64", _IDS) for name in ("input_ids", "attention_mask", "token_type_ids")]
+    names = [graph.input(name, "int64", _TOKENS) for name in ("input_ids", "attention_mask", "token_type_ids")]
     hidden, mask = add_embeddings(graph, model, *names)
-    graph.output(hidden, "hidden_states", graph.dtype, (*_IDS, model.config.backbone_config.hidden_size))
+    graph.output(hidden, "hidden_states", graph.dtype, (*_TOKENS, model.config.backbone_config.hidden_size))
     graph.output(mask, "extended_attention_mask", graph.dtype, _MASK)
     return graph.model()
 
@@ -74,14 +62,14 @@ def embeddings_graph(
 def compaction_graph(
     model: FastBertForSequenceClassification, graph_type: Callable[[str], Graph] = Graph
 ) -> ModelProto:
-    """Return the graph that keeps the samples named by ``rows``, int64 [kept]: of hidden_states, and of the mask.
+    """Return the graph that keeps the samples in ``rows``, int64 [kept], of the hidden states and of the mask.
 
-    It drops samples on their device. A graph of its own, and not a gather at the head of every stage: a batch of one,
-    and a batch that nobody left, do not pay for it.
+    It removes samples on the device. It is a separate graph rather than a gather at the start of every stage, so that
+    it costs nothing where no sample exits.
     """
     graph = graph_type("compaction")
     hidden = model.config.backbone_config.hidden_size
-    value = graph.input("hidden_states", graph.dtype, (*_IDS, hidden))
+    value = graph.input("hidden_states", graph.dtype, (*_TOKENS, hidden))
     mask = graph.input("extended_attention_mask", graph.dtype, _MASK)
     rows = graph.input("rows", "int64", ("kept",))
     kept, kept_mask = graph.op("Gather", value, rows, axis=0), graph.op("Gather", mask, rows, axis=0)
@@ -93,20 +81,20 @@ def compaction_graph(
 def stage_graph(
     model: FastBertForSequenceClassification, stage: StagePlan, graph_type: Callable[[str], Graph] = Graph
 ) -> ModelProto:
-    """Return the graph of one stage: hidden_states and mask -> hidden_states, logits and uncertainty of its exit.
+    """Return one stage: hidden states and mask -> hidden states, and the logits and uncertainty of its exit.
 
-    :param graph_type: makes the graph, and so settles the precision; logits and uncertainty are float32 in all.
+    :param graph_type: makes the graph and decides its precision; logits and uncertainty are always float32.
     """
     graph = graph_type(f"layers_{stage.first:02d}_{stage.last:02d}")
-    shape = (*_IDS, model.config.backbone_config.hidden_size)
-    # an input and an output cannot share a name within one graph
+    shape = (*_TOKENS, model.config.backbone_config.hidden_size)
+    # an input and an output of a graph cannot have the same name
     value = graph.input("hidden_states", graph.dtype, shape)
     mask = graph.input("extended_attention_mask", graph.dtype, _MASK)
     for layer in range(stage.first, stage.last + 1):
         value = add_layer(graph, model, layer, value, mask)
     logits = add_exit(graph, model.exits[stage.last], model.config.head_config(stage.last), stage.last, value, mask)
-    certainty = add_uncertainty(graph, logits, model.config.num_labels)
+    uncertainty = add_uncertainty(graph, logits, model.config.num_labels)
     graph.output(value, "next_hidden_states", graph.dtype, shape)
     graph.output(logits, "logits", "float32", ("batch", model.config.num_labels))
-    graph.output(certainty, "uncertainty", "float32", ("batch",))
+    graph.output(uncertainty, "uncertainty", "float32", ("batch",))
     return graph.model()

@@ -7,22 +7,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-__all__ = ["OPSET", "Graph"]
-
-OPSET = 20  # the first with Gelu; LayerNormalization came with 17
+_OPSET = 20  # the first with Gelu; LayerNormalization came with 17
 _IR_VERSION = 10
 _ONNX_RUNTIME = "com.microsoft"
 _TYPES = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 
 class Graph:
-    """One graph being written. Every method that adds something returns the name of the value it makes.
+    """A graph that is being written. Methods that add nodes or tensors return the name of the new value.
 
-    A subclass writes another precision: `dtype` is that of its hidden states and mask.
+    Subclasses write other precisions; `dtype` is the type of the hidden states and of the mask.
     """
 
     dtype = "float32"
-    for_gpu = False  # how exit heads are written
+    for_gpu = False  # decides the form of the exit heads
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -33,12 +31,12 @@ class Graph:
         self._scope = ""
 
     def scope(self, name: str) -> "Graph":
-        """Put ``name/`` before the names of what is added from now on."""
+        """Prefix the names of everything that is added from now on with ``name/``."""
         self._scope = f"{name}/" if name else ""
         return self
 
     def in_scope(self, prefix: str) -> bool:
-        """Return whether what is added now belongs to a part whose name starts with ``prefix``."""
+        """Return whether the current scope starts with ``prefix``."""
         return self._scope.startswith(prefix)
 
     def input(self, name: str, dtype: str, shape: tuple[str | int, ...]) -> str:
@@ -47,8 +45,8 @@ class Graph:
         return name
 
     def output(self, value: str, name: str, dtype: str, shape: tuple[str | int, ...]) -> None:
-        """Declare that ``value`` leaves the graph, under ``name`` from now on."""
-        for node in self._nodes:  # renamed rather than passed through an Identity, which would copy it on every run
+        """Make ``value`` an output and rename it to ``name``."""
+        for node in self._nodes:  # rather than an Identity node, which would copy it on every run
             for names in (node.input, node.output):
                 for index, used in enumerate(names):
                     if used == value:
@@ -62,19 +60,19 @@ class Graph:
         return full
 
     def ints(self, values: ArrayLike) -> str:
-        """Add, or find, a constant int64 tensor."""
+        """Add a constant int64 tensor, or reuse an equal one."""
         return self._shared(np.asarray(values, dtype=np.int64))
 
     def floats(self, values: ArrayLike) -> str:
-        """Add, or find, a constant float32 tensor."""
+        """Add a constant float32 tensor, or reuse an equal one."""
         return self._shared(np.asarray(values, dtype=np.float32))
 
     def cast(self, value: str, dtype: str, *, name: str = "") -> str:
-        """Convert a value to another type."""
+        """Add a cast to another type."""
         return self.op("Cast", value, name=name, to=_TYPES[dtype])
 
     def to_float32(self, value: str) -> str:
-        """Go on in float32: with ``value``, and with every weight and constant that is added from now on."""
+        """Switch to float32, in which this graph already is: return ``value``."""
         return value
 
     def op(self, op_type: str, *inputs: str, name: str = "", **attributes: Any) -> str:
@@ -89,32 +87,32 @@ class Graph:
         return names
 
     def linear(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None) -> str:
-        """``value @ weight + bias``; weight: [inputs, outputs] (the transpose of PyTorch's)."""
+        """Add ``value @ weight + bias``; weight: [inputs, outputs], the transpose of PyTorch's."""
         result = self.op("MatMul", value, self.weight(f"{name}.weight", weight), name=name)
         return (
             result if bias is None else self.op("Add", result, self.weight(f"{name}.bias", bias), name=f"{name}.bias")
         )
 
     def transposed_matmul(self, left: str, right: str, *, name: str) -> str:
-        """``left^T @ right``, left read as it is: ONNX Runtime's own operator, as the standard has none.
+        """Add ``left^T @ right`` over the last two dimensions, without transposing ``left`` in memory.
 
-        The last two dimensions of ``left`` are transposed.
+        It is ONNX Runtime's own operator; standard ONNX has none.
         """
         return self.onnxruntime_op("FusedMatMul", left, right, name=name, transA=1)
 
     def onnxruntime_op(self, op_type: str, *inputs: str, name: str, **attributes: Any) -> str:
-        """Add a node that only ONNX Runtime knows."""
+        """Add a node with an operator of ONNX Runtime's own."""
         return self.op(op_type, *inputs, name=name, domain=_ONNX_RUNTIME, **attributes)
 
     def layer_norm(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float) -> str:
-        """Layer normalization over the last axis."""
+        """Add layer normalization over the last axis."""
         scale, shift = self.weight(f"{name}.weight", weight), self.weight(f"{name}.bias", bias)
         return self.op("LayerNormalization", value, scale, shift, name=name, axis=-1, epsilon=epsilon)
 
     def unbiased_layer_norm(
         self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any], epsilon: float
     ) -> str:
-        """Layer normalization with the unbiased standard deviation (`fastbert.normalization.UnbiasedLayerNorm`).
+        """Add layer normalization with the unbiased standard deviation (`fastbert.normalization.UnbiasedLayerNorm`).
 
         With c = x - mean, r = sqrt(n - 1) and std = |c| / r:  w c / (std + eps) + b = (w r) c / (|c| + eps r) + b.
         """
@@ -129,7 +127,7 @@ class Graph:
     def model(self) -> ModelProto:
         """Return the finished model."""
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._weights.values()))
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", _OPSET)]
         if any(node.domain == _ONNX_RUNTIME for node in self._nodes):
             opsets.append(helper.make_opsetid(_ONNX_RUNTIME, 1))
         return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="fastbert")

@@ -1,1 +1,1 @@
-"""Calibration, and the int8 graphs of the CPU and of GPUs."""
+"""Int8 graphs for CPUs and GPUs, and their calibration on real rows."""

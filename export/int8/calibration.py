@@ -1,8 +1,9 @@
-"""How large the backbone's activations are on real rows, product by product: what int8 graphs are scaled by."""
+"""Graphs that multiply in int8, scaled by how large the backbone's activations are on real rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -15,27 +16,68 @@ from fastbert.export.graphs.writer import Graph
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.engines.cpu.engine import session_options
 
-__all__ = ["CALIBRATION_ROWS", "ProductNotes", "calibrated_graphs"]
-
-CALIBRATION_ROWS = 128
+_ROWS = 128  # golden rows that are calibrated on
 _BATCH = 32
-M = TypeVar("M")
+_R = TypeVar("_R")  # how one activation is rounded
 
 
-class ProductNotes:
-    """What a graph's products read and weigh; for graphs that can be written in floats first, and in int8 then.
+class MatMulRecorder:
+    """Records, per matrix product of a graph, the activation that it reads and its weight.
 
-    Such a graph is made with (product -> what is known of the activation that it reads, or None; the graph's name).
+    :param activations: product -> the activation that it reads.
+    :param weights: activation -> the weights [inputs, outputs] of all products that read it.
     """
 
     def __init__(self) -> None:
-        self.products: dict[str, str] = {}  # product -> the value that it reads
-        self.weights: dict[str, list[NDArray[np.float32]]] = {}  # value -> those of all products that read it
+        self.activations: dict[str, str] = {}
+        self.weights: dict[str, list[NDArray[np.float32]]] = {}
 
-    def note(self, product: str, value: str, weight: NDArray[Any]) -> None:
-        """Note a product of ``value`` and ``weight`` [inputs, outputs]."""
-        self.products[product] = value
-        self.weights.setdefault(value, []).append(weight)
+    def record(self, product: str, activation: str, weight: NDArray[Any]) -> None:
+        """Record a product of ``activation`` and ``weight`` [inputs, outputs]."""
+        self.activations[product] = activation
+        self.weights.setdefault(activation, []).append(weight)
+
+
+class CalibratedGraph(Graph, Generic[_R]):
+    """A graph that is written twice: in floats, to record its products, then with the backbone's products in int8.
+
+    :param roundings: product -> rounding of the activation that it reads; None: write floats.
+    """
+
+    in_floats: tuple[str, ...] = ()  # linear layers of the backbone that are never int8
+
+    def __init__(self, roundings: Mapping[str, _R] | None, name: str) -> None:
+        super().__init__(name)
+        self.recorder = MatMulRecorder()
+        self._roundings = roundings
+        self._rounded: dict[str, str] = {}  # activation -> its rounded value, which several products may read
+
+    def linear(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None) -> str:
+        """Add ``value @ weight + bias``, in the backbone with both factors in int8."""
+        if not self.in_scope("layer_") or name in self.in_floats:
+            return super().linear(value, name, weight, bias)
+        product = self._scope + name
+        self.recorder.record(product, value, weight)
+        if self._roundings is None:
+            return super().linear(value, name, weight, bias)
+        rounding = self._roundings[product]
+        if value not in self._rounded:
+            self._rounded[value] = self.round(value, name, rounding)
+        return self.int8_linear(value, self._rounded[value], name, weight, bias, rounding)
+
+    def round(self, value: str, name: str, rounding: _R) -> str:
+        """Add the rounding of an activation."""
+        raise NotImplementedError
+
+    def int8_linear(
+        self, value: str, rounded: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None, rounding: _R
+    ) -> str:
+        """Add the product of an activation, ``value`` in floats and ``rounded``, and a weight [inputs, outputs]."""
+        raise NotImplementedError
+
+
+# (an activation [tokens, inputs] without padding, weights [inputs, outputs] of all products that read it) -> rounding
+_Choose = Callable[[NDArray[np.float32], list[NDArray[np.float32]]], _R]
 
 
 def calibrated_graphs(
@@ -43,83 +85,81 @@ def calibrated_graphs(
     plan: Sequence[StagePlan],
     golden: Golden,
     *,
-    graph_type: Callable[..., Any],
+    graph_type: Callable[[Mapping[str, _R] | None, str], CalibratedGraph[_R]],
     embeddings_type: type[Graph],
-    judge: Callable[[NDArray[np.float32], list[NDArray[np.float32]]], M],
+    choose: _Choose[_R],
 ) -> Iterator[ModelProto]:
-    """Write the embeddings and every stage; each stage is calibrated on what the quantized ones before it give.
+    """Write the embeddings and every stage, calibrated on the first golden rows.
 
-    :param golden: its first `CALIBRATION_ROWS` rows are calibrated on.
-    :param graph_type: a graph that has `notes`, see `ProductNotes`.
-    :param judge: (an activation [tokens, inputs] without padding, the weights [inputs, outputs] of all products that
-        read it) -> what the graph needs.
+    Each stage is calibrated on the outputs of the quantized stages before it.
     """
     embeddings = embeddings_graph(model, embeddings_type)
     yield embeddings
     batches = _embed(embeddings, golden)
     for stage in plan:
-        known = _observe(model, stage, batches, graph_type, judge)
-        graph = stage_graph(model, stage, partial(graph_type, known))
+        roundings = _calibrate(model, stage, batches, graph_type, choose)
+        graph = stage_graph(model, stage, partial(graph_type, roundings))
         yield graph
         session = _session(graph)
         for batch in batches:
             batch.feeds["hidden_states"] = session.run(["next_hidden_states"], batch.feeds)[0]
 
 
+@dataclass(frozen=True)
 class _Batch:
     """Rows on their way through the stages.
 
-    :param visible: bool [batch, sequence]: where tokens are.
-    :param feeds: what the next stage reads.
+    :param visible: bool [batch, sequence], true for tokens.
+    :param feeds: inputs of the next stage.
     """
 
-    def __init__(self, visible: NDArray[np.bool_], feeds: dict[str, NDArray[Any]]) -> None:
-        self.visible = visible
-        self.feeds = feeds
+    visible: NDArray[np.bool_]
+    feeds: dict[str, NDArray[Any]]
 
 
 def _embed(embeddings: ModelProto, golden: Golden) -> list[_Batch]:
     session, batches = _session(embeddings), []
-    for start in range(0, min(len(golden.input_ids), CALIBRATION_ROWS), _BATCH):
-        part = slice(start, min(start + _BATCH, CALIBRATION_ROWS))
+    for start in range(0, min(len(golden.input_ids), _ROWS), _BATCH):
+        part = slice(start, min(start + _BATCH, _ROWS))
         ids = {name: getattr(golden, name)[part] for name in ("input_ids", "attention_mask", "token_type_ids")}
         names = ["hidden_states", "extended_attention_mask"]
         batches.append(_Batch(ids["attention_mask"] > 0, dict(zip(names, session.run(names, ids), strict=True))))
     return batches
 
 
-def _observe(
+def _calibrate(
     model: FastBertForSequenceClassification,
     stage: StagePlan,
     batches: Sequence[_Batch],
-    graph_type: Callable[..., Any],
-    judge: Callable[[NDArray[np.float32], list[NDArray[np.float32]]], M],
-) -> dict[str, M]:
-    """Return product -> what is known of the activation that it reads, for one stage."""
-    probes: list[Any] = []
+    graph_type: Callable[[Mapping[str, _R] | None, str], CalibratedGraph[_R]],
+    choose: _Choose[_R],
+) -> dict[str, _R]:
+    """Run one stage in floats; return product -> rounding of the activation that it reads."""
+    written: list[CalibratedGraph[_R]] = []
 
-    def probe(name: str) -> Any:
-        probes.append(graph_type(None, name))
-        return probes[0]
+    def in_floats(name: str) -> Graph:
+        written.append(graph_type(None, name))
+        return written[0]
 
-    graph = stage_graph(model, stage, probe)
-    [noted] = probes
-    inner = sorted(set(noted.notes.products.values()) - {"hidden_states"})
+    graph = stage_graph(model, stage, in_floats)
+    recorder = written[0].recorder
+    inner = sorted(set(recorder.activations.values()) - {"hidden_states"})
     dtype = graph.graph.input[0].type.tensor_type.elem_type
     graph.graph.output.extend(helper.make_tensor_value_info(name, dtype, None) for name in inner)
     session = _session(graph)
-    seen: dict[str, list[NDArray[Any]]] = {name: [] for name in ("hidden_states", *inner)}
+    values: dict[str, list[NDArray[Any]]] = {name: [] for name in ("hidden_states", *inner)}
     for batch in batches:
-        found = dict(zip(inner, session.run(inner, batch.feeds), strict=True))
-        for name in seen:
-            seen[name].append(found.get(name, batch.feeds["hidden_states"])[batch.visible])
-    known = {name: judge(np.concatenate(seen[name]).astype(np.float32), noted.notes.weights[name]) for name in seen}
-    return {product: known[value] for product, value in noted.notes.products.items()}
+        outputs = dict(zip(inner, session.run(inner, batch.feeds), strict=True))
+        for name in values:
+            values[name].append(outputs.get(name, batch.feeds["hidden_states"])[batch.visible])
+    chosen = {name: choose(np.concatenate(values[name]).astype(np.float32), recorder.weights[name]) for name in values}
+    return {product: chosen[activation] for product, activation in recorder.activations.items()}
 
 
 def _session(graph: ModelProto) -> Any:
     options = onnxruntime.SessionOptions()
     if any(node.op_type == "MatMulIntegerToFloat" for node in graph.graph.node):
-        # whose products must not saturate here either; of Q/DQ graphs, ONNX Runtime 1.32 makes nonsense with this entry
+        # Products must not saturate here either (onnxruntime#6004, onnxruntime#12088). Only for these graphs: ONNX
+        # Runtime 1.32 computes Q/DQ graphs wrongly with the same option (not reported upstream).
         options = session_options(onnxruntime, threads=None)
     return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])

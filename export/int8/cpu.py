@@ -1,12 +1,12 @@
 """Graphs whose backbone multiplies in int8 on a CPU.
 
-How values are rounded is settled on real rows (`fastbert.export.int8.rounding`). So a text's answer does not depend on
-the texts beside it, as it does where scales are found at run time over a whole batch (``quantize_dynamic``), and a run
-need not look for them. Exit heads stay in float32: they are small, and the uncertainty rests on them. The operator is
-ONNX Runtime's own, into which it would turn the standard's at every load.
+Scales are chosen on real rows at export (`fastbert.export.int8.rounding`) rather than per batch at run time, as
+``quantize_dynamic`` does. So a text's answer does not depend on the other texts of its batch, and no run computes a
+range. Exit heads stay in float32: they are small, and the uncertainty depends on them. The operator is ONNX Runtime's
+own, into which it would convert the standard ones at every load.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,44 +17,29 @@ from onnx import ModelProto
 from fastbert.export.golden import Golden
 from fastbert.export.graphs.stages import StagePlan
 from fastbert.export.graphs.writer import Graph
-from fastbert.export.int8.calibration import ProductNotes, calibrated_graphs
+from fastbert.export.int8.calibration import CalibratedGraph, calibrated_graphs
 from fastbert.export.int8.rounding import FULL, Rounding, choose_rounding
 from fastbert.modeling import FastBertForSequenceClassification
 
-__all__ = ["Int8Graph", "int8_graphs"]
 
+class Int8Graph(CalibratedGraph[Rounding]):
+    """A float32 graph that writes the linear layers of the backbone in int8."""
 
-class Int8Graph(Graph):
-    """A graph that writes the linear layers of the backbone in int8.
+    def round(self, value: str, name: str, rounding: Rounding) -> str:
+        """Add ``QuantizeLinear`` to uint8, after a division where the rounding smooths."""
+        if rounding.smooth is not None:
+            factors = self.weight(f"{name}.smooth", 1 / rounding.smooth)
+            value = self.op("Mul", value, factors, name=f"{name}.smooth")
+        scale, zero_point = self._scale(rounding)
+        return self.op("QuantizeLinear", value, scale, zero_point, name=f"{name}.quantize")
 
-    :param roundings: product -> that of what it reads; None: none are known yet, write float32.
-    """
-
-    def __init__(self, roundings: Mapping[str, Rounding] | None, name: str) -> None:
-        super().__init__(name)
-        self._roundings = roundings
-        self._quantized: dict[str, str] = {}
-        self.notes = ProductNotes()
-
-    def linear(self, value: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None) -> str:
-        """``value @ weight + bias`` with both factors in int8."""
-        if not self.in_scope("layer_"):
-            return super().linear(value, name, weight, bias)
-        product = self._scope + name
-        self.notes.note(product, value, weight)
-        if self._roundings is None:
-            return super().linear(value, name, weight, bias)
-        rounding = self._roundings[product]
-        scale = self.floats(rounding.scale)
-        zero_point = self._shared(np.asarray(rounding.zero_point, dtype=np.uint8))
-        if value not in self._quantized:
-            smooth = value
-            if rounding.smooth is not None:
-                factors = self.weight(f"{name}.smooth", 1 / rounding.smooth)
-                smooth = self.op("Mul", value, factors, name=f"{name}.smooth")
-            self._quantized[value] = self.op("QuantizeLinear", smooth, scale, zero_point, name=f"{name}.quantize")
+    def int8_linear(
+        self, value: str, rounded: str, name: str, weight: NDArray[Any], bias: NDArray[Any] | None, rounding: Rounding
+    ) -> str:
+        """Add ``MatMulIntegerToFloat``, and the product of the outlier channels in float32 where there are some."""
         integers, scales = rounding.weight(weight)
-        inputs = [self._quantized[value], self.weight(f"{name}.weight", integers), scale]
+        scale, zero_point = self._scale(rounding)
+        inputs = [rounded, self.weight(f"{name}.weight", integers), scale]
         inputs += [self.weight(f"{name}.scale", scales), zero_point, ""]
         if bias is not None:
             inputs.append(self.weight(f"{name}.bias", bias))
@@ -65,13 +50,16 @@ class Int8Graph(Graph):
         rows = self.weight(f"{name}.outliers", weight[list(rounding.outliers)])
         return self.op("Add", result, self.op("MatMul", outliers, rows, name=f"{name}.outliers"))
 
+    def _scale(self, rounding: Rounding) -> tuple[str, str]:
+        return self.floats(rounding.scale), self._shared(np.asarray(rounding.zero_point, dtype=np.uint8))
+
 
 def int8_graphs(
     model: FastBertForSequenceClassification, plan: Sequence[StagePlan], golden: Golden, *, largest: int = FULL
 ) -> Iterator[ModelProto]:
     """Write the embeddings and every stage, calibrated on the first golden rows.
 
-    :param largest: of a weight in int8; up to `REDUCED`, products saturate on no processor.
+    :param largest: largest absolute weight in int8; up to `REDUCED`, products saturate on no processor.
     """
-    judge = partial(choose_rounding, largest=largest)
-    return calibrated_graphs(model, plan, golden, graph_type=Int8Graph, embeddings_type=Graph, judge=judge)
+    choose = partial(choose_rounding, largest=largest)
+    return calibrated_graphs(model, plan, golden, graph_type=Int8Graph, embeddings_type=Graph, choose=choose)

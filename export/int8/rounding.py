@@ -1,13 +1,13 @@
-"""How an activation is rounded to uint8, and the weights that it meets to int8, so that their product comes out best.
+"""How an activation is rounded to uint8, and the weights that it is multiplied with to int8.
 
-Weights are int8 per output channel, symmetric; an activation is uint8 with one scale and one zero point. What makes
-such a scale coarse is a few channels far larger than all others: in MiniLM one or two of 1,536 outputs of the
-activation function are 14 to 24 at the first token, where the rest are below 6. Two remedies, each an operation or
-more at run time, so used only where it leaves at most `_WORTH` of the product's error:
+Weights are int8 per output channel, symmetric; an activation is uint8 with one scale and one zero point. That scale is
+coarse where a few channels are far larger than all others, as in the outputs of a BERT's activation function. Two
+remedies exist. Both add operations at run time, so one is used only where it leaves at most `_WORTH` of the error:
 
-- smoothing: channels are divided by factors that the weights' rows take (SmoothQuant, arXiv 2211.10438, equation 4);
-- outliers: their columns are multiplied in float32 instead (LLM.int8(), arXiv 2208.07339). Where one product alone
-  reads a wide activation and gives a narrow one, that costs less than to divide it.
+- smoothing: channels are divided by factors that the rows of the weights are multiplied by (SmoothQuant, arXiv
+  2211.10438, equation 4);
+- outliers: the largest channels are multiplied in float32 instead (LLM.int8(), arXiv 2208.07339). This is cheaper than
+  smoothing where one product alone reads a wide activation and makes it narrow.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,26 +17,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FULL", "REDUCED", "Rounding", "choose_rounding", "quantize_weight", "smoothing"]
-
 FULL = 127
-# Largest weight of which x86 processors without VNNI may add two products with a uint8 in 16 bits: 2 x 255 x 64 < 2^15.
+# Largest weight that is exact on x86 without VNNI, which adds two products with a uint8 in 16 bits: 2 x 255 x 64 < 2^15
+# (onnxruntime#6004).
 REDUCED = 64
 
 _WORTH = 0.5
 _ALPHAS = (0.7, 0.8, 0.9, 1.0)
 _OUTLIERS = (1, 2, 4)
-_TOKENS = 512  # on which errors are compared; ranges are those of all
-_SMOOTH_LIMITS = (1 / 64, 64.0)  # neither side leaves the range of float16, in which TensorRT's graphs are written
+_TOKENS = 512  # that errors are compared on; ranges are those of all tokens
+_SMOOTH_LIMITS = (1 / 64, 64.0)  # both factors stay in the range of float16, the type of TensorRT's graphs
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """How an activation becomes uint8: ``rint(value / smooth / scale) + zero_point``, cut to 0..255.
+    """How an activation becomes uint8: ``rint(value / smooth / scale) + zero_point``, clipped to 0..255.
 
-    :param smooth: float32 [inputs]; None: nothing is divided. Weights take it as a factor of their rows.
-    :param outliers: channels whose weights are 0 in int8, and which are multiplied in float32.
-    :param largest: of a weight in int8.
+    :param smooth: float32 [inputs]; the rows of the weights are multiplied by it. None: no smoothing.
+    :param outliers: channels that are multiplied in float32; their int8 weights are 0.
+    :param largest: largest absolute weight in int8.
     """
 
     scale: float
@@ -46,7 +45,7 @@ class Rounding:
     largest: int = FULL
 
     def weight(self, weight: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """Return what a rounded activation is multiplied with: as `quantize_weight`."""
+        """Return the int8 weight to multiply a rounded activation with, and its scales, as `quantize_weight` does."""
         scaled = weight.copy() if self.smooth is None else weight * self.smooth[:, None]
         scaled[list(self.outliers)] = 0
         return quantize_weight(scaled, self.largest)
@@ -58,8 +57,8 @@ class Rounding:
         integers, scales = self.weight(weight)
         outliers = list(self.outliers)
         products = rounded.astype(np.float32) @ integers.astype(np.float32) * (np.float32(self.scale) * scales)
-        found: NDArray[np.float32] = products + values[:, outliers] @ weight[outliers]
-        return found
+        result: NDArray[np.float32] = products + values[:, outliers] @ weight[outliers]
+        return result
 
 
 def quantize_weight(weight: NDArray[Any], largest: int = FULL) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -76,22 +75,24 @@ def quantize_weight(weight: NDArray[Any], largest: int = FULL) -> tuple[NDArray[
 def smoothing(values: NDArray[np.float32], weight: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
     """Return what to divide channels by, with a geometric mean of about 1: float32 [inputs].
 
-    :param values: [tokens, inputs]; ``weight``: [inputs, outputs].
-    :param alpha: 1: all channels become equally large; 0: all rows of the weight.
+    :param values: [tokens, inputs].
+    :param weight: [inputs, outputs].
+    :param alpha: 1 makes all channels equally large, 0 all rows of the weight.
     """
     largest, heaviest = (np.maximum(np.abs(array).max(axis=axis), 1e-4) for array, axis in ((values, 0), (weight, 1)))
     ratio = largest**alpha / heaviest ** (1 - alpha)
-    return np.clip(ratio / np.exp(np.log(ratio).mean()), *_SMOOTH_LIMITS).astype(np.float32)
+    factors: NDArray[np.float32] = np.clip(ratio / np.exp(np.log(ratio).mean()), *_SMOOTH_LIMITS).astype(np.float32)
+    return factors
 
 
 def choose_rounding(
     values: NDArray[np.float32], weights: Sequence[NDArray[np.float32]], *, largest: int = FULL
 ) -> Rounding:
-    """Choose by the error of the products themselves.
+    """Choose the rounding of an activation by the error of the products that read it.
 
-    :param values: an activation on real rows, without padding: [tokens, inputs].
-    :param weights: [inputs, outputs] each, of all products that read it.
-    :param largest: of a weight in int8.
+    :param values: the activation on real rows, without padding: [tokens, inputs].
+    :param weights: [inputs, outputs] each.
+    :param largest: largest absolute weight in int8.
     """
     weight = np.concatenate(weights, axis=1)
     sample = values[np.random.default_rng(0).permutation(len(values))[:_TOKENS]]
@@ -102,8 +103,8 @@ def choose_rounding(
 
     narrowing = len(weights) == 1 and weight.shape[0] > weight.shape[1]
     remedies = _without_outliers(values, weight) if narrowing else _smoothed(values, weight)
-    plain, *others = (replace(found, largest=largest) for found in (_rounding(values), *remedies))
-    least, best = min(((error(remedy), remedy) for remedy in others), key=lambda found: found[0])
+    plain, *others = (replace(rounding, largest=largest) for rounding in (_rounding(values), *remedies))
+    least, best = min(((error(remedy), remedy) for remedy in others), key=lambda pair: pair[0])
     return best if least <= _WORTH * error(plain) else plain
 
 
@@ -114,7 +115,7 @@ def _smoothed(values: NDArray[np.float32], weight: NDArray[np.float32]) -> Itera
 
 
 def _without_outliers(values: NDArray[np.float32], weight: NDArray[np.float32]) -> Iterator[Rounding]:
-    """Leave out the channels that reach furthest, in what they are and in what they add."""
+    """Leave out the channels with the largest values and weights."""
     order = np.argsort(np.abs(values).max(axis=0) * np.abs(weight).max(axis=1))[::-1]
     for count in _OUTLIERS:
         outliers = tuple(sorted(order[:count].tolist()))
@@ -122,7 +123,7 @@ def _without_outliers(values: NDArray[np.float32], weight: NDArray[np.float32]) 
 
 
 def _rounding(values: NDArray[np.float32], **remedy: Any) -> Rounding:
-    """Hold every value: to cut the largest makes the mean error smaller, but that of a few rows many times larger."""
+    """Cover the whole range: clipping the largest values lowers the mean error, but raises that of a few rows a lot."""
     low, high = min(float(values.min(initial=0.0)), 0.0), max(float(values.max(initial=0.0)), 0.0)
     scale = float(np.float32(max(high - low, 1e-6) / 255))
     return Rounding(scale, round(-low / scale), **remedy)

@@ -1,1 +1,1 @@
-"""Models that join the stage files and read their weights."""
+"""Models that join the engines of a variant and read their weights from the engines' files."""

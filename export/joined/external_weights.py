@@ -1,24 +1,22 @@
-"""Parts of a model that joins other models, whose weights stay in their files."""
+"""Models that are joined from others and read their weights from the others' files."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, load_model_from_string
 
-__all__ = ["joined_model", "load_part", "remove_mask", "renamed_value"]
-
 _MASK = "extended_attention_mask"
-_EXTERNAL_BYTES = 1 << 15  # smaller ones are copied, so that a stage finds them side by side
+_EXTERNAL_BYTES = 1 << 15  # smaller weights are copied
 
 
 def load_part(file: Path) -> ModelProto:
-    """Load a model whose large weights name the file as their place, for a model beside it."""
+    """Load a model for another one in the same folder: its large weights become external data in its own file."""
     content = file.read_bytes()
     part = load_model_from_string(content)
     for weight in part.graph.initializer:
         if len(weight.raw_data) >= _EXTERNAL_BYTES:
-            message, length = weight.SerializeToString(), len(weight.raw_data)  # its last field
-            end = content.index(message) + len(message)  # found by its name: two weights may be alike
+            message, length = weight.SerializeToString(), len(weight.raw_data)  # raw_data is the last field
+            end = content.index(message) + len(message)  # unique: the message contains the name
             place = {"location": file.name, "offset": end - length, "length": length}
             weight.ClearField("raw_data")
             weight.data_location = TensorProto.EXTERNAL
@@ -28,35 +26,35 @@ def load_part(file: Path) -> ModelProto:
 
 
 def remove_mask(graph: GraphProto) -> None:
-    """Take the mask's additions away, for rows without padding, to which they add 0.
+    """Remove the additions of the mask, which is 0 for rows without padding.
 
-    :raises ValueError: the graph does more with the mask than to add it, or gives such a sum.
+    :raises ValueError: the graph does something else with the mask, or such a sum is an output.
     """
     outputs = {value.name for value in graph.output}
-    same: dict[str, str] = {}  # a sum with the mask -> what the mask was added to
+    unmasked: dict[str, str] = {}  # a sum with the mask -> what the mask was added to
     kept = []
     for node in graph.node:
-        node.input[:] = [same.get(name, name) for name in node.input]
+        node.input[:] = [unmasked.get(name, name) for name in node.input]
         if _MASK not in node.input:
             kept.append(node)
         elif node.op_type == "Add" and node.output[0] not in outputs:
-            [same[node.output[0]]] = [name for name in node.input if name != _MASK]
+            [unmasked[node.output[0]]] = [name for name in node.input if name != _MASK]
         else:
-            raise ValueError(f"{node.op_type} {node.name} reads {_MASK}, and not to add it on the way.")
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in kept]  # the list's own go with it
+            raise ValueError(f"{node.op_type} {node.name} reads {_MASK}; only an Add inside the graph may.")
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in kept]  # deleting the list deletes its nodes
     del graph.node[:]
     graph.node.extend(copies)
 
 
 def renamed_value(value: ValueInfoProto, name: str) -> ValueInfoProto:
-    """Return the declaration of a value like this one."""
+    """Return a copy of a declaration under another name."""
     copy = ValueInfoProto.FromString(value.SerializeToString())
     copy.name = name
     return copy
 
 
 def joined_model(graph: GraphProto, parts: Sequence[ModelProto]) -> ModelProto:
-    """Return the model of a graph that was made of these parts."""
+    """Return the model of a graph that was joined from these parts."""
     opsets = {opset.domain: opset for part in parts for opset in part.opset_import}
     return helper.make_model(
         graph, opset_imports=list(opsets.values()), ir_version=parts[0].ir_version, producer_name="fastbert"

@@ -1,1 +1,1 @@
-"""Engines of TensorRT: built, inspected, added to a bundle."""
+"""TensorRT engines: built, inspected and added to a bundle."""

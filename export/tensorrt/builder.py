@@ -11,30 +11,28 @@ from fastbert.runtime.engines.gpu.profiles import Bucket, Buckets
 from fastbert.runtime.engines.gpu.tensorrt import make_log
 from fastbert.runtime.errors import EngineError
 
-__all__ = ["EngineBuilder", "input_shapes"]
-
-Shape = tuple[int, ...]
+_Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class _Limits:
-    """Smallest, tuned-for and largest shape of an input in one profile."""
+    """An input's smallest and largest shape in a profile, and the one that it is tuned for."""
 
-    smallest: Shape
-    tuned: Shape
-    largest: Shape
+    smallest: _Shape
+    tuned: _Shape
+    largest: _Shape
 
 
-def input_shapes(graph: str, bucket: Bucket, *, hidden_size: int, max_batch: int) -> dict[str, _Limits]:
-    """Return what an engine takes in one bucket.
+def _input_shapes(graph: str, bucket: Bucket, *, hidden_size: int, max_batch: int) -> dict[str, _Limits]:
+    """Return the shapes of an engine's inputs in one bucket.
 
-    :param graph: ``"embeddings"``, ``"compaction"``, ``"stage_00"`` and so on; or ``"whole"``, a model in one graph.
+    :param graph: ``"embeddings"``, ``"compaction"``, ``"stage_00"`` and so on, or ``"whole"`` for a whole model.
     """
     sequence, tops = bucket.sequence, (bucket.min_batch, bucket.max_batch, bucket.max_batch)
     if graph in ("embeddings", "whole"):
         ids = _Limits(*((batch, sequence) for batch in tops))
         return dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), ids)
-    if graph == "compaction":  # from any batch to one of this bucket
+    if graph == "compaction":  # from any batch to a batch of this bucket
         tops = (1, bucket.max_batch, max_batch)
     shapes = {
         "hidden_states": _Limits(*((batch, sequence, hidden_size) for batch in tops)),
@@ -46,9 +44,11 @@ def input_shapes(graph: str, bucket: Bucket, *, hidden_size: int, max_batch: int
 
 
 class EngineBuilder:
-    """Builds engines one after the other, with one timing cache: layers of the same structure are timed once.
+    """Builds engines one after the other with one timing cache, so that equal layers are timed once.
 
-    :param timing_cache: file to read it from and to keep it in; made where there is none.
+    :param trt: the module tensorrt.
+    :param level: builder optimization level, 0 to 5.
+    :param timing_cache: file of the timing cache; it may not exist yet.
     """
 
     def __init__(
@@ -64,18 +64,17 @@ class EngineBuilder:
         self._runtime = trt.Runtime(self._log.trt_logger)
 
     def build(self, graph: str, onnx: bytes) -> bytes:
-        """Build one engine.
+        """Build one engine from an ONNX model; return the plan.
 
-        :returns: the plan.
         :raises EngineError: TensorRT cannot parse or build the graph.
         """
         trt = self._trt
         builder = trt.Builder(self._log.trt_logger)
-        network = builder.create_network(0)  # TensorRT 11: always strongly typed, so no flag
+        network = builder.create_network(0)  # no flags: TensorRT 11 is always strongly typed
         parser = trt.OnnxParser(network, self._log.trt_logger)
         if not parser.parse(onnx):
-            found = [parser.get_error(index) for index in range(parser.num_errors)]
-            reasons = "; ".join(f"{error.node_name()}: {error.desc()}" for error in found)
+            errors = [parser.get_error(index) for index in range(parser.num_errors)]
+            reasons = "; ".join(f"{error.node_name()}: {error.desc()}" for error in errors)
             raise EngineError(f"TensorRT {trt.__version__} cannot parse {graph}: {reasons}")
         config = builder.create_builder_config()
         config.builder_optimization_level = self._level
@@ -96,10 +95,9 @@ class EngineBuilder:
         return bytes(plan)
 
     def low_precision_share(self, graph: str, plan: bytes) -> float:
-        """Inspect an engine.
+        """Inspect an engine; return the share of its layers in float16 or int8.
 
-        :returns: share of its layers in float16 or int8.
-        :raises EngineError: too small a share, or none is known.
+        :raises EngineError: the share is unknown or below `MIN_LOW_PRECISION`.
         """
         trt, bucket = self._trt, self._buckets.all[0]
         engine = self._runtime.deserialize_cuda_engine(plan)
@@ -112,22 +110,22 @@ class EngineBuilder:
             context.set_input_shape(name, limits.tuned)
         stream.synchronize()
         inspector = engine.create_engine_inspector()
-        inspector.execution_context = context  # with dynamic shapes, types are known for given shapes only
+        inspector.execution_context = context  # types are only known for given shapes
         share = low_precision_share(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
         if share is None or share < MIN_LOW_PRECISION:
-            found = "names no types" if share is None else f"shows {share:.0%} of its layers in float16 or int8"
+            found = "names no types" if share is None else f"shows {share:.0%} of the layers in float16 or int8"
             raise EngineError(
-                f"TensorRT's inspector {found} for {graph}; at least {MIN_LOW_PRECISION:.0%} were expected. The engine "
-                "would run in float32 under another name, so it is refused. Report this with the TensorRT version."
+                f"TensorRT's inspector {found} for {graph}; expected at least {MIN_LOW_PRECISION:.0%}. The engine is "
+                "refused because it would silently run in float32. Report this with the TensorRT version."
             )
         return share
 
     def _shapes(self, graph: str, bucket: Bucket) -> dict[str, _Limits]:
-        return input_shapes(graph, bucket, hidden_size=self._hidden_size, max_batch=self._buckets.max_batch)
+        return _input_shapes(graph, bucket, hidden_size=self._hidden_size, max_batch=self._buckets.max_batch)
 
     def _read_cache(self, config: Any) -> None:
-        kept = self._timing_cache.read_bytes() if self._timing_cache.is_file() else b""
-        for content in (kept, b""):  # one of another GPU or TensorRT is not taken: begin with an empty one
+        stored = self._timing_cache.read_bytes() if self._timing_cache.is_file() else b""
+        for content in (stored, b""):  # a cache of another GPU or TensorRT is refused: start with an empty one
             cache = config.create_timing_cache(content)
             if cache is not None and config.set_timing_cache(cache, False):
                 return

@@ -1,15 +1,13 @@
-"""Which types a built TensorRT engine computes in, from its inspector's report.
+"""The types that a TensorRT engine computes in, from its inspector's report.
 
-An engine that was meant to be in half precision and is in float32 builds, runs, and is wrong only in its speed; so the
-share of layers in low precision is measured, and a build without them is refused.
+An engine that silently computes in float32 builds and answers rightly, but is slow. So the share of layers in low
+precision is measured, and an engine with too few is refused.
 """
 
 import json
 from typing import Any
 
-__all__ = ["MIN_LOW_PRECISION", "low_precision_share"]
-
-MIN_LOW_PRECISION = 0.5  # of the layers that touch floats; the exit head's end and the uncertainty are float32
+MIN_LOW_PRECISION = 0.5  # of the layers with floats; the end of the exit head and the uncertainty are float32
 _LOW = ("half", "fp16", "float16", "int8", "fp8")
 _FLOAT = ("float", "fp32")
 
@@ -17,9 +15,9 @@ _FLOAT = ("float", "fp32")
 def low_precision_share(report: str) -> float | None:
     """Return the share of layers with a float16 or int8 tensor, among those with any float tensor.
 
-    :param report: JSON of ``EngineInspector.get_engine_information``, of an engine built with detailed profiling
-        verbosity and inspected through a context whose input shapes are set: otherwise it names no types.
-    :returns: in [0, 1]; None: the report names no types.
+    :param report: JSON of ``EngineInspector.get_engine_information``. It names types only if the engine was built
+        with detailed profiling verbosity and is inspected through a context whose input shapes are set.
+    :returns: share in [0, 1]; None: the report names no types.
     """
     low = floating = 0
     for layer in json.loads(report)["Layers"]:
@@ -33,7 +31,7 @@ def low_precision_share(report: str) -> float | None:
 
 
 def _types(layer: Any) -> list[str]:
-    if not isinstance(layer, dict):  # the names alone, where verbosity was lower
+    if not isinstance(layer, dict):  # with lower verbosity, a layer is only a name
         return []
     tensors = [*layer.get("Inputs", []), *layer.get("Outputs", [])]
     return [str(tensor.get("Format/Datatype", tensor.get("Datatype", ""))).lower() for tensor in tensors]

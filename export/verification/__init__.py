@@ -1,1 +1,1 @@
-"""Whether engines answer as PyTorch does."""
+"""The check that engines answer as PyTorch does."""

@@ -1,9 +1,10 @@
-"""TensorRT engines against ONNX Runtime, each on the same inputs, with NVIDIA's Polygraphy.
+"""TensorRT engines against ONNX Runtime, one by one on the same inputs, with NVIDIA's Polygraphy.
 
-`fastbert.export.verification.compare` checks the chain's answers; this finds the engine that is to blame. Both run the
-same graph: what a stage reads is what ONNX Runtime gave for the stage before, from the bundle's golden rows.
+`fastbert.export.verification.compare` checks the answers of the chain; this finds the engine that is to blame. Both
+sides run the same graph on golden rows. A stage reads what ONNX Runtime computed for the stage before.
 
-Polygraphy finds the CUDA runtime by ``LD_LIBRARY_PATH``. Its own engine builder is not used: it clears and sets flags.
+Polygraphy finds the CUDA runtime through ``LD_LIBRARY_PATH``. Its engine builder is not used because it sets and clears
+builder flags (not reported upstream).
 """
 
 from collections.abc import Callable, Iterator
@@ -20,18 +21,17 @@ from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.errors import MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, check_files, read_manifest
 
-__all__ = ["EngineComparison", "compare_engines"]
-
-# A first guess that no GPU has confirmed: a layer's rounding in float16, where hidden states reach some tens.
-ABSOLUTE, RELATIVE = 5e-2, 2e-2
-_IDS = ("input_ids", "attention_mask", "token_type_ids")
-Feeds = dict[str, NDArray[Any]]
+# An estimate of one layer's rounding in float16; not yet confirmed on a GPU.
+_ABSOLUTE, _RELATIVE = 5e-2, 2e-2
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_Feeds = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class EngineComparison:
-    """What Polygraphy's comparison of one engine found.
+    """One engine compared with its graph.
 
+    :param rows: golden rows that both ran on.
     :param largest_difference: output -> largest absolute difference.
     :param failed: outputs beyond the tolerance.
     """
@@ -44,7 +44,7 @@ class EngineComparison:
 
     @property
     def problems(self) -> list[str]:
-        """What failed; empty: they agree."""
+        """What failed, one sentence each; empty: they agree."""
         return [
             f"{self.variant}, {self.engine}: {name} differs by up to {self.largest_difference[name]:.2e}"
             for name in self.failed
@@ -60,17 +60,19 @@ def compare_engines(
 ) -> list[EngineComparison]:
     """Check a bundle's files, then compare every engine of a TensorRT variant with the graph that it was built from.
 
-    :param variant: its name; None: the first one of TensorRT.
-    :param runner: makes the runner of an engine file and a profile; None: Polygraphy's for TensorRT.
+    :param variant: a variant's name; None: the first one for TensorRT.
+    :param runner: (engine file, number of a profile) -> runner; None: Polygraphy's for TensorRT.
     :raises MissingDependencyError: Polygraphy is not installed.
     :raises BundleError: a file is missing or altered.
-    :raises UsageError: there is no such variant, or the graphs are gone from the bundle.
+    :raises UsageError: there is no such variant, or the bundle no longer has its graphs.
     """
     manifest = read_manifest(bundle)
     built = manifest.variant_for("tensorrt", variant)
     source = next((held for held in manifest.variants if held.name == built.record["tensorrt"]["source"]), None)
     if source is None:
-        raise UsageError(f"The bundle no longer has the graphs that {built.name} was built from. Export it again.")
+        raise UsageError(
+            f"The bundle no longer has the graphs that {built.name} was built from. Export and build it again."
+        )
     check_files(bundle, manifest, (*built.files, *source.files, GOLDEN), contents=True)
     return list(_compare(bundle, built, source, runner or _tensorrt_runner))
 
@@ -84,27 +86,27 @@ def _compare(
         from polygraphy.logger import G_LOGGER
     except ImportError as error:
         raise MissingDependencyError("polygraphy", "build") from error
-    G_LOGGER.module_severity = G_LOGGER.ERROR  # its report goes to stdout, which is ours
+    G_LOGGER.module_severity = G_LOGGER.ERROR  # Polygraphy would print to stdout
     feeds, profile = _first_feeds(bundle, Buckets.from_manifest(variant.record["tensorrt"]["profiles"]))
     rows = len(feeds["input_ids"])
-    compare = SimpleCompareFunc(atol=ABSOLUTE, rtol=RELATIVE)
+    compare = SimpleCompareFunc(atol=_ABSOLUTE, rtol=_RELATIVE)
     for file, engine in zip((source.embeddings, *source.stages), (variant.embeddings, *variant.stages), strict=True):
         onnx = OnnxrtRunner(SessionFromOnnx(str(bundle / file), providers=["cpu"]), name="onnxruntime")
         results = Comparator.run([onnx, make(bundle / engine, profile)], data_loader=[feeds])
-        [result] = Comparator.compare_accuracy(results, compare_func=compare)
-        [(_, [outputs])] = result.items()  # one pair of runners, one set of inputs
+        [accuracy] = Comparator.compare_accuracy(results, compare_func=compare)
+        [(_, [outputs])] = accuracy.items()  # one pair of runners, one set of inputs
         yield EngineComparison(
             variant.name,
             Path(engine).stem,
             rows,
-            {name: float(found.max_absdiff) for name, found in outputs.items()},
-            tuple(name for name, found in outputs.items() if not found),
+            {name: float(result.max_absdiff) for name, result in outputs.items()},
+            tuple(name for name, result in outputs.items() if not result),
         )
         feeds = _next_feeds(feeds, results["onnxruntime"][0])
 
 
-def _first_feeds(bundle: Path, buckets: Buckets) -> tuple[Feeds, int]:
-    """Return golden rows in the shape of a profile, and its number."""
+def _first_feeds(bundle: Path, buckets: Buckets) -> tuple[_Feeds, int]:
+    """Return golden rows padded to the sequence of a profile, and the number of that profile."""
     golden = read_golden(bundle / GOLDEN)
     lengths = golden.attention_mask.sum(axis=1)
     chosen = np.flatnonzero(lengths <= buckets.max_sequence)[: buckets.max_batch]
@@ -113,13 +115,13 @@ def _first_feeds(bundle: Path, buckets: Buckets) -> tuple[Feeds, int]:
     profile = buckets.find(len(chosen), int(lengths[chosen].max()))
     width = buckets.all[profile].sequence
     feeds = {}
-    for name in _IDS:
+    for name in _INPUTS:
         rows = getattr(golden, name)[chosen][:, :width]
         feeds[name] = np.pad(rows, ((0, 0), (0, width - rows.shape[1])))
     return feeds, profile
 
 
-def _next_feeds(feeds: Feeds, outputs: Any) -> Feeds:
+def _next_feeds(feeds: _Feeds, outputs: Any) -> _Feeds:
     hidden = "next_hidden_states" if "next_hidden_states" in outputs else "hidden_states"
     mask = outputs if "extended_attention_mask" in outputs else feeds
     return {

@@ -15,9 +15,8 @@ import torch
 from support.factories import make_checkpoint, make_rows
 
 from fastbert.configuration import ExitHeadConfig
-from fastbert.export.bundle import export_bundle, export_checkpoint
+from fastbert.export import Bounds, ExportOptions, export_bundle
 from fastbert.export.golden import read_golden
-from fastbert.export.verification.compare import Bounds
 from fastbert.families import FAMILIES
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
@@ -33,25 +32,27 @@ HEADS = {
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_answers_as_pytorch_does(family, tmp_path):
     checkpoint = make_checkpoint(family, seed=1)
-    report = export_checkpoint(checkpoint, tmp_path / "bundle", rows=make_rows(60, seed=2))
+    report = export_bundle(checkpoint, tmp_path / "bundle", ExportOptions(verify_data=make_rows(60, seed=2)))
     assert report.verifications[0].problems == []
     assert max(report.verifications[0].largest_logit_difference) <= 1e-4
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
 def test_every_head_folds_to_the_same_function(head, tmp_path):
-    report = export_checkpoint(make_checkpoint(head=head), tmp_path / "bundle", rows=make_rows(60, seed=2))
+    report = export_bundle(
+        make_checkpoint(head=head), tmp_path / "bundle", ExportOptions(verify_data=make_rows(60, seed=2))
+    )
     assert max(report.verifications[0].largest_logit_difference) <= 2e-5
 
 
-def test_pairs_are_tokenized_and_answered_alike(checkpoint, tmp_path):
-    report = export_checkpoint(checkpoint, tmp_path / "bundle", rows=make_rows(20, pairs=True))
+def test_pairs_are_tokenized_and_answered_as_in_pytorch(checkpoint, tmp_path):
+    report = export_bundle(checkpoint, tmp_path / "bundle", ExportOptions(verify_data=make_rows(20, pairs=True)))
     assert report.verifications[0].problems == []
     golden = read_golden(tmp_path / "bundle" / "golden.npz")
     assert golden.token_type_ids.max() == 1
 
 
-def test_a_stage_holds_no_shape_arithmetic(bundle):
+def test_a_stage_has_no_shape_arithmetic(bundle):
     for path in sorted(bundle.glob("fp32/stage_*.onnx")):
         model = onnx.load(path)
         onnx.checker.check_model(model, full_check=True)
@@ -59,7 +60,7 @@ def test_a_stage_holds_no_shape_arithmetic(bundle):
 
 
 def test_grouped_stages_give_the_same_answers_at_the_exits_that_remain(checkpoint, bundle, tmp_path):
-    export_checkpoint(checkpoint, tmp_path / "grouped", rows=checkpoint.sample_rows, layers_per_stage=2)
+    export_bundle(checkpoint, tmp_path / "grouped", ExportOptions(layers_per_stage=2))
     grouped, single = Classifier.load(tmp_path / "grouped"), Classifier.load(bundle)
     assert grouped.manifest.exits == (1, 2)
     ids = np.random.default_rng(0).integers(4, 24, (5, 9))
@@ -70,7 +71,7 @@ def test_grouped_stages_give_the_same_answers_at_the_exits_that_remain(checkpoin
 @pytest.mark.parametrize("layers_per_stage", [0, 4])
 def test_layers_per_stage_outside_the_model_is_refused(checkpoint, tmp_path, layers_per_stage):
     with pytest.raises(UsageError, match=r"outside 1\.\.3"):
-        export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, layers_per_stage=layers_per_stage)
+        export_bundle(checkpoint, tmp_path / "b", ExportOptions(layers_per_stage=layers_per_stage))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,7 +80,7 @@ def test_a_failed_verification_leaves_nothing(checkpoint, tmp_path, monkeypatch)
 
     monkeypatch.setattr(encoder, "MASKED", -1.0)  # padding that is not quite masked
     with pytest.raises(VerificationError, match="logits at exit"):
-        export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows)
+        export_bundle(checkpoint, tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,54 +92,53 @@ def test_a_bundle_never_replaces_its_checkpoint(checkpoint_dir):
 
 def test_an_existing_bundle_is_kept_without_overwrite_and_when_the_new_one_fails(checkpoint, tmp_path, monkeypatch):
     output = tmp_path / "b"
-    export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
+    export_bundle(checkpoint, output)
     before = (output / "manifest.json").read_bytes()
     with pytest.raises(OutputExistsError, match="`overwrite`"):
-        export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
+        export_bundle(checkpoint, output)
     with pytest.raises(VerificationError):
-        export_checkpoint(
-            checkpoint, output, rows=checkpoint.sample_rows, bounds=Bounds(tolerance=1e-12), overwrite=True
-        )
+        export_bundle(checkpoint, output, ExportOptions(bounds=Bounds(tolerance=1e-12)), overwrite=True)
     assert (output / "manifest.json").read_bytes() == before
     other = make_checkpoint(seed=5)
-    export_checkpoint(other, output, rows=checkpoint.sample_rows, overwrite=True)
+    export_bundle(other, output, overwrite=True)
     assert (output / "manifest.json").read_bytes() != before
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
-def test_undistilled_exits_are_named(checkpoint, tmp_path, caplog):
+def test_a_warning_names_undistilled_exits(checkpoint, tmp_path, caplog):
     checkpoint = make_checkpoint()
     checkpoint.model.config.distilled = False
-    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows)
+    export_bundle(checkpoint, tmp_path / "b")
     assert "layers 0, 1 were never distilled" in caplog.text
     assert json.loads((tmp_path / "b" / "manifest.json").read_text())["distilled"] is False
 
 
-def test_a_checkpoint_without_rows_asks_for_some(checkpoint, tmp_path):
+def test_without_rows_in_the_checkpoint_the_error_asks_for_some(checkpoint, tmp_path):
     from fastbert.checkpoint import Checkpoint, save_checkpoint
 
     save_checkpoint(tmp_path / "model", Checkpoint(checkpoint.model, checkpoint.tokenizer))
-    with pytest.raises(UsageError, match="--verify-data"):
+    with pytest.raises(UsageError, match="`verify_data`"):
         export_bundle(tmp_path / "model", tmp_path / "b")
 
 
 @pytest.mark.slow
 def test_killed_export_leaves_the_old_bundle_or_the_new_one(checkpoint, tmp_path):
-    """A process exports again and again over one bundle until it is killed, at several moments."""
+    """A process replaces one bundle again and again until it is killed, at several moments."""
     output = tmp_path / "b"
-    export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows)
+    export_bundle(checkpoint, output)
     script = textwrap.dedent(
         """
         import os, sys
         from pathlib import Path
         sys.path.insert(0, sys.argv[2])
         from support.factories import make_checkpoint
-        from fastbert.export.bundle import export_checkpoint
+        from fastbert.export import ExportOptions, export_bundle
         checkpoint = make_checkpoint()
+        options = ExportOptions(verify_data=checkpoint.sample_rows[:4])
         for _ in sys.stdin:
             writer = os.fork()
             while writer == 0:
-                export_checkpoint(checkpoint, Path(sys.argv[1]), rows=checkpoint.sample_rows[:4], overwrite=True)
+                export_bundle(checkpoint, Path(sys.argv[1]), options, overwrite=True)
             print(writer, flush=True)
             print(os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1]), flush=True)
         """
@@ -147,28 +147,26 @@ def test_killed_export_leaves_the_old_bundle_or_the_new_one(checkpoint, tmp_path
     command = [sys.executable, "-c", script, output, tests]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as parent:
         assert parent.stdin is not None and parent.stdout is not None
-        for delay_s in (0.0, 0.05, 0.2, 0.4):
+        for delay_s in (0.0, 0.1, 0.3):
             parent.stdin.write("\n")
             writer = int(parent.stdout.readline())
             time.sleep(0.3 + delay_s)
             os.kill(writer, signal.SIGKILL)
             assert int(parent.stdout.readline()) == -signal.SIGKILL
             assert Classifier.load(output).predict(["good"], speed=0.0)
-            export_checkpoint(checkpoint, output, rows=checkpoint.sample_rows, overwrite=True)
-            assert [path.name for path in tmp_path.iterdir()] == ["b"]  # the killed writer's leftovers are gone
         parent.stdin.close()
+    export_bundle(checkpoint, output, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]  # the leftovers of the killed writers are gone
 
 
-def test_several_precisions_stand_beside_each_other_and_exits_may_be_chosen(checkpoint, tmp_path):
-    report = export_checkpoint(
-        checkpoint,
-        tmp_path / "b",
-        rows=checkpoint.sample_rows,
+def test_a_bundle_has_several_precisions_and_the_chosen_exits(checkpoint, tmp_path):
+    options = ExportOptions(
         precisions=["fp32", "int8"],
         exits=[1],
         bounds=Bounds(max_label_flips=0.2),  # random weights: many rows are near a boundary
     )
-    assert [found.variant for found in report.verifications] == ["fp32", "int8"]
+    report = export_bundle(checkpoint, tmp_path / "b", options)
+    assert [outcome.variant for outcome in report.verifications] == ["fp32", "int8"]
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
     assert manifest["exits"] == [1, 2]
     assert manifest["variants"]["int8"]["stages"] == ["int8/stage_00.onnx", "int8/stage_01.onnx"]
@@ -178,19 +176,19 @@ def test_several_precisions_stand_beside_each_other_and_exits_may_be_chosen(chec
     assert 0 < np.abs(exact - lossy).max() < 0.5
 
 
-def test_too_many_flips_in_a_lossy_precision_leave_nothing(checkpoint, tmp_path, monkeypatch):
+def test_too_many_label_flips_in_a_lossy_precision_leave_nothing(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "fastbert.export.int8.rounding.quantize_weight", lambda weight, _: (np.ones(weight.shape, np.int8), weight[0])
     )
     with pytest.raises(VerificationError, match=r"int8: .* answers flip at speed"):
-        export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=["int8"])
+        export_bundle(checkpoint, tmp_path / "b", ExportOptions(precisions=["int8"]))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_of_nans_is_refused_before_anything_is_written(checkpoint, tmp_path):
+def test_a_checkpoint_with_nan_weights_is_refused_before_anything_is_written(checkpoint, tmp_path):
     broken = replace(checkpoint, model=copy.deepcopy(checkpoint.model))
     with torch.no_grad():
         broken.model.backbone.encoder.layer[0].intermediate.dense.weight[0, 0] = float("nan")
     with pytest.raises(CheckpointError, match="training diverged"):
-        export_checkpoint(broken, tmp_path / "b", rows=checkpoint.sample_rows, precisions=["fp32", "int8"])
+        export_bundle(broken, tmp_path / "b", ExportOptions(precisions=["fp32", "int8"]))
     assert not (tmp_path / "b").exists()

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from fastbert.data.rows import Row
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import ExportOptions, export_bundle, verify
 from fastbert.export.golden import SPEEDS, Golden, read_golden, write_golden
-from fastbert.export.verification.bundle import verify
 from fastbert.runtime.errors import BundleError, DataError
 from fastbert.runtime.manifest import file_record
 
@@ -33,11 +32,11 @@ def make_golden(texts=TEXTS):
 
 
 def arrays_of(golden):
-    """The arrays of a file as it is written, for others to be written by hand."""
+    """Return the arrays of a file, to write others by hand."""
     return {name: value for name, value in vars(golden).items() if name != "texts"}
 
 
-def test_every_text_comes_back_as_it_was(tmp_path):
+def test_every_text_is_read_as_it_was_written(tmp_path):
     golden = make_golden()
     write_golden(tmp_path / "golden.npz", golden, [0, 1, 5])
     found = read_golden(tmp_path / "golden.npz")
@@ -58,7 +57,7 @@ def test_equal_rows_give_equal_bytes(tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_a_long_text_takes_its_own_room_only(tmp_path):
+def test_a_long_text_does_not_enlarge_the_others(tmp_path):
     golden = make_golden(["a"] * 255 + ["x" * 1_000_000])
     write_golden(tmp_path / "golden.npz", golden, [0, 1, 2])
     with np.load(tmp_path / "golden.npz") as file:
@@ -66,8 +65,8 @@ def test_a_long_text_takes_its_own_room_only(tmp_path):
     assert read_golden(tmp_path / "golden.npz").texts == golden.texts
 
 
-def test_half_a_character_is_refused(tmp_path):
-    with pytest.raises(DataError, match="half a character"):
+def test_an_unpaired_surrogate_is_refused(tmp_path):
+    with pytest.raises(DataError, match="unpaired surrogate"):
         write_golden(tmp_path / "golden.npz", make_golden(["a", "\ud800"]), [0, 1, 2])
 
 
@@ -150,7 +149,7 @@ def test_a_damaged_file_is_refused(tmp_path, change):
         read_golden(tmp_path / "golden.npz")
 
 
-def test_a_file_without_rows_or_a_column_or_that_is_no_archive_is_refused(tmp_path):
+def test_a_file_without_rows_without_an_array_or_of_another_format_is_refused(tmp_path):
     path = tmp_path / "golden.npz"
     empty = make_golden(["a"]).select(np.array([False]))
     np.savez(path, texts_json=as_json([]), **arrays_of(empty))
@@ -171,6 +170,6 @@ def test_a_file_without_rows_or_a_column_or_that_is_no_archive_is_refused(tmp_pa
 
 def test_a_text_that_ends_in_nul_is_exported_and_verified(checkpoint, tmp_path):
     rows = [Row("so good"), Row("bad \0"), Row("fine film", "not\0")]
-    export_checkpoint(checkpoint, tmp_path / "b", rows=rows)
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(verify_data=rows))
     assert read_golden(tmp_path / "b" / "golden.npz").texts == ("so good", "bad \0", ("fine film", "not\0"))
     assert [found.problems for found in verify(tmp_path / "b")] == [[]]

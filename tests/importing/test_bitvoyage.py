@@ -14,7 +14,7 @@ from support.originals import (
 )
 
 from fastbert.checkpoint import load_checkpoint
-from fastbert.export.bundle import export_bundle
+from fastbert.export import ExportOptions, export_bundle
 from fastbert.importing import import_checkpoint
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, UsageError
@@ -60,7 +60,7 @@ def test_answers_match_the_original_in_a_padded_batch_too(name, tmp_path):
     with torch.no_grad():
         assert np.abs(model(ids, mask).exit_logits.numpy() - expected).max() < 1e-4
 
-    export_bundle(tmp_path / "model", tmp_path / "bundle", verify_data=data)
+    export_bundle(tmp_path / "model", tmp_path / "bundle", ExportOptions(verify_data=data))
     classifier = Classifier.load(tmp_path / "bundle")
     encoded = classifier.encode(TEXTS)
     assert encoded.input_ids.tolist() == ids.tolist() and encoded.attention_mask.tolist() == mask.tolist()

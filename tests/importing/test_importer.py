@@ -5,7 +5,7 @@ import torch
 from support.originals import Shape, bitvoyage_configs, bitvoyage_state, make_vocabulary, uer_config, uer_state
 
 from fastbert.checkpoint import load_checkpoint
-from fastbert.export.bundle import export_bundle
+from fastbert.export import export_bundle
 from fastbert.importing import FORMATS, import_checkpoint
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fastbert.checkpoint import load_checkpoint
-from fastbert.export.bundle import export_bundle
+from fastbert.export import ExportOptions, export_bundle
 from fastbert.importing import ImportReport, import_checkpoint
 from fastbert.runtime import Classifier
 
@@ -54,7 +54,7 @@ def _rows(path):
 def _export(report, texts, folder):
     data = folder / "texts.jsonl"
     data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
-    export_bundle(report.output, folder / "bundle", verify_data=data)
+    export_bundle(report.output, folder / "bundle", ExportOptions(verify_data=data))
     return folder / "bundle"
 
 

@@ -6,7 +6,7 @@ import torch
 from support.originals import TEXTS, Shape, ids_of, make_vocabulary, uer_config, uer_logits, uer_state
 
 from fastbert.checkpoint import load_checkpoint
-from fastbert.export.bundle import export_bundle
+from fastbert.export import ExportOptions, export_bundle
 from fastbert.importing import import_checkpoint
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError
@@ -47,7 +47,7 @@ def test_answers_match_the_original_in_a_padded_batch_too(name, tmp_path):
     with torch.no_grad():
         assert np.abs(model(ids, mask).exit_logits.numpy() - expected).max() < 1e-4
 
-    export_bundle(tmp_path / "model", tmp_path / "bundle", verify_data=data)
+    export_bundle(tmp_path / "model", tmp_path / "bundle", ExportOptions(verify_data=data))
     classifier = Classifier.load(tmp_path / "bundle")
     assert classifier.manifest.raw["default_token_type"] == 1
     encoded = classifier.encode(TEXTS)

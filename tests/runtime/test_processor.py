@@ -5,8 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from fastbert.export.bundle import export_checkpoint
-from fastbert.export.verification.compare import Bounds
+from fastbert.export import Bounds, ExportOptions, export_bundle
 from fastbert.runtime import processor
 from fastbert.runtime.chain import run_all_exits
 from fastbert.runtime.engines.cpu import engine
@@ -53,7 +52,7 @@ def test_int8_answers_alike_with_uint8_weights(checkpoint, tmp_path, monkeypatch
     if precision == "int8" and processor.int8_products_saturate():
         pytest.skip("this processor has no exact products of int8 to compare with")
     bounds = Bounds(max_label_flips=0.2)  # random weights: many rows are near a boundary
-    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=[precision], bounds=bounds)
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(precisions=[precision], bounds=bounds))
     [variant] = read_manifest(tmp_path / "b").variants
     files = [tmp_path / "b" / name for name in (variant.embeddings, *variant.stages)]
     ids = np.random.default_rng(0).integers(4, 20, (8, 12))
@@ -69,7 +68,7 @@ def test_int8_answers_alike_with_uint8_weights(checkpoint, tmp_path, monkeypatch
 def test_reduced_weights_are_known_not_to_saturate(checkpoint, tmp_path):
     bounds = Bounds(max_label_flips=0.2)
     precisions = ["int8", "int8-reduced"]
-    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=precisions, bounds=bounds)
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(precisions=precisions, bounds=bounds))
     variants = {variant.name: variant for variant in read_manifest(tmp_path / "b").variants}
     assert {name: variant.saturates for name, variant in variants.items()} == {"int8": True, "int8-reduced": False}
     for name, largest in (("int8", 127), ("int8-reduced", 64)):

@@ -19,8 +19,7 @@ from fastbert.benchmarks.machine import gpu as gpu_environment
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.machine.gpu import describe_gpu, synchronisation_us
 from fastbert.benchmarks.systems import Budget, Sources, chain_families
-from fastbert.export.bundle import export_checkpoint
-from fastbert.export.tensorrt.build import BuildOptions, build
+from fastbert.export import BuildOptions, ExportOptions, build, export_bundle
 from fastbert.runtime import Classifier, EngineError
 from fastbert.runtime.engines.gpu import onnxruntime as onnxruntime_cuda
 from fastbert.runtime.engines.gpu.cuda import open_gpu
@@ -73,9 +72,7 @@ def test_the_report_has_every_depth_of_every_setting_at_every_shape(tensorrt, bu
 
 def test_with_onnxruntime_depths_are_layers_and_shapes_those_that_the_model_has(checkpoint, tmp_path, monkeypatch):
     precisions = ("fp32", "fp16")
-    export_checkpoint(
-        checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=precisions, layers_per_stage=2
-    )
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(precisions=precisions, layers_per_stage=2))
     on_the_cpu = partial(onnxruntime_cuda.load, provider=CPU)
     monkeypatch.setattr(gpu, "load_engine", lambda device, *where, **options: on_the_cpu(*where, **options))
     monkeypatch.setattr(gpu, "open_session", partial(open_session, provider=CPU))

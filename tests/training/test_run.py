@@ -12,7 +12,7 @@ from transformers import Trainer
 
 from fastbert.checkpoint import load_checkpoint
 from fastbert.configuration import ExitHeadConfig
-from fastbert.export.bundle import export_bundle
+from fastbert.export import export_bundle
 from fastbert.families import FAMILIES
 from fastbert.files.claims import Claim
 from fastbert.runtime.errors import CheckpointError, DataError, OutputExistsError, UsageError

@@ -24,7 +24,7 @@ def _session(graph: Graph) -> onnxruntime.InferenceSession:
 
 
 class ForGpu(Graph):
-    """A GPU's heads in float32, where nothing but the folding changes an answer."""
+    """The form for GPUs in float32, where only the folding can change an answer."""
 
     for_gpu = True
 
@@ -36,7 +36,7 @@ def test_the_folded_head_is_the_module(name, graph_type, batch):
     torch.manual_seed(0)
     module = make_exit(24, 3, CONFIGS[name]).eval()
     for bias in (parameter for key, parameter in module.named_parameters() if key.endswith("bias")):
-        torch.nn.init.normal_(bias)  # folding must carry every bias along
+        torch.nn.init.normal_(bias)  # folding must include every bias
     hidden_states = torch.randn(batch, 7, 24)
     mask = torch.zeros(batch, 1, 1, 7)
     mask[-1, ..., 4:] = MASKED
@@ -78,8 +78,8 @@ def test_uncertainty_is_pytorchs_and_within_0_and_1(entropy, logits):
     assert (found <= 1).all()
 
 
-def test_an_uncertainty_that_is_no_number_stays_none(entropy):
-    """And so no sample leaves by it: a comparison with it is false."""
+def test_nan_logits_give_a_nan_uncertainty(entropy):
+    """No sample exits there: comparing with NaN is false."""
     found = entropy([[np.nan, 0.0], [1.0, np.inf]])
     assert np.isnan(found).all()
     assert not (found < 1.0).any()

@@ -1,4 +1,4 @@
-"""Half-precision graphs: their types, their casts, and how near they stay to float32."""
+"""Half-precision graphs: their types, their casts, and how close they are to float32."""
 
 from collections import Counter
 
@@ -24,14 +24,14 @@ HEADS = {
 
 
 def check_types(graph):
-    """Every node's types fit, which a strongly typed engine needs; returns how many nodes of each kind there are."""
+    """Check that all types fit, as a strongly typed engine requires; return operator -> number of nodes."""
     onnx.checker.check_model(graph, full_check=True)
     onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True, data_prop=True)
     return Counter(node.op_type for node in graph.graph.node)
 
 
 def assert_standard(graph):
-    """TensorRT parses the standard's operators and no ONNX Runtime's own."""
+    """TensorRT parses standard operators, but not ONNX Runtime's own."""
     assert [opset.domain for opset in graph.opset_import] == [""]
     assert {node.domain for node in graph.graph.node} == {""}
 
@@ -62,7 +62,7 @@ def test_a_stage_has_one_cast_and_float16_between_engines(head):
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
 def test_no_product_repeats_an_operand_over_the_batch(head):
-    """ONNX Runtime's CUDA provider gets [2, ...] times [batch, 1, ...] wrong in a batch of two."""
+    """ONNX Runtime's CUDA provider multiplies [2, ...] by [batch, 1, ...] wrongly in a batch of two."""
     graph = stage_graph(make_checkpoint(head=head).model, StagePlan(0, 0), Float16Graph).graph
     inferred = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph), data_prop=True).graph
     shapes = {weight.name: tuple(weight.dims) for weight in inferred.initializer}
@@ -71,21 +71,21 @@ def test_no_product_repeats_an_operand_over_the_batch(head):
     products = [node for node in inferred.node if node.op_type == "MatMul"]
     for node in products:
         left, right = (shapes[name] for name in node.input)
-        assert 0 not in (*left[:-2], *right[:-2])  # a size that is unknown
+        assert 0 not in (*left[:-2], *right[:-2])  # 0: unknown
         assert len(right) == 2 or left[:-2] == right[:-2], (node.name, left, right)
     assert len(products) >= 10
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_embeddings_cast_nothing_but_ids(family):
+def test_the_embeddings_cast_only_ids(family):
     graph = embeddings_graph(make_checkpoint(family).model, Float16Graph)
     counts = check_types(graph)
     casts = [node for node in graph.graph.node if node.op_type == "Cast"]
-    assert counts["Cast"] == len(casts) <= 2  # the mask; and where positions are counted from padding, those
+    assert counts["Cast"] == len(casts) <= 2  # of the mask, and of positions that are counted from padding
     assert [type_of(value) for value in graph.graph.output] == [np.float16] * 2
 
 
-def test_the_compaction_gathers_the_rows_named_to_it():
+def test_compaction_gathers_the_rows_in_its_input():
     graph = compaction_graph(make_checkpoint().model, Float16Graph)
     assert dict(check_types(graph)) == {"Gather": 2}
     hidden = np.random.default_rng(0).normal(size=(5, 7, 32)).astype(np.float16)
@@ -97,7 +97,7 @@ def test_the_compaction_gathers_the_rows_named_to_it():
 
 
 def test_no_mask_makes_anything_infinite():
-    """Also one that hides every token, as an empty text of padding would."""
+    """Not even one that hides every token."""
     model = make_checkpoint().model
     ids = np.full((4, 6), 5)
     mask = np.array([[1] * 6, [1] + [0] * 5, [0] * 6, [1, 0, 1, 0, 1, 0]])
@@ -112,7 +112,7 @@ def test_no_mask_makes_anything_infinite():
 
 
 def test_a_stage_agrees_with_pytorch_in_half_precision():
-    """An independent reckoning in float16: PyTorch's own half-precision model, not our float32 one."""
+    """Compared with PyTorch's own half-precision model."""
     model = make_checkpoint(seed=4).model
     ids = torch.randint(4, 24, (6, 20), generator=torch.Generator().manual_seed(0))
     feeds = {
@@ -132,7 +132,7 @@ def test_a_stage_agrees_with_pytorch_in_half_precision():
 
 
 def test_the_unbiased_layer_norm_is_computed_in_float32():
-    """The sum of squares of a wide layer is beyond float16: 768 values of 20 give 307,200."""
+    """The sum of squares of a wide layer exceeds float16: 768 values of 20 give 307,200."""
     graph = Float16Graph("norm")
     value = graph.input("value", "float16", ("rows", 768))
     ones = np.ones(768, np.float32)
@@ -148,5 +148,5 @@ def test_a_weight_beyond_float16_is_refused_by_name():
     model = make_checkpoint().model
     with torch.no_grad():
         model.backbone.encoder.layer[1].output.dense.weight[3, 4] = 7e4
-    with pytest.raises(CheckpointError, match=r"layer_01/output\.dense\.weight is 7e\+04; float16 ends at 65504"):
+    with pytest.raises(CheckpointError, match=r"layer_01/output\.dense\.weight is 7e\+04; the largest float16 is"):
         stage_graph(model, StagePlan(1, 1), Float16Graph)

@@ -1,14 +1,13 @@
-"""Int8 graphs: what ONNX Runtime computes is what the rounding says."""
+"""Int8 graphs: ONNX Runtime computes what the rounding predicts."""
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import Bounds, ExportOptions, export_bundle
 from fastbert.export.int8.cpu import Int8Graph
 from fastbert.export.int8.rounding import Rounding
-from fastbert.export.verification.compare import Bounds
 from fastbert.runtime.engines.cpu.engine import session_options
 
 SMOOTH = np.linspace(0.5, 2.0, 32).astype(np.float32)
@@ -25,7 +24,7 @@ SMOOTH = np.linspace(0.5, 2.0, 32).astype(np.float32)
         ),
     ],
 )
-def test_a_product_is_what_its_rounding_says(rounding, operations):
+def test_a_product_is_what_its_rounding_predicts(rounding, operations):
     random = np.random.default_rng(0)
     values, weight = random.standard_normal((1, 6, 32)).astype(np.float32), random.standard_normal((32, 8))
     values[..., 3] += 40.0  # beyond the range
@@ -45,12 +44,12 @@ def test_a_product_is_what_its_rounding_says(rounding, operations):
     if rounding.outliers:
         assert np.abs(found[0] - exact).max() < 1.0
     else:
-        assert np.abs(found[0] - exact).max() > 10.0  # cut, as told
+        assert np.abs(found[0] - exact).max() > 10.0  # clipped by the scale
 
 
 def test_products_of_the_layers_are_int8_and_heads_are_not(checkpoint, tmp_path):
     bounds = Bounds(max_label_flips=1.0)
-    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=["int8"], bounds=bounds)
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(precisions=["int8"], bounds=bounds))
     stage = onnx.load(tmp_path / "b" / "int8" / "stage_00.onnx")
     integer = [node.name for node in stage.graph.node if node.op_type == "MatMulIntegerToFloat"]
     assert len(integer) == 6

@@ -1,4 +1,4 @@
-"""Q/DQ graphs for TensorRT: symmetric, calibrated, heads untouched."""
+"""Q/DQ graphs for TensorRT: symmetric, calibrated, with float16 exit heads."""
 
 import numpy as np
 import onnx
@@ -25,7 +25,7 @@ def test_every_product_of_the_layer_reads_int8_on_both_sides(stage):
         node.name.split("_")[1].split("/")[1]: [made_by[name].op_type if name in made_by else "" for name in node.input]
         for node in linear
     }
-    assert kinds.pop("output.dense") == ["Gelu", ""]  # stays in float16
+    assert kinds.pop("output.dense") == ["Gelu", ""]  # in float16
     assert len(kinds) == 5
     assert all(kind == ["DequantizeLinear"] * 2 for kind in kinds.values())
     heads = [n for n in stage.graph.node if n.name.startswith("exit_")]
@@ -48,7 +48,7 @@ def test_the_scheme_is_symmetric_int8_with_float16_scales(stage):
     assert all(value.dtype == np.int8 and value.min() >= -127 for value in integers)
 
 
-def test_types_fit_as_a_strongly_typed_engine_needs(stage):
+def test_all_types_fit_as_a_strongly_typed_engine_requires(stage):
     onnx.checker.check_model(stage, full_check=True)
     onnx.shape_inference.infer_shapes(stage, check_type=True, strict_mode=True, data_prop=True)
     assert sum(node.op_type == "Cast" for node in stage.graph.node) == 1
@@ -73,12 +73,12 @@ def test_the_scales_are_those_of_the_rows(gpu_bundle, checkpoint, stage):
         return [float(weights(graphs[1])[name]) for name in names]
 
     mine = [float(weights(stage)[n.input[1]]) for n in stage.graph.node if n.op_type == "QuantizeLinear"]
-    assert scales(list(checkpoint.sample_rows)) == mine
+    assert scales(list(checkpoint.sample_rows[:20])) == mine
     assert scales(make_rows(5, seed=9)) != mine
 
 
 def test_smoothing_is_undone_by_the_weights(stage, checkpoint):
-    """What is divided out of the activation's channels is in the weight's rows: together the product is the same."""
+    """The rows of the weight are multiplied by what the channels of the activation are divided by."""
     values = weights(stage)
     product = next(
         n for n in stage.graph.node if n.name.startswith("layer_00/intermediate.dense") and n.op_type == "MatMul"
@@ -93,7 +93,7 @@ def test_smoothing_is_undone_by_the_weights(stage, checkpoint):
     assert np.abs(restored - original).max() < 0.02 * np.abs(original).max()
 
 
-def test_a_scale_cuts_outliers_where_that_costs_less_than_it_gains():
+def test_a_scale_clips_outliers_where_that_lowers_the_error():
     values = np.random.default_rng(0).normal(size=20_000)
     assert best_scale(values) == pytest.approx(np.abs(values).max() / 127, rel=0.45)
     with_outlier = np.append(values, 60.0)

@@ -1,4 +1,4 @@
-"""Activations in uint8 and weights in int8: what the rounding keeps, and when a remedy is worth its operations."""
+"""Activations in uint8 and weights in int8: what rounding preserves, and when a remedy is worth its cost."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def plain(values):
 
 @settings(deadline=None, max_examples=50)
 @given(hnp.arrays(np.float32, (8, 4), elements=st.floats(-50, 50, width=32)))
-def test_every_value_seen_is_kept_to_a_step_and_zero_exactly(values):
+def test_values_are_preserved_to_one_step_and_zero_exactly(values):
     rounding = choose_rounding(values, [np.eye(4, dtype=np.float32)])
     step = rounding.scale * (1.0 if rounding.smooth is None else rounding.smooth)
     # 127 x (1/127) is 1 to float32's last digit; the zero point rounds too
@@ -33,7 +33,7 @@ def test_every_value_seen_is_kept_to_a_step_and_zero_exactly(values):
     assert (rounding.product(np.zeros((1, 4), np.float32), np.eye(4, dtype=np.float32)) == 0).all()
 
 
-def test_a_single_large_value_is_not_cut():
+def test_a_single_large_value_is_not_clipped():
     values = normal(4000, 16)
     values[1234, 5] = 9.0
     values[77, 3] = -11.0
@@ -43,14 +43,14 @@ def test_a_single_large_value_is_not_cut():
     assert rounding.scale * rounding.zero_point >= 11.0 / smooth[3] * 0.99
 
 
-def test_alike_channels_need_no_remedy():
+def test_similar_channels_need_no_remedy():
     for shape in ((16, 64), (64, 16)):
         rounding = choose_rounding(normal(500, shape[0]), [normal(*shape, seed=1)])
         assert rounding.smooth is None
         assert rounding.outliers == ()
 
 
-def test_a_channel_that_outgrows_the_others_is_taken_out_of_a_narrowing_product():
+def test_an_outlier_channel_of_a_narrowing_product_is_multiplied_in_floats():
     values, weight = normal(500, 64), normal(64, 16, seed=1)
     values[::20, 7] = 60.0
     weight[7, 2] = 30.0
@@ -63,7 +63,7 @@ def test_a_channel_that_outgrows_the_others_is_taken_out_of_a_narrowing_product(
 
 
 @pytest.mark.parametrize("weights", [[normal(16, 64, seed=1)], [normal(16, 16, seed=seed) for seed in (1, 2, 3)]])
-def test_it_is_smoothed_where_several_products_or_a_widening_one_read_it(weights):
+def test_an_activation_of_several_or_widening_products_is_smoothed(weights):
     values = normal(500, 16)
     values[:, 7] *= 40.0
     rounding = choose_rounding(values, weights)
@@ -74,7 +74,7 @@ def test_it_is_smoothed_where_several_products_or_a_widening_one_read_it(weights
         assert error(rounding, values, weight) < 0.5 * error(plain(values), values, weight)
 
 
-def test_smoothing_makes_channels_or_rows_alike_at_its_ends():
+def test_smoothing_equalizes_channels_at_1_and_rows_at_0():
     values, weight = normal(100, 8) * np.arange(1, 9, dtype=np.float32), normal(8, 8, seed=1)
     largest = np.abs(values / smoothing(values, weight, 1.0)).max(axis=0)
     assert largest == pytest.approx(largest[0], rel=1e-5)

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastbert.export.graphs.writer import Graph
-from fastbert.export.joined.all_stages import chain_model
+from fastbert.export.joined.all_stages import all_stages_model
 from fastbert.runtime.manifest import stage_digits
 
-SIZE = 96  # its matrix is large enough to stay in the stage's file
+SIZE = 96  # large enough for its matrix to stay in the stage's file
 
 
 def write_stages(folder, count):
-    """Write stages that each multiply by a matrix of their own."""
+    """Write stages that multiply by different matrices."""
     files = []
     for number in range(count):
         graph = Graph(f"stage {number}")
@@ -33,7 +33,7 @@ def write_stages(folder, count):
 def test_it_runs_the_stage_asked_for(tmp_path, count):
     files = write_stages(tmp_path, count)
     path = tmp_path / "chain.onnx"
-    path.write_bytes(chain_model(files).SerializeToString())
+    path.write_bytes(all_stages_model(files).SerializeToString())
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     value = np.random.default_rng(99).standard_normal((3, SIZE)).astype(np.float32)
@@ -45,9 +45,9 @@ def test_it_runs_the_stage_asked_for(tmp_path, count):
         assert np.array_equal(expected, found)
 
 
-def test_it_holds_no_weights_of_its_own(tmp_path):
+def test_it_contains_no_large_weights(tmp_path):
     files = write_stages(tmp_path, 3)
-    model = chain_model(files)
+    model = all_stages_model(files)
     assert len(model.SerializeToString()) < files[0].stat().st_size
     path = tmp_path / "chain.onnx"
     path.write_bytes(model.SerializeToString())
@@ -57,7 +57,7 @@ def test_it_holds_no_weights_of_its_own(tmp_path):
 
 
 @given(st.integers(2, 200), st.data())
-def test_digits_name_every_stage_once(count, data):
+def test_digits_are_the_binary_form_of_the_stage(count, data):
     number = data.draw(st.integers(0, count - 1))
     digits = stage_digits(number, count)
     assert sum(digit << int(name.removeprefix("digit_")) for name, digit in digits.items()) == number

@@ -1,13 +1,13 @@
-"""The early exit of one row as one model: it leaves where it should, and reads its weights from the other files."""
+"""The early exit of a single row as one model: it exits where it should, and reads its weights from other files."""
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import ExportOptions, export_bundle
 from fastbert.export.graphs.writer import Graph
-from fastbert.export.joined.single_row import early_exit_model
+from fastbert.export.joined.single_row import single_row_model
 from fastbert.runtime import Classifier
 
 SIZE = 96  # its matrix is large enough to stay in the file
@@ -15,7 +15,7 @@ LENGTH = 5
 
 
 def write_engines(folder, count):
-    """Write embeddings, and stages that add the mask and whose uncertainty falls: 1 - number / count."""
+    """Write embeddings, and stages that add the mask and have the uncertainty 1 - number / count."""
     graph = Graph("embeddings")
     ids = graph.input("input_ids", "int64", ("batch", "sequence"))
     table = np.random.default_rng(0).standard_normal((10, SIZE)).astype(np.float32)
@@ -57,17 +57,17 @@ def run_one_by_one(files, ids, stop):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 13])
-def test_it_leaves_at_the_first_exit_below_the_speed(tmp_path, count):
+def test_it_exits_at_the_first_uncertainty_below_the_speed(tmp_path, count):
     files = write_engines(tmp_path, count)
     path = tmp_path / "row.onnx"
-    path.write_bytes(early_exit_model(files[0], files[1:], range(0, 2 * count, 2)).SerializeToString())
+    path.write_bytes(single_row_model(files[0], files[1:], range(0, 2 * count, 2)).SerializeToString())
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path)
     assert [one.name for one in session.get_inputs()] == ["input_ids", "speed"]
     ids = np.random.default_rng(1).integers(0, 10, (1, LENGTH))
     for number in range(count):
         level = np.float32(1 - number / count)
-        stop = min(number + 1, count - 1)  # a speed of exactly the uncertainty does not let it leave
+        stop = min(number + 1, count - 1)  # it does not exit at a speed equal to the uncertainty
         for speed, expected in ((level, stop), (np.nextafter(level, np.float32(2)), number)):
             feeds = {"input_ids": ids, "speed": np.array([speed], np.float32)}
             logits, uncertainty, exit_layer = session.run(["logits", "uncertainty", "exit_layer"], feeds)
@@ -76,9 +76,9 @@ def test_it_leaves_at_the_first_exit_below_the_speed(tmp_path, count):
                 assert np.array_equal(found, right)
 
 
-def test_it_holds_no_weights_of_its_own(tmp_path):
+def test_it_contains_no_large_weights(tmp_path):
     files = write_engines(tmp_path, 3)
-    model = early_exit_model(files[0], files[1:], range(3))
+    model = single_row_model(files[0], files[1:], range(3))
     assert len(model.SerializeToString()) < files[1].stat().st_size
     path = tmp_path / "row.onnx"
     path.write_bytes(model.SerializeToString())
@@ -87,16 +87,16 @@ def test_it_holds_no_weights_of_its_own(tmp_path):
         onnxruntime.InferenceSession(path)
 
 
-def test_an_int8_row_is_answered_as_stage_by_stage(checkpoint, tmp_path):
-    export_checkpoint(checkpoint, tmp_path / "bundle", rows=checkpoint.sample_rows, precisions=("int8",))
+def test_an_int8_row_is_answered_as_in_a_batch(checkpoint, tmp_path):
+    export_bundle(checkpoint, tmp_path / "bundle", ExportOptions(precisions=("int8",)))
     alone, many = (Classifier.load(tmp_path / "bundle", threads=1, batches=batches) for batches in (False, True))
-    left = set()
+    exits = set()
     for row in checkpoint.sample_rows:
         for speed in (0.0, 0.3, 0.6):
             [found], [expected] = (one.predict([row.text], speed=speed) for one in (alone, many))
             assert found == expected
-            left.add(found.exit_layer)
-    assert left == {0, 1, 2}
+            exits.add(found.exit_layer)
+    assert exits == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_an_int8_row_is_answered_as_stage_by_stage(checkpoint, tmp_path):
         ("Add", ["next_hidden_states", "extended_attention_mask"], "logits"),
     ],
 )
-def test_a_mask_that_is_not_only_added_on_the_way_is_refused(tmp_path, kind, inputs, name):
+def test_any_other_use_of_the_mask_is_refused(tmp_path, kind, inputs, name):
     files = write_engines(tmp_path, 2)
     stage = onnx.load(files[1])
     stage.graph.node.append(onnx.helper.make_node(kind, inputs, [name], name="wrong"))
     onnx.save(stage, files[1])
     with pytest.raises(ValueError, match=f"{kind} wrong reads extended_attention_mask"):
-        early_exit_model(files[0], files[1:], range(2))
+        single_row_model(files[0], files[1:], range(2))

@@ -1,4 +1,4 @@
-"""Our calls against the real TensorRT 11 Python interface, which needs no GPU to be looked at."""
+"""Our calls against the real TensorRT 11 Python interface, which can be inspected without a GPU."""
 
 import ast
 from pathlib import Path
@@ -19,7 +19,7 @@ def real():
 
 
 def unknown_names(source, real):
-    """Every ``trt.a.b`` of a source text that the real module does not have."""
+    """Return every ``trt.a.b`` in a source text that the real module does not have."""
     missing = []
     for node in ast.walk(ast.parse(source)):
         names, inner = [], node
@@ -40,14 +40,14 @@ def unknown_names(source, real):
 
 
 @pytest.mark.parametrize("module", USERS, ids=lambda module: module.__name__)
-def test_every_name_of_tensorrt_that_we_use_is_in_tensorrt_11(real, module):
+def test_tensorrt_11_has_every_name_that_we_use(real, module):
     source = Path(module.__file__).read_text()
     assert source.count("trt.") > 5
     assert unknown_names(source, real) == []
 
 
 def test_a_flag_of_tensorrt_10_is_found(real, tensorrt):
-    """What this file is for: `BuilderFlag.FP16` made half-precision engines until 10, and is gone."""
+    """The purpose of this file: until TensorRT 10, `BuilderFlag.FP16` made half-precision engines. It was removed."""
     assert unknown_names("config.set_flag(trt.BuilderFlag.FP16)", real) == ["BuilderFlag.FP16"]
     assert unknown_names("trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH", real)
     builder = tensorrt.Builder(tensorrt.ILogger())
@@ -58,8 +58,8 @@ def test_a_flag_of_tensorrt_10_is_found(real, tensorrt):
 
 
 def test_a_build_with_a_flag_of_tensorrt_10_fails(tensorrt, bundle_copy, monkeypatch):
-    """The same through the whole build: had our code set the old flag, the recorded build could not pass."""
-    from fastbert.export.tensorrt.build import BuildOptions, build
+    """If our code set the old flag, no test of a build could pass."""
+    from fastbert.export import BuildOptions, build
     from fastbert.export.tensorrt.builder import EngineBuilder
 
     read_cache = EngineBuilder._read_cache
@@ -73,7 +73,7 @@ def test_a_build_with_a_flag_of_tensorrt_10_fails(tensorrt, bundle_copy, monkeyp
         build(bundle_copy, BuildOptions(batches=(1,)))
 
 
-def test_the_stand_in_takes_the_real_arguments_only(real, tensorrt):
+def test_the_stand_in_takes_only_the_real_arguments(real, tensorrt):
     builder = tensorrt.Builder(logger=tensorrt.ILogger())
     with pytest.raises(TypeError):
         builder.create_network(explicit_batch=True)
@@ -90,7 +90,7 @@ def test_the_stand_in_takes_the_real_arguments_only(real, tensorrt):
         builder.build_engine(None, config)  # gone since 10
 
 
-def test_the_stand_in_cannot_be_given_what_the_real_class_has_not(real):
+def test_the_stand_in_cannot_have_more_than_the_real_class(real):
     from support.doubles.contract import Recorder
 
     class IExecutionContext:
@@ -112,7 +112,7 @@ def test_signatures_are_read_from_the_real_docstrings(real):
         bind(real.IExecutionContext, "set_input_shape", (1, (1, 2)), {})
 
 
-def test_the_stand_in_for_cuda_takes_the_real_arguments_only(cuda):
+def test_the_stand_in_for_cuda_takes_only_the_real_arguments(cuda):
     with pytest.raises(TypeError):
         cuda.cudaMalloc()
     with pytest.raises(AttributeError):

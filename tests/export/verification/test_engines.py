@@ -1,4 +1,4 @@
-"""The comparison itself, with ONNX Runtime in the place of TensorRT: engines that agree, and one that does not."""
+"""The comparison with ONNX Runtime instead of TensorRT: engines that agree, and one that does not."""
 
 import shutil
 
@@ -21,7 +21,7 @@ def runner_of(folder, profiles):
     return make
 
 
-def test_every_engine_is_compared_on_what_the_one_before_gave(built):
+def test_every_engine_is_compared_on_the_output_of_the_one_before(built):
     profiles = []
     found = compare_engines(built, runner=runner_of(built / "fp16", profiles))
     assert [one.engine for one in found] == ["embeddings", "stage_00", "stage_01", "stage_02"]
@@ -31,7 +31,7 @@ def test_every_engine_is_compared_on_what_the_one_before_gave(built):
     assert found[0].rows == 16
 
 
-def test_the_engine_to_blame_is_named(built):
+def test_the_problem_names_the_engine(built):
     other = shutil.copytree(built / "fp16", built / "other")
     shutil.copy(built / "fp16" / "stage_02.onnx", other / "stage_01.onnx")
     found = compare_engines(built, runner=runner_of(other, []))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.factories import make_checkpoint, make_rows
 
-from fastbert.export.bundle import export_checkpoint
+from fastbert.export import export_bundle
 from fastbert.runtime import Classifier
 from fastbert.runtime.engines.kept_files import KeptFiles
 from fastbert.runtime.errors import BundleError
@@ -20,7 +20,7 @@ def releases(tmp_path_factory, bundle):
     """Two bundles of the same labels and shapes, and other weights."""
     other = make_checkpoint(seed=1)
     path = tmp_path_factory.mktemp("releases")
-    export_checkpoint(other, path / "2", rows=other.sample_rows)
+    export_bundle(other, path / "2")
     shutil.copytree(bundle, path / "1")
     return path
 

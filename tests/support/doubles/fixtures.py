@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from fastbert.export.bundle import export_checkpoint
-from fastbert.export.tensorrt.build import BuildOptions, build
+from fastbert.export import BuildOptions, ExportOptions, build, export_bundle
 from support.doubles.cuda import FakeCuda
 from support.doubles.real_tensorrt import real_tensorrt
 from support.doubles.tensorrt import FakeTensorRT
@@ -16,7 +15,8 @@ from support.doubles.tensorrt import FakeTensorRT
 def gpu_bundle(checkpoint, tmp_path_factory):
     """A bundle of fp32, fp16 and int8-qdq; only read it."""
     path = tmp_path_factory.mktemp("gpu") / "bundle"
-    export_checkpoint(checkpoint, path, rows=checkpoint.sample_rows, precisions=("fp32", "fp16", "int8-qdq"))
+    rows = checkpoint.sample_rows[:20]  # few, as every build verifies on them
+    export_bundle(checkpoint, path, ExportOptions(precisions=("fp32", "fp16", "int8-qdq"), verify_data=rows))
     return path
 
 
