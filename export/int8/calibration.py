@@ -13,7 +13,7 @@ from fastbert.export.golden import Golden
 from fastbert.export.graphs.stages import StagePlan, embeddings_graph, stage_graph
 from fastbert.export.graphs.writer import Graph
 from fastbert.modeling import FastBertForSequenceClassification
-from fastbert.runtime.engines.cpu.engine import session_options
+from fastbert.runtime.engines.cpu.sessions import session_options
 
 __all__ = ["CALIBRATION_ROWS", "ProductNotes", "calibrated_graphs"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from fastbert.export.joined.external_weights import joined_model, load_part, renamed_value
-from fastbert.runtime.manifest import stage_digits
+from fastbert.runtime.tensors import stage_digits
 
 __all__ = ["chain_model"]
 
@@ -23,7 +23,7 @@ def chain_model(files: Sequence[Path]) -> ModelProto:
 
     :param files: the stages', in order, at least two.
     :returns: a model with the inputs of a stage and ``digit_0``, ``digit_1`` ..., bool scalars: the binary digits of
-        the stage to run (`fastbert.runtime.manifest.stage_digits`). Its outputs are a stage's, under ``chain/NAME``.
+        the stage to run (`fastbert.runtime.tensors.stage_digits`). Its outputs are a stage's, under ``chain/NAME``.
     """
     stages = [load_part(file) for file in files]
     graphs = [stage.graph for stage in stages]

@@ -250,7 +250,7 @@ def _verify(
         (f"{left_out} of {len(fitting)} golden rows are longer than every profile: not verified",) if left_out else ()
     )
     rows = golden.select(fitting)
-    classifier = Classifier.from_engine(bundle, manifest, tensorrt.load(bundle, variant))
+    classifier = Classifier._from_engine(bundle, manifest, tensorrt.load(bundle, variant))
     verification = verify_classifier(classifier, variant, rows, bounds=bounds)
     if verification.problems:
         raise VerificationError(

@@ -125,7 +125,7 @@ def verify_bundle(
         found = next((known for known in manifest.variants if known.name == variant), None)
         if found is not None and found.engine == "onnxruntime_cuda":
             engine = onnxruntime_cuda.load(bundle, found, provider=onnxruntime_cuda.CPU)
-            return verify_classifier(Classifier.from_engine(bundle, manifest, engine), found, golden, bounds=bounds)
+            return verify_classifier(Classifier._from_engine(bundle, manifest, engine), found, golden, bounds=bounds)
     classifier = Classifier.load(bundle, device=device, variant=variant)
     return verify_classifier(classifier, classifier.manifest.variant_for(device, variant), golden, bounds=bounds)
 

@@ -9,7 +9,7 @@ from fastbert.export.bundle import export_checkpoint
 from fastbert.export.int8.cpu import Int8Graph
 from fastbert.export.int8.rounding import Rounding
 from fastbert.export.verification.compare import Bounds
-from fastbert.runtime.engines.cpu.engine import session_options
+from fastbert.runtime.engines.cpu.sessions import session_options
 
 SMOOTH = np.linspace(0.5, 2.0, 32).astype(np.float32)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastbert.export.graphs.writer import Graph
 from fastbert.export.joined.all_stages import chain_model
-from fastbert.runtime.manifest import stage_digits
+from fastbert.runtime.tensors import stage_digits
 
 SIZE = 96  # its matrix is large enough to stay in the stage's file
 
