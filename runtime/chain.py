@@ -136,7 +136,8 @@ def _run_batch(engine: Engine, exits: tuple[int, ...], rule: ExitRule, inputs: I
 
 def _lengths(attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the place after each row's last visible token: int64 [batch, sequence] -> int64 [batch]."""
-    return attention_mask.shape[1] - attention_mask[:, ::-1].argmax(axis=1)
+    lengths: NDArray[np.int64] = attention_mask.shape[1] - attention_mask[:, ::-1].argmax(axis=1)
+    return lengths
 
 
 def run_all_exits(engine: Engine, inputs: Inputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -160,5 +161,7 @@ def run_all_exits(engine: Engine, inputs: Inputs) -> tuple[NDArray[np.float32], 
 
 
 def _parts(size: int, inputs: Inputs) -> Iterator[Inputs]:
-    for start in range(0, len(inputs.input_ids), size):
-        yield Inputs(*(array[start : start + size] for array in inputs[:3]))
+    ids, mask, types, _ = inputs
+    for start in range(0, len(ids), size):
+        part = slice(start, start + size)
+        yield Inputs(ids[part], mask[part], types[part])

@@ -58,4 +58,5 @@ def exit_positions(uncertainty: NDArray[np.float32], speed: float) -> NDArray[np
     """
     exiting = ExitRule(speed).exits(uncertainty)
     exiting[:, -1] = True
-    return exiting.argmax(axis=1)
+    positions: NDArray[np.int64] = exiting.argmax(axis=1)
+    return positions

@@ -27,7 +27,8 @@ class LongTexts:
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._from_start = from_start
-        self._special, self._special_of_pair = (tokenizer.num_special_tokens_to_add(pair) for pair in (False, True))
+        self._special: int = tokenizer.num_special_tokens_to_add(False)
+        self._special_of_pair: int = tokenizer.num_special_tokens_to_add(True)
         self._enough = max_length + _MARGIN  # tokens
         self.first_part = 8 * self._enough  # characters; a longer text is long
         self.longest_of_pair = min(self._enough, _PAIR_FACTOR * max_length)  # characters; of each text

@@ -101,8 +101,8 @@ class Variant:
     def _from_fields(cls, name: str, fields: Mapping[str, Any]) -> "Variant":
         build = fields["tensorrt"]
         if build is not None:
-            profiles = tuple(Bucket(*profile["batch"], profile["sequence"]) for profile in build["profiles"])
-            build = TensorRtBuild(**{**build, "profiles": profiles})
+            buckets = ((*profile["batch"], profile["sequence"]) for profile in build["profiles"])
+            build = TensorRtBuild(**{**build, "profiles": tuple(Bucket(*bucket) for bucket in buckets)})
         return cls(name, **{**fields, "tensorrt": build})
 
     @property

@@ -73,7 +73,8 @@ class TextEncoder:
     ) -> None:
         self._tokenizer = tokenizer
         self._max_length = max_length
-        special, self._special_of_pair = (tokenizer.num_special_tokens_to_add(pair) for pair in (False, True))
+        special: int = tokenizer.num_special_tokens_to_add(False)
+        self._special_of_pair: int = tokenizer.num_special_tokens_to_add(True)
         if max_length <= special:
             raise UsageError(
                 f"`max_length` is {max_length}, which leaves no room for a text beside its {special} special tokens. "
@@ -85,7 +86,7 @@ class TextEncoder:
         self._pad = pad_token_id
         self._vocab_size = vocab_size
         self._token_types = token_types
-        self._half = max(1, (max_length - self._special_of_pair) // 2)  # tokens of a pair
+        self._half: int = max(1, (max_length - self._special_of_pair) // 2)  # tokens of a pair
 
     @classmethod
     def from_bundle(cls, bundle: Path, manifest: Manifest) -> "TextEncoder":
