@@ -69,9 +69,9 @@ class Variant:
     :param stages: paths of the stage engines, in order.
     :param compaction: path of the engine that removes samples on the device; None: they are removed on the host.
     :param chain: path of the model of all stages, which runs the stage asked for (`stage_digits` of the module
-        ``tensors``) and reads its weights from the stages' files; None: there is none.
+        ``tensors``) and reads its weights from the stages' files; None: the bundle has none.
     :param row: path of the model that runs a single row until an exit answers, and reads its weights from the other
-        files; None: there is none.
+        files; None: the bundle has none.
     :param saturates: whether its int8 products may, on an x86 processor without VNNI.
     :param tensorrt: how its engines were built; None: they are not TensorRT's.
     """

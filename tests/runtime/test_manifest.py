@@ -275,7 +275,7 @@ def test_manifests_of_earlier_versions_mean_what_they_did(tmp_path):
     assert fp32.files == ("fp32/embeddings.onnx", *(f"fp32/stage_{number:02d}.onnx" for number in range(3)))
 
 
-def test_what_a_manifest_may_also_hold(tmp_path):
+def test_unknown_fields_and_unusual_values_are_accepted(tmp_path):
     document = make_document()
     document |= {"schema": "fastbert-bundle/1.3", "new": {"field": [None]}, "default_speed": 1, "labels": ["only"]}
     document |= {"truncation_side": "left", "max_length": 66}

@@ -136,7 +136,7 @@ class OnnxRuntimeEngine:
             self.classes = self.load_batches().classes
         else:
             session, self.classes = plan.row_session(plan.row)
-            # the session goes on reading the embedding table from its file, which it maps
+            # the session maps the file of the embeddings and keeps reading the table from it
             self.run_row = RowSession(session, self._run_options, KeptFiles([plan.embeddings]).check_unchanged).run
             plan.release_memory()
 

@@ -47,11 +47,8 @@ class Gpu:
 
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
-        count = 0
-        error, *found = runtime.cudaGetDeviceCount()
-        if error == runtime.cudaError_t.cudaSuccess:
-            count = found[0]
-        if not count:
+        error, *counts = runtime.cudaGetDeviceCount()
+        if error != runtime.cudaError_t.cudaSuccess or not counts[0]:
             raise EngineError(
                 f"No GPU is available: CUDA says {error.name}. Install the NVIDIA driver, make the GPU visible to "
                 "this process, or load the bundle with device='cpu'."

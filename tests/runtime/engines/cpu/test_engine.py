@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.factories import make_rows
 
@@ -158,6 +158,7 @@ def test_several_threads_run_all_stages_in_one_session_and_answer_the_same(bundl
             assert np.array_equal(expected, found)
 
 
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10**6), speed=st.floats(0.0, 1.0))
 def test_a_row_in_one_call_is_answered_as_stage_by_stage(bundle, seed, speed):
     for one, many in _both_ways(bundle):
@@ -170,6 +171,7 @@ def test_a_row_in_one_call_is_answered_as_stage_by_stage(bundle, seed, speed):
         assert np.array_equal(found.uncertainty, expected.uncertainty)
 
 
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10**6), speed=st.floats(0.0, 1.0), data=st.data())
 def test_a_row_with_hidden_tokens_is_answered_as_in_a_batch(bundle, seed, speed, data):
     for one, many in _both_ways(bundle):
