@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-T = TypeVar("T")
-R = TypeVar("R")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 BATCH_TOKENS = 1024  # in a micro-batch, padding included: studies/reports/batches.json
 WINDOW = 4096  # rows that are read, sorted by length and cut together
-WINDOW_SIZE = 1 << 22  # characters of text at which a window ends earlier
+_WINDOW_SIZE = 1 << 22  # characters of text at which a window ends earlier
 
 
 def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = BATCH_TOKENS) -> list[NDArray[np.int64]]:
@@ -38,19 +38,19 @@ def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = B
 
 
 def run_in_order(
-    items: Iterable[T],
-    plan: Callable[[list[T]], list[Callable[[], list[tuple[int, R]]]]],
+    items: Iterable[_Item],
+    plan: Callable[[list[_Item]], list[Callable[[], list[tuple[int, _Result]]]]],
     *,
     window: int,
     workers: int,
-    size: Callable[[T], int] = lambda item: 1,
-) -> Iterator[R]:
+    size: Callable[[_Item], int] = lambda item: 1,
+) -> Iterator[_Result]:
     """Run items window by window and yield a result for each, in the order of the items.
 
     :param plan: turns a window's items into jobs; a job returns (index in the window, result) pairs.
     :param window: most items taken at a time; at most three windows are in memory.
     :param workers: jobs that run in parallel; 1: in the caller's thread.
-    :param size: of an item; a window ends where the sum of its sizes reaches `WINDOW_SIZE`.
+    :param size: of an item; a window ends where the sum of its sizes reaches `_WINDOW_SIZE`.
     """
     windows = _windows(items, window, size)
     if workers == 1:
@@ -79,15 +79,15 @@ def run_in_order(
         raise failure
 
 
-def _windows(items: Iterable[T], window: int, size: Callable[[T], int]) -> Iterator[list[T]]:
+def _windows(items: Iterable[_Item], window: int, size: Callable[[_Item], int]) -> Iterator[list[_Item]]:
     """Cut items into lists; where reading one fails, the items before it are yielded first."""
-    taken: list[T] = []
+    taken: list[_Item] = []
     total = 0
     try:
         for item in items:
             taken.append(item)
             total += size(item)
-            if len(taken) == window or total >= WINDOW_SIZE:
+            if len(taken) == window or total >= _WINDOW_SIZE:
                 yield taken
                 taken, total = [], 0
     except Exception:
@@ -98,11 +98,11 @@ def _windows(items: Iterable[T], window: int, size: Callable[[T], int]) -> Itera
         yield taken
 
 
-def _results(count: int, futures: list[Future[list[tuple[int, R]]]]) -> list[R]:
+def _results(count: int, futures: list[Future[list[tuple[int, _Result]]]]) -> list[_Result]:
     return _ordered(count, (future.result() for future in futures))
 
 
-def _ordered(count: int, results: Iterable[list[tuple[int, R]]]) -> list[R]:
+def _ordered(count: int, results: Iterable[list[tuple[int, _Result]]]) -> list[_Result]:
     ordered: list[Any] = [None] * count
     for pairs in results:
         for place, result in pairs:

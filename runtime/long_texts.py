@@ -6,7 +6,7 @@ from typing import Any
 
 # Most of one text that is read, in bytes of UTF-8. Only a text with next to no tokens, such as one word of half a
 # megabyte, is read that far.
-LONGEST_READ = 500_000
+_LONGEST_READ = 500_000
 # Tokens read beyond the last one kept: the text after a cut can change how the end of the part before it is tokenized,
 # at most the word that the cut lies in. WordPiece reads no word of more than 100 characters.
 _MARGIN = 128
@@ -90,10 +90,10 @@ class LongTexts:
         return sum(len(piece) - self._special for piece in _pieces(encoding)) >= self._enough
 
     def _grown(self, text: str) -> tuple[str, Any]:
-        """Return the first part that has enough tokens, is the whole text or `LONGEST_READ`, and its encoding."""
+        """Return the first part that has enough tokens, is the whole text or `_LONGEST_READ`, and its encoding."""
         characters = self.first_part
         while True:
-            part = _at_most(LONGEST_READ, self._part(text, characters), from_start=self._from_start)
+            part = _at_most(_LONGEST_READ, self._part(text, characters), from_start=self._from_start)
             encoding = self._tokenizer.encode(part)
             if len(part) < min(characters, len(text)) or characters >= len(text) or self._is_enough(encoding):
                 return part, encoding
@@ -128,8 +128,8 @@ class LongTexts:
 
     def _lengths(self, text: str) -> Iterator[int]:
         """Yield the token counts of a text's parts, which begin at white space where there is some."""
-        text, start = self._part(text, LONGEST_READ), 0  # before it is encoded, so that no long text is copied
-        text = _at_most(LONGEST_READ, text, from_start=self._from_start)
+        text, start = self._part(text, _LONGEST_READ), 0  # before it is encoded, so that no long text is copied
+        text = _at_most(_LONGEST_READ, text, from_start=self._from_start)
         while start < len(text):
             space = _SPACE.search(text, start + _LARGEST_STEP, start + 2 * _LARGEST_STEP)
             end = space.start() if space else start + 2 * _LARGEST_STEP

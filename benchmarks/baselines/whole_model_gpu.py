@@ -95,7 +95,7 @@ def write_whole_model(bundle: Path, variant: Variant, folder: Path) -> Path:
 
 def open_engine(plan: Path, variant: Variant, classes: int) -> Any:
     """Read a plan of `build_whole_model`; return what a `WholeModel` runs."""
-    return _Engine(plan, Buckets.from_variant(variant), classes)
+    return _Engine(plan, Buckets(variant.built.profiles), classes)
 
 
 def open_session(path: Path, manifest: Manifest, *, cuda_graphs: bool = False, provider: str = CUDA) -> Any:

@@ -85,7 +85,7 @@ def _compare(
     except ImportError as error:
         raise MissingDependencyError("polygraphy", "build") from error
     G_LOGGER.module_severity = G_LOGGER.ERROR  # its report goes to stdout, which is ours
-    feeds, profile = _first_feeds(bundle, Buckets.from_variant(variant))
+    feeds, profile = _first_feeds(bundle, Buckets(variant.built.profiles))
     rows = len(feeds["input_ids"])
     compare = SimpleCompareFunc(atol=ABSOLUTE, rtol=RELATIVE)
     for file, engine in zip((source.embeddings, *source.stages), (variant.embeddings, *variant.stages), strict=True):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbert.runtime.batching import WINDOW_SIZE, micro_batches, run_in_order
+from fastbert.runtime.batching import _WINDOW_SIZE, micro_batches, run_in_order
 
 lengths = st.lists(st.integers(1, 200), min_size=1, max_size=60)
 
@@ -55,7 +55,7 @@ def test_a_window_ends_where_its_items_are_large(workers):
         windows.append(len(items))
         return squares(items)
 
-    results = run_in_order(range(20), plan, window=8, workers=workers, size=lambda item: -(-item * WINDOW_SIZE // 10))
+    results = run_in_order(range(20), plan, window=8, workers=workers, size=lambda item: -(-item * _WINDOW_SIZE // 10))
     assert list(results) == [i**2 for i in range(20)]
     assert windows == [5, 2, 2, 2, *[1] * 9]
 

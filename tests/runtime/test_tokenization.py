@@ -146,7 +146,7 @@ def test_a_part_of_a_long_text_gives_the_tokens_of_the_whole(kind, side, texts, 
 
 @pytest.mark.parametrize("text", ["a" * 120_000, " " * 120_000, "\u200b" * 40_000])
 def test_a_text_with_next_to_no_tokens_is_read_up_to_a_limit_and_flagged(text, monkeypatch):
-    monkeypatch.setattr(long_texts, "LONGEST_READ", 100_000)  # as the real limit takes seconds
+    monkeypatch.setattr(long_texts, "_LONGEST_READ", 100_000)  # as the real limit takes seconds
     encoder = make_encoder("wordpiece")
     [long, short] = encoder.tokenize([text, text[:25_000]])
     assert long.ids == short.ids and len(long.ids) < 4

@@ -9,24 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.runtime import tensors
 from fastbert.runtime.engines.cpu.process import release_mapped_pages, return_freed_memory
 from fastbert.runtime.engines.kept_files import KeptFiles
 from fastbert.runtime.engines.telemetry import warn_of_telemetry
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
 from fastbert.runtime.hardware import int8_products_saturate, usable_cores
 from fastbert.runtime.manifest import Variant
-from fastbert.runtime.tensors import (
-    CHAIN_PREFIX,
-    HIDDEN_STATES,
-    LOGITS,
-    MASK,
-    NEXT_HIDDEN_STATES,
-    ROW_INPUTS,
-    TOKENS,
-    stage_digits,
-)
 
-THREAD_POOLS = ("separate", "host")
+_THREAD_POOLS = ("separate", "host")
 # On a CPU the fused kernel is slower than the operators it replaces: studies/reports/layer_forms.json.
 DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
 _PROVIDER = "CPUExecutionProvider"
@@ -38,7 +29,7 @@ _MOST_THREADS = 4096  # ONNX Runtime starts them all at once, and where it canno
 
 
 @dataclass(frozen=True)
-class StageRun:
+class _StageRun:
     """How to run a stage.
 
     :param session: the stage's own, or the one of all stages.
@@ -56,7 +47,7 @@ class BatchSessions:
     """What runs batches."""
 
     embeddings: Any
-    stages: Sequence[StageRun]
+    stages: Sequence[_StageRun]
     hidden_size: int
     classes: int
 
@@ -84,8 +75,8 @@ class SessionPlan:
 
     def __post_init__(self) -> None:
         _checked_threads(self.threads)
-        if self.thread_pool not in THREAD_POOLS:
-            raise UsageError(f"`thread_pool` is {self.thread_pool!r}; it must be one of {', '.join(THREAD_POOLS)}.")
+        if self.thread_pool not in _THREAD_POOLS:
+            raise UsageError(f"`thread_pool` is {self.thread_pool!r}; it must be one of {', '.join(_THREAD_POOLS)}.")
         if self.thread_pool == "host" and self.threads is not None:
             raise UsageError(
                 f"`threads` is {self.threads}, but `thread_pool` is 'host', whose size the host program chose. "
@@ -138,7 +129,7 @@ class SessionPlan:
         options = self._options(self.threads, self.spin_us(one_session=True))
         options.enable_mem_pattern = True  # few shapes: a row's is its length
         session = self._session(row, options)
-        [classes] = _last_sizes(session, ROW_INPUTS, [LOGITS])
+        [classes] = _last_sizes(session, tensors.ROW_INPUTS, [tensors.LOGITS])
         return session, classes
 
     def batch_sessions(self, files: KeptFiles) -> BatchSessions:
@@ -181,13 +172,8 @@ class SessionPlan:
             release_mapped_pages((self.embeddings, *self.stages))
 
     def _options(self, threads: int | None, spin_us: int) -> Any:
-        options = session_options(
-            import_onnxruntime(),
-            threads=threads,
-            thread_pool=self.thread_pool,
-            spin_us=spin_us,
-            saturates=self.saturates,
-        )
+        ort, pool = import_onnxruntime(), self.thread_pool
+        options = session_options(ort, threads=threads, thread_pool=pool, spin_us=spin_us, saturates=self.saturates)
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.enable_mem_pattern = False  # one would be kept for each of the many shapes of batches
         return options
@@ -285,19 +271,18 @@ def _checked_sessions(embeddings: Any, sessions: Sequence[Any], count: int) -> B
     :raises BundleError: a session has other inputs or outputs than it should.
     """
     if len(sessions) == count:
-        stages = [StageRun(session, {}, "") for session in sessions]
+        stages = [_StageRun(session, {}, "") for session in sessions]
     else:
         [session] = sessions
-        digits = [
-            {name: np.array(digit) for name, digit in stage_digits(stage, count).items()} for stage in range(count)
-        ]
-        stages = [StageRun(session, one, CHAIN_PREFIX) for one in digits]
+        digits = [tensors.stage_digits(stage, count).items() for stage in range(count)]
+        inputs = [{name: np.array(digit) for name, digit in one} for one in digits]
+        stages = [_StageRun(session, one, tensors.CHAIN_PREFIX) for one in inputs]
     first = stages[0]
-    _last_sizes(embeddings, TOKENS, [HIDDEN_STATES])
+    _last_sizes(embeddings, tensors.TOKENS, [tensors.HIDDEN_STATES])
     hidden_size, classes = _last_sizes(
         first.session,
-        [HIDDEN_STATES, MASK, *first.digits],
-        [f"{first.prefix}{NEXT_HIDDEN_STATES}", f"{first.prefix}{LOGITS}"],
+        [tensors.HIDDEN_STATES, tensors.MASK, *first.digits],
+        [f"{first.prefix}{tensors.NEXT_HIDDEN_STATES}", f"{first.prefix}{tensors.LOGITS}"],
     )
     return BatchSessions(embeddings, stages, hidden_size, classes)
 

@@ -15,17 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastbert.runtime.tensors import (
-    HIDDEN_STATES,
-    KEPT_HIDDEN_STATES,
-    KEPT_MASK,
-    LOGITS,
-    MASK,
-    NEXT_HIDDEN_STATES,
-    ROWS,
-    TOKENS,
-    UNCERTAINTY,
-)
+from fastbert.runtime import tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -140,14 +130,14 @@ class DeviceChain:
             lane = self._lane()
             lane.reserve(batch, sequence)
             lane.worker.stream.synchronize()  # a run that ended in an error may still read the buffers
-            for name, array in zip(TOKENS, (input_ids, attention_mask, token_type_ids), strict=True):
+            for name, array in zip(tensors.TOKENS, (input_ids, attention_mask, token_type_ids), strict=True):
                 padded = lane.host(name, (batch, sequence))
                 padded[:] = 0  # id 0 of a token that the mask hides
                 padded[:rows, :length] = array
                 lane.worker.stream.to_device(lane.address(name), padded)
-            inputs = {name: lane.address(name) for name in TOKENS}
-            outputs = {HIDDEN_STATES: lane.address("hidden", 0), MASK: lane.address("mask", 0)}
-            lane.worker.enqueue("embeddings", dict.fromkeys(TOKENS, (batch, sequence)), {**inputs, **outputs})
+            inputs = {name: lane.address(name) for name in tensors.TOKENS}
+            outputs = {tensors.HIDDEN_STATES: lane.address("hidden", 0), tensors.MASK: lane.address("mask", 0)}
+            lane.worker.enqueue("embeddings", dict.fromkeys(tensors.TOKENS, (batch, sequence)), {**inputs, **outputs})
         return _State(lane, lane.begin(), rows, batch, sequence)
 
     def run_stage(self, stage: int, state: _State) -> tuple[_State, NDArray[np.float32]]:
@@ -183,13 +173,13 @@ class DeviceChain:
         index = lane.host("rows", (batch,))
         index[:] = rows[0]
         index[: len(rows)] = rows
-        shapes = {**self._stage_shapes(state), ROWS: (batch,)}
+        shapes = {**self._stage_shapes(state), tensors.ROWS: (batch,)}
         addresses = {
-            HIDDEN_STATES: lane.address("hidden", state.hidden),
-            MASK: lane.address("mask", state.mask),
-            ROWS: lane.address("rows"),
-            KEPT_HIDDEN_STATES: lane.address("hidden", 1 - state.hidden),
-            KEPT_MASK: lane.address("mask", 1 - state.mask),
+            tensors.HIDDEN_STATES: lane.address("hidden", state.hidden),
+            tensors.MASK: lane.address("mask", state.mask),
+            tensors.ROWS: lane.address("rows"),
+            tensors.KEPT_HIDDEN_STATES: lane.address("hidden", 1 - state.hidden),
+            tensors.KEPT_MASK: lane.address("mask", 1 - state.mask),
         }
         with self._executor.turn:
             lane.worker.stream.to_device(lane.address("rows"), index)
@@ -199,18 +189,18 @@ class DeviceChain:
     def _enqueue_stage(self, number: int, state: _State) -> None:
         lane = state.lane
         addresses = {
-            HIDDEN_STATES: lane.address("hidden", state.hidden),
-            MASK: lane.address("mask", state.mask),
-            NEXT_HIDDEN_STATES: lane.address("hidden", 1 - state.hidden),
-            LOGITS: lane.address("logits"),
-            UNCERTAINTY: lane.address("uncertainty"),
+            tensors.HIDDEN_STATES: lane.address("hidden", state.hidden),
+            tensors.MASK: lane.address("mask", state.mask),
+            tensors.NEXT_HIDDEN_STATES: lane.address("hidden", 1 - state.hidden),
+            tensors.LOGITS: lane.address("logits"),
+            tensors.UNCERTAINTY: lane.address("uncertainty"),
         }
         lane.worker.enqueue(number, self._stage_shapes(state), addresses)
 
     def _stage_shapes(self, state: _State) -> dict[str, tuple[int, ...]]:
         return {
-            HIDDEN_STATES: (state.batch, state.sequence, self._executor.hidden_size),
-            MASK: (state.batch, 1, 1, state.sequence),
+            tensors.HIDDEN_STATES: (state.batch, state.sequence, self._executor.hidden_size),
+            tensors.MASK: (state.batch, 1, 1, state.sequence),
         }
 
     def _lane(self) -> "Lane":
@@ -257,7 +247,7 @@ class Lane:
         tokens, hidden = batch * sequence, executor.hidden_dtype
         # name -> (count, elements, type, whether the host has one too)
         plan: dict[str, tuple[int, int, DTypeLike, bool]] = {
-            **dict.fromkeys(TOKENS, (1, tokens, np.int64, True)),
+            **dict.fromkeys(tensors.TOKENS, (1, tokens, np.int64, True)),
             "hidden": (2, tokens * executor.hidden_size, hidden, False),
             "mask": (2, tokens, hidden, False),
             "rows": (1, batch, np.int64, True),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastbert.runtime.errors import UsageError
-from fastbert.runtime.manifest import Bucket, Variant
+from fastbert.runtime.manifest import Bucket
 
 
 class Buckets:
@@ -25,14 +25,6 @@ class Buckets:
         tops = sorted(set(batches))
         ranges = [(low + 1, high) for low, high in zip([0, *tops], tops, strict=False)]
         return cls(Bucket(low, high, sequence) for sequence in sorted(set(sequences)) for low, high in ranges)
-
-    @classmethod
-    def from_variant(cls, variant: Variant) -> "Buckets":
-        """Return the buckets that a variant's engines were built for.
-
-        :raises UsageError: the variant has no TensorRT engines.
-        """
-        return cls(variant.built.profiles)
 
     def as_records(self) -> list[dict[str, Any]]:
         """Return the buckets for the manifest."""

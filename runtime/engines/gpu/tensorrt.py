@@ -57,7 +57,7 @@ def require_tensorrt() -> Any:
     return trt
 
 
-def rebuild_command(bundle: Path, variant: Variant) -> str:
+def _rebuild_command(bundle: Path, variant: Variant) -> str:
     """Return the command that builds a variant's engines again."""
     build = variant.built
     batches = ",".join(map(str, sorted({bucket.max_batch for bucket in build.profiles})))
@@ -71,7 +71,7 @@ def _require_match(bundle: Path, variant: Variant, *, version: str, sm: str) -> 
         if built != found:
             raise EngineError(
                 f"The engines of {variant.name} were built for {what} {built}; here it is {found}, which cannot run "
-                f"them. Build them here: {rebuild_command(bundle, variant)}"
+                f"them. Build them here: {_rebuild_command(bundle, variant)}"
             )
 
 
@@ -153,7 +153,7 @@ class _Stages(Engines):
     def __init__(self, trt: Any, gpu: Gpu, bundle: Path, variant: Variant) -> None:
         files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": str(variant.compaction)}
         files.update(enumerate(variant.stages))
-        buckets = Buckets.from_variant(variant)
+        buckets = Buckets(variant.built.profiles)
         super().__init__(trt, gpu, buckets, {graph: bundle / name for graph, name in files.items()})
         first = self.engines[0]
         self.stages = len(variant.stages)
