@@ -112,7 +112,7 @@ class Variant:
         return (self.embeddings, *self.stages, *(file for file in joined if file))
 
     @property
-    def built(self) -> TensorRtBuild:
+    def tensorrt_build(self) -> TensorRtBuild:
         """How its TensorRT engines were built.
 
         :raises UsageError: it has no TensorRT engines.

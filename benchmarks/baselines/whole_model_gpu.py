@@ -71,7 +71,7 @@ def build_whole_model(bundle: Path, manifest: Manifest, variant: Variant, folder
     :returns: the plan's path in ``folder``.
     :raises EngineError: it cannot be built here.
     """
-    details = variant.built
+    details = variant.tensorrt_build
     source = next(held for held in manifest.variants if held.name == details.source)
     builder = EngineBuilder(
         require_tensorrt(),
@@ -95,7 +95,7 @@ def write_whole_model(bundle: Path, variant: Variant, folder: Path) -> Path:
 
 def open_engine(plan: Path, variant: Variant, classes: int) -> Any:
     """Read a plan of `build_whole_model`; return what a `WholeModel` runs."""
-    return _Engine(plan, Buckets(variant.built.profiles), classes)
+    return _Engine(plan, Buckets(variant.tensorrt_build.profiles), classes)
 
 
 def open_session(path: Path, manifest: Manifest, *, cuda_graphs: bool = False, provider: str = CUDA) -> Any:

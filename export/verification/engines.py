@@ -68,7 +68,7 @@ def compare_engines(
     """
     manifest = read_manifest(bundle)
     built = manifest.variant_for("tensorrt", variant)
-    source = next((held for held in manifest.variants if held.name == built.built.source), None)
+    source = next((held for held in manifest.variants if held.name == built.tensorrt_build.source), None)
     if source is None:
         raise UsageError(f"The bundle no longer has the graphs that {built.name} was built from. Export it again.")
     check_files(bundle, manifest, (*built.files, *source.files, GOLDEN), contents=True)
@@ -85,7 +85,7 @@ def _compare(
     except ImportError as error:
         raise MissingDependencyError("polygraphy", "build") from error
     G_LOGGER.module_severity = G_LOGGER.ERROR  # its report goes to stdout, which is ours
-    feeds, profile = _first_feeds(bundle, Buckets(variant.built.profiles))
+    feeds, profile = _first_feeds(bundle, Buckets(variant.tensorrt_build.profiles))
     rows = len(feeds["input_ids"])
     compare = SimpleCompareFunc(atol=ABSOLUTE, rtol=RELATIVE)
     for file, engine in zip((source.embeddings, *source.stages), (variant.embeddings, *variant.stages), strict=True):

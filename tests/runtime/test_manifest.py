@@ -198,7 +198,7 @@ def test_the_fields_of_a_tensorrt_variant_are_checked(tmp_path):
     document["variants"]["trt"] = {**TENSORRT, "row": None}
     document["files"] |= {file: {"bytes": 1, "sha256": HASH} for file in (*TENSORRT["stages"], "trt/embeddings.onnx")}
     document["files"]["trt/chain.onnx"] = {"bytes": 1, "sha256": HASH}
-    assert read(tmp_path, document).variants[1].built.sm == "sm90"
+    assert read(tmp_path, document).variants[1].tensorrt_build.sm == "sm90"
     for broken in ({"compaction": None}, {"tensorrt": {**TENSORRT["tensorrt"], "sm": 90}}):
         record = {**document["variants"]["trt"], **broken}
         with pytest.raises(BundleError, match=f"variants.trt.{next(iter(broken))}"):

@@ -59,14 +59,14 @@ def require_tensorrt() -> Any:
 
 def _rebuild_command(bundle: Path, variant: Variant) -> str:
     """Return the command that builds a variant's engines again."""
-    build = variant.built
+    build = variant.tensorrt_build
     batches = ",".join(map(str, sorted({bucket.max_batch for bucket in build.profiles})))
     sequences = ",".join(map(str, sorted({bucket.sequence for bucket in build.profiles})))
     return f"fastbert build {bundle} --variant {build.source} --batch {batches} --sequence {sequences} --overwrite"
 
 
 def _require_match(bundle: Path, variant: Variant, *, version: str, sm: str) -> None:
-    build = variant.built
+    build = variant.tensorrt_build
     for what, built, found in (("TensorRT", build.version, version), ("GPU architecture", build.sm, sm)):
         if built != found:
             raise EngineError(
@@ -153,7 +153,7 @@ class _Stages(Engines):
     def __init__(self, trt: Any, gpu: Gpu, bundle: Path, variant: Variant) -> None:
         files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": str(variant.compaction)}
         files.update(enumerate(variant.stages))
-        buckets = Buckets(variant.built.profiles)
+        buckets = Buckets(variant.tensorrt_build.profiles)
         super().__init__(trt, gpu, buckets, {graph: bundle / name for graph, name in files.items()})
         first = self.engines[0]
         self.stages = len(variant.stages)

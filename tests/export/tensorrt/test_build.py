@@ -96,7 +96,7 @@ def test_the_manifest_says_what_the_engines_are_for(tensorrt, bundle_copy):
 def test_the_default_sequences_end_at_the_bundles_longest_text(tensorrt, bundle_copy):
     build(bundle_copy, BuildOptions(batches=(1,)))
     variant = read_manifest(bundle_copy).variant_for("tensorrt")
-    assert [bucket.sequence for bucket in variant.built.profiles] == [32, 48]
+    assert [bucket.sequence for bucket in variant.tensorrt_build.profiles] == [32, 48]
 
 
 def test_the_built_variant_is_verified_like_any_other(tensorrt, bundle_copy):
@@ -193,7 +193,7 @@ def test_built_engines_are_replaced_only_with_overwrite(tensorrt, bundle_copy):
         build(bundle_copy, SMALL)
     build(bundle_copy, BuildOptions(batches=(2,), sequences=(48,), overwrite=True))
     manifest = read_manifest(bundle_copy)
-    assert manifest.variant_for("tensorrt").built.profiles == (Bucket(1, 2, 48),)
+    assert manifest.variant_for("tensorrt").tensorrt_build.profiles == (Bucket(1, 2, 48),)
     check_files(bundle_copy, manifest, manifest.files, contents=True)
 
 
