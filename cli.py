@@ -409,7 +409,7 @@ def predict(
     from fastbert.data import iter_inputs
     from fastbert.runtime import Classifier, UsageError
     from fastbert.runtime.exit_rule import ExitRule
-    from fastbert.runtime.threads import usable_cores
+    from fastbert.runtime.hardware import usable_cores
 
     texts = [utf8_text(text) for text in texts or ()]
     if texts and file is not None:
@@ -417,15 +417,19 @@ def predict(
     if speed is not None:
         ExitRule(speed)
     inputs = iter(texts) if texts else iter_inputs(file)
-    threads = threads or usable_cores()
-    workers = workers or (threads if file is not None and device == "cpu" else 1)
-    if workers > threads:
-        raise UsageError(
-            f"--workers {workers} is more than the {threads} threads they would share (--threads; by default the cores "
-            "that this process may use). Name fewer workers, or more threads."
-        )
     many = file is not None or len(texts) > 1
-    classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads // workers, batches=many)
+    if device == "cpu":
+        cores = threads or usable_cores()
+        workers = workers or (cores if file is not None else 1)
+        if workers > cores:
+            raise UsageError(
+                f"--workers {workers} is more than the {cores} threads they would share (--threads; by default the "
+                "cores that this process may use). Name fewer workers, or more threads."
+            )
+        classifier = Classifier.load(bundle, variant=variant, threads=cores // workers, batches=many)
+    else:
+        workers = workers or 1
+        classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads)
     # a pipe's reader waits for its answers; a file's end is known to come
     window = {} if file is not None else {"window": _PIPE_WINDOW}
     given, shown = itertools.tee(inputs)

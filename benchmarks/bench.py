@@ -42,8 +42,8 @@ from fastbert.benchmarks.systems import Budget, ChainRunner, Family, Runner, Sou
 from fastbert.benchmarks.workload import Workload, read_workload
 from fastbert.runtime import Classifier, Manifest
 from fastbert.runtime.errors import FastBertError
+from fastbert.runtime.hardware import usable_cores
 from fastbert.runtime.manifest import MANIFEST, file_record, read_manifest
-from fastbert.runtime.threads import usable_cores
 
 __all__ = ["run_bench"]
 

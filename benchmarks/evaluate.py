@@ -89,7 +89,7 @@ def evaluate(
 
 
 def _bundle_table(bundle: Path, data: Path, device: str, threads: int | None) -> ExitTable:
-    classifier = Classifier.load(bundle, device=device, threads=threads, batches=True)
+    classifier = Classifier.load(bundle, device=device, threads=threads, batches=device == "cpu")
     manifest = classifier.manifest
     rows = read_rows(data, labels=manifest.labels, require_label=True)
     texts = [row.text_input for row in rows]

@@ -118,7 +118,7 @@ def chain_families(sources: Sources, variants: Sequence[str] | None) -> list[Fam
                 sources.bundle,
                 device=sources.device,
                 variant=name,
-                threads=budget.threads,
+                threads=budget.threads if sources.device == "cpu" else None,
                 cuda_graphs=sources.cuda_graphs,
             )
             settings = {"engine": engine, "device": sources.device, "threads": budget.threads}

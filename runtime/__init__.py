@@ -7,21 +7,33 @@ from fastbert.runtime.chain import ChainOutput
 from fastbert.runtime.classifier import Classifier, Prediction
 from fastbert.runtime.errors import (
     BundleError,
+    CheckpointError,
+    DataError,
     EngineError,
     FastBertError,
     MissingDependencyError,
+    OutputExistsError,
     UsageError,
+    VerificationError,
 )
-from fastbert.runtime.manifest import Manifest
+from fastbert.runtime.manifest import Manifest, TensorRtBuild, Variant
+from fastbert.runtime.tokenization import Encoded
 
 __all__ = [
     "BundleError",
     "ChainOutput",
+    "CheckpointError",
     "Classifier",
+    "DataError",
+    "Encoded",
     "EngineError",
     "FastBertError",
     "Manifest",
     "MissingDependencyError",
+    "OutputExistsError",
     "Prediction",
+    "TensorRtBuild",
     "UsageError",
+    "Variant",
+    "VerificationError",
 ]

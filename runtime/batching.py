@@ -1,4 +1,4 @@
-"""Many texts: cut into micro-batches of like length, run by several workers, answered in order, in bounded memory."""
+"""Runs many texts in order and in bounded memory: micro-batches of similar length, on several workers."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,25 +8,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["TOKENS", "WINDOW", "WINDOW_SIZE", "micro_batches", "run_in_order"]
-
-T = TypeVar("T")
-R = TypeVar("R")
-# Tokens in a micro-batch, padding included. Measured: studies/reports/batches.json.
-TOKENS = 1024
-# Rows that are read, sorted by length and cut at a time.
-WINDOW = 4096
-# Their size, in characters of text, at which fewer are taken.
-WINDOW_SIZE = 1 << 22
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+BATCH_TOKENS = 1024  # in a micro-batch, padding included: studies/reports/batches.json
+WINDOW = 4096  # rows that are read, sorted by length and cut together
+_WINDOW_SIZE = 1 << 22  # characters of text at which a window ends earlier
 
 
-def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = TOKENS) -> list[NDArray[np.int64]]:
-    """Cut rows into batches of like length, longest first.
+def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = BATCH_TOKENS) -> list[NDArray[np.int64]]:
+    """Cut rows into batches of similar length, longest first.
 
-    :param lengths: int [rows], tokens of each row.
+    :param lengths: int [rows], in tokens.
     :param batch_size: most rows in a batch; None: only ``tokens`` bounds them.
-    :param tokens: most tokens in a batch, padding included; a longer row has a batch of its own.
-    :returns: each batch's rows; together every row once.
+    :param tokens: most tokens in a batch, padding included; a longer row is a batch by itself.
+    :returns: the rows of each batch; every row is in one.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
     if len(sizes) == 1:  # one text: nothing to sort
@@ -34,7 +29,7 @@ def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = T
     order = np.argsort(-sizes, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        width = max(1, int(sizes[order[start]]))  # of the batch's first row, its longest
+        width = max(1, int(sizes[order[start]]))  # of the first row, the longest
         count = max(1, tokens // width)
         stop = start + (count if batch_size is None else min(count, batch_size))
         batches.append(order[start:stop])
@@ -43,19 +38,19 @@ def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = T
 
 
 def run_in_order(
-    items: Iterable[T],
-    plan: Callable[[list[T]], list[Callable[[], list[tuple[int, R]]]]],
+    items: Iterable[_Item],
+    plan: Callable[[list[_Item]], list[Callable[[], list[tuple[int, _Result]]]]],
     *,
     window: int,
     workers: int,
-    size: Callable[[T], int] = lambda item: 1,
-) -> Iterator[R]:
+    size: Callable[[_Item], int] = lambda item: 1,
+) -> Iterator[_Result]:
     """Run items window by window and yield a result for each, in the order of the items.
 
-    :param plan: turns a window's items into jobs, each of which returns (place in the window, result) pairs.
-    :param window: most items taken at a time; at most three windows are held, whatever the length of ``items``.
-    :param workers: jobs that run at once; 1: in the caller's thread.
-    :param size: of an item; a window ends where its items' sizes reach `WINDOW_SIZE`.
+    :param plan: turns a window's items into jobs; a job returns (index in the window, result) pairs.
+    :param window: most items taken at a time; at most three windows are in memory.
+    :param workers: jobs that run in parallel; 1: in the caller's thread.
+    :param size: of an item; a window ends where the sum of its sizes reaches `_WINDOW_SIZE`.
     """
     windows = _windows(items, window, size)
     if workers == 1:
@@ -72,27 +67,27 @@ def run_in_order(
                     if not taken:
                         break
                     running.append((len(taken), [pool.submit(job) for job in plan(taken)]))
-                except Exception as error:  # what was read before it is answered first, as with one worker
+                except Exception as error:  # raised after the answers of earlier items, as with one worker
                     failure = error
-                if len(running) > 2:  # one is run, the next waits for its end, and one has its results taken
+                if len(running) > 2:  # one runs, the next waits, and one has its results taken
                     yield from _results(*running.popleft())
             while running:
                 yield from _results(*running.popleft())
-        finally:  # an error, or a caller that wants no more
-            pool.shutdown(wait=False, cancel_futures=True)  # those of a window that was not all submitted too
+        finally:  # also after an error, or when the caller stops
+            pool.shutdown(wait=False, cancel_futures=True)
     if failure is not None:
         raise failure
 
 
-def _windows(items: Iterable[T], window: int, size: Callable[[T], int]) -> Iterator[list[T]]:
-    """Cut items into lists; where reading them fails, those before are given out first."""
-    taken: list[T] = []
+def _windows(items: Iterable[_Item], window: int, size: Callable[[_Item], int]) -> Iterator[list[_Item]]:
+    """Cut items into lists; where reading one fails, the items before it are yielded first."""
+    taken: list[_Item] = []
     total = 0
     try:
         for item in items:
             taken.append(item)
             total += size(item)
-            if len(taken) == window or total >= WINDOW_SIZE:
+            if len(taken) == window or total >= _WINDOW_SIZE:
                 yield taken
                 taken, total = [], 0
     except Exception:
@@ -103,11 +98,11 @@ def _windows(items: Iterable[T], window: int, size: Callable[[T], int]) -> Itera
         yield taken
 
 
-def _results(count: int, futures: list[Future[list[tuple[int, R]]]]) -> list[R]:
+def _results(count: int, futures: list[Future[list[tuple[int, _Result]]]]) -> list[_Result]:
     return _ordered(count, (future.result() for future in futures))
 
 
-def _ordered(count: int, results: Iterable[list[tuple[int, R]]]) -> list[R]:
+def _ordered(count: int, results: Iterable[list[tuple[int, _Result]]]) -> list[_Result]:
     ordered: list[Any] = [None] * count
     for pairs in results:
         for place, result in pairs:

@@ -1,6 +1,7 @@
-"""The loop: run stage after stage, let samples leave at the exits, and drop them from the batch.
+"""The chain: runs the stages one after the other and removes from the batch the samples that have exited.
 
-It knows an `Engine` and an `ExitRule`; it knows no engine by name.
+It knows an `Engine` and an `ExitRule`, but no engine by name. A single row runs here only where the engine has no
+`Engine.run_row`; the CPU engine has one, an ONNX model that contains all stages.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,22 +10,20 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule
+from fastbert.runtime.inputs import Inputs
 
-__all__ = ["ChainOutput", "Engine", "RunRow", "exits_looked_at", "run_all_exits", "run_chain"]
-
-# Runs one row without padding until the uncertainty of an exit is below the speed, or to the last one: input_ids and
-# token_type_ids, int64 [1, sequence], and the speed, float32 [1] -> the fields of a `ChainOutput`.
+# Runs a single row until an exit's uncertainty is below the speed, at the latest to the last exit:
+# input_ids int64 [1, sequence], token_type_ids int64 [1, sequence], speed float32 [1] -> the fields of a `ChainOutput`.
 RunRow = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]], Sequence[NDArray[Any]]]
 
 
 class Engine(Protocol):
-    """What runs the stages of one bundle variant. May be shared by threads.
+    """Runs the stages of one bundle variant. May be shared by threads.
 
-    A state is whatever the engine keeps between two stages: hidden_states and mask of the samples still in the chain,
-    and the logits of the last exit. Only the engine looks inside; it stays on its device. It is valid until the same
-    thread starts another batch.
+    A state is what the engine keeps between two stages: hidden states and mask of the samples still in the chain, and
+    the logits of the last exit. Only the engine reads it, and it stays on the engine's device. It is valid until the
+    same thread starts another batch.
     """
 
     @property
@@ -41,7 +40,7 @@ class Engine(Protocol):
 
     @property
     def run_row(self) -> RunRow | None:
-        """What runs a single row in one call; None: this engine runs it as a batch."""
+        """Runs a single row in one call; None: this engine runs it as a batch."""
 
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
@@ -49,10 +48,10 @@ class Engine(Protocol):
         """Run the embeddings: int64 [batch, sequence] each -> state."""
 
     def run_stage(self, stage: int, state: Any) -> tuple[Any, NDArray[np.float32]]:
-        """Run one stage: state -> (next state, uncertainty of its exit: float32 [samples], until the next is run)."""
+        """Run a stage: state -> (next state, uncertainty of its exit: float32 [samples], until the next stage runs)."""
 
     def logits(self, state: Any) -> NDArray[np.float32]:
-        """Return the logits of the last exit that was run: float32 [samples, classes]."""
+        """Return the logits of the last exit that ran: float32 [samples, classes]."""
 
     def keep(self, state: Any, rows: NDArray[np.int64], sequence: int) -> Any:
         """Return the state of these samples only, in this order, cut to their first ``sequence`` tokens."""
@@ -62,7 +61,7 @@ class ChainOutput(NamedTuple):
     """Answers in input order.
 
     :param logits: float32 [batch, classes] of the exit that answered.
-    :param exit_layer: int64 [batch], the 0-based layer of that exit; layers run = exit_layer + 1.
+    :param exit_layer: int64 [batch], the 0-based layer of that exit.
     :param uncertainty: float32 [batch] at that exit, in [0, 1].
     """
 
@@ -70,89 +69,36 @@ class ChainOutput(NamedTuple):
     exit_layer: NDArray[np.int64]
     uncertainty: NDArray[np.float32]
 
-
-def exits_looked_at(exits: tuple[int, ...], every: int) -> tuple[int, ...]:
-    """Return every ``every``-th exit, and the last one.
-
-    :raises UsageError: ``every`` is below 1.
-    """
-    if not isinstance(every, int | np.integer) or every < 1:
-        raise UsageError(f"exit_every is {every!r}; it must be a whole number, at least 1.")
-    return tuple(dict.fromkeys((*exits[every - 1 :: every], exits[-1])))
+    @property
+    def layers_run(self) -> NDArray[np.int64]:
+        """How many layers each sample ran: int64 [batch]."""
+        return self.exit_layer + 1
 
 
-def run_chain(
-    engine: Engine,
-    exits: tuple[int, ...],
-    rule: ExitRule,
-    input_ids: NDArray[np.int64],
-    attention_mask: NDArray[np.int64],
-    token_type_ids: NDArray[np.int64],
-) -> ChainOutput:
-    """Run a batch; every sample leaves at the first exit that ``rule`` lets it, at the latest at the last one.
+def run_chain(engine: Engine, exits: tuple[int, ...], rule: ExitRule, inputs: Inputs) -> ChainOutput:
+    """Run a batch. Every sample exits where ``rule`` first allows it, at the latest at the last exit.
 
-    A batch larger than the engine's ``max_batch`` is run in parts.
+    A batch larger than the engine's ``max_batch`` runs in parts. No rows give arrays of no rows.
 
     :param exits: 0-based layer of each stage's exit.
-    :param input_ids: int64 [batch, sequence], at least one row; the others likewise.
     """
-    if engine.max_batch is not None and len(input_ids) > engine.max_batch:
-        parts = [
-            run_chain(engine, exits, rule, *arrays)
-            for arrays in _parts(engine.max_batch, input_ids, attention_mask, token_type_ids)
-        ]
-        return ChainOutput(
-            np.concatenate([part.logits for part in parts]),
-            np.concatenate([part.exit_layer for part in parts]),
-            np.concatenate([part.uncertainty for part in parts]),
-        )
-    if len(input_ids) == 1:
-        return _run_one(engine, exits, rule, input_ids, attention_mask, token_type_ids)
-    state = engine.start(input_ids, attention_mask, token_type_ids)
-    rows = np.arange(len(input_ids))  # which sample each row of the state is
-    lengths = _lengths(attention_mask)
-    left: list[tuple[NDArray[np.int64], int, NDArray[np.float32], NDArray[np.float32]]] = []
-    for stage, layer in enumerate(exits):
-        state, uncertainty = engine.run_stage(stage, state)
-        if layer == exits[-1]:
-            left.append((rows, layer, engine.logits(state), uncertainty.copy()))
-            break
-        leaves = rule.leaves(uncertainty)
-        leaving = np.count_nonzero(leaves)
-        if leaving == 0:
-            continue
-        left.append((rows[leaves], layer, engine.logits(state)[leaves], uncertainty[leaves]))
-        if leaving == len(rows):
-            break
-        stays = np.flatnonzero(~leaves)
-        rows, lengths = rows[stays], lengths[stays]
-        state = engine.keep(state, stays, int(lengths.max()))
-    if len(left) == 1:
-        _, layer, logits, uncertainty = left[0]
-        return ChainOutput(logits, np.full(len(input_ids), layer, dtype=np.int64), uncertainty)
-    order = np.argsort(np.concatenate([group for group, *_ in left]))
-    return ChainOutput(
-        np.concatenate([logits for _, _, logits, _ in left])[order],
-        np.concatenate([np.full(len(group), layer, dtype=np.int64) for group, layer, _, _ in left])[order],
-        np.concatenate([uncertainty for *_, uncertainty in left])[order],
-    )
+    if inputs.single_row and engine.run_row is not None:  # hot path: docs/performance.md#single-row
+        return ChainOutput._make(engine.run_row(inputs.input_ids, inputs.token_type_ids, rule.speed32))
+    batch = len(inputs.input_ids)
+    if batch == 0:
+        empty = np.zeros(0, np.float32)
+        return ChainOutput(np.zeros((0, engine.classes), np.float32), np.zeros(0, np.int64), empty)
+    if batch == 1:
+        return _run_one(engine, exits, rule, inputs)
+    if engine.max_batch is not None and batch > engine.max_batch:
+        outputs = [run_chain(engine, exits, rule, part) for part in _parts(engine.max_batch, inputs)]
+        return ChainOutput(*(np.concatenate(field) for field in zip(*outputs, strict=True)))
+    return _run_batch(engine, exits, rule, inputs)
 
 
-def _run_one(
-    engine: Engine,
-    exits: tuple[int, ...],
-    rule: ExitRule,
-    input_ids: NDArray[np.int64],
-    attention_mask: NDArray[np.int64],
-    token_type_ids: NDArray[np.int64],
-) -> ChainOutput:
-    """Run a batch of one: the same without any bookkeeping.
-
-    It matters: Python's own code has left the caches each time that an engine has streamed its weights through them.
-    """
-    if engine.run_row is not None and (length := _tokens_before_padding(attention_mask)):
-        return ChainOutput._make(engine.run_row(input_ids[:, :length], token_type_ids[:, :length], rule.speed32))
-    speed, state = rule.speed32.item(), engine.start(input_ids, attention_mask, token_type_ids)
+def _run_one(engine: Engine, exits: tuple[int, ...], rule: ExitRule, inputs: Inputs) -> ChainOutput:
+    """Run a batch of one, without the bookkeeping that a batch needs."""
+    speed, state = rule.speed32.item(), engine.start(*inputs[:3])
     for stage in range(len(exits)):
         state, uncertainty = engine.run_stage(stage, state)
         if uncertainty.item(0) < speed:
@@ -160,35 +106,52 @@ def _run_one(
     return ChainOutput(engine.logits(state), np.array([exits[stage]]), uncertainty.copy())
 
 
-def _tokens_before_padding(attention_mask: NDArray[np.int64]) -> int | None:
-    """Return how many tokens one row has: int64 [1, sequence]; None where one is hidden between others."""
-    [visible] = attention_mask.tolist()
-    length: int = visible.count(1)
-    return None if 1 in visible[length:] else length
+def _run_batch(engine: Engine, exits: tuple[int, ...], rule: ExitRule, inputs: Inputs) -> ChainOutput:
+    state = engine.start(*inputs[:3])
+    rows = np.arange(len(inputs.input_ids))  # which sample each row of the state is
+    lengths = _lengths(inputs.attention_mask)
+    answers: list[tuple[NDArray[np.int64], int, NDArray[np.float32], NDArray[np.float32]]] = []
+    for stage, layer in enumerate(exits):
+        state, uncertainty = engine.run_stage(stage, state)
+        if layer == exits[-1]:
+            answers.append((rows, layer, engine.logits(state), uncertainty.copy()))
+            break
+        exiting = rule.exits(uncertainty)
+        count = np.count_nonzero(exiting)
+        if count == 0:
+            continue
+        answers.append((rows[exiting], layer, engine.logits(state)[exiting], uncertainty[exiting]))
+        if count == len(rows):
+            break
+        kept = np.flatnonzero(~exiting)
+        rows, lengths = rows[kept], lengths[kept]
+        state = engine.keep(state, kept, int(lengths.max()))
+    order = np.argsort(np.concatenate([group for group, *_ in answers]))
+    return ChainOutput(
+        np.concatenate([logits for _, _, logits, _ in answers])[order],
+        np.concatenate([np.full(len(group), layer, dtype=np.int64) for group, layer, _, _ in answers])[order],
+        np.concatenate([uncertainty for *_, uncertainty in answers])[order],
+    )
 
 
 def _lengths(attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the place after each row's last visible token: int64 [batch, sequence] -> int64 [batch]."""
-    return attention_mask.shape[1] - attention_mask[:, ::-1].argmax(axis=1)
+    lengths: NDArray[np.int64] = attention_mask.shape[1] - attention_mask[:, ::-1].argmax(axis=1)
+    return lengths
 
 
-def run_all_exits(
-    engine: Engine,
-    input_ids: NDArray[np.int64],
-    attention_mask: NDArray[np.int64],
-    token_type_ids: NDArray[np.int64],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Run every stage on the whole batch.
+def run_all_exits(engine: Engine, inputs: Inputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Run every stage on the whole batch, in parts where it is larger than the engine's ``max_batch``.
 
     :returns: logits float32 [batch, exits, classes] and uncertainty float32 [batch, exits].
     """
-    if engine.max_batch is not None and len(input_ids) > engine.max_batch:
-        found = [
-            run_all_exits(engine, *arrays)
-            for arrays in _parts(engine.max_batch, input_ids, attention_mask, token_type_ids)
-        ]
-        return np.concatenate([logits for logits, _ in found]), np.concatenate([values for _, values in found])
-    state = engine.start(input_ids, attention_mask, token_type_ids)
+    batch = len(inputs.input_ids)
+    if batch == 0:
+        return np.zeros((0, engine.stages, engine.classes), np.float32), np.zeros((0, engine.stages), np.float32)
+    if engine.max_batch is not None and batch > engine.max_batch:
+        parts = [run_all_exits(engine, part) for part in _parts(engine.max_batch, inputs)]
+        return np.concatenate([logits for logits, _ in parts]), np.concatenate([values for _, values in parts])
+    state = engine.start(*inputs[:3])
     logits, uncertainties = [], []
     for stage in range(engine.stages):
         state, uncertainty = engine.run_stage(stage, state)
@@ -197,6 +160,8 @@ def run_all_exits(
     return np.stack(logits, axis=1), np.stack(uncertainties, axis=1)
 
 
-def _parts(size: int, *arrays: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ...]]:
-    for start in range(0, len(arrays[0]), size):
-        yield tuple(array[start : start + size] for array in arrays)
+def _parts(size: int, inputs: Inputs) -> Iterator[Inputs]:
+    ids, mask, types, _ = inputs
+    for start in range(0, len(ids), size):
+        part = slice(start, start + size)
+        yield Inputs(ids[part], mask[part], types[part])

@@ -1,7 +1,7 @@
-"""JSON documents that anybody may have written: parsed, and held to a table of rules.
+"""JSON documents from untrusted writers: parsed, and checked against a table of rules.
 
-`fastbert.runtime.manifest` has such a table. A rule reads a value: it returns it as the program keeps it, or raises
-`Unfit`, which learns the value's place in the document on its way out.
+`fastbert.runtime.manifest_rules` is such a table. A rule reads a value: it returns the value as the program keeps it,
+or raises `Unfit`, which collects the value's path in the document as it propagates.
 """
 
 import codecs
@@ -12,26 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = [
-    "MISSING",
-    "Fits",
-    "ListOf",
-    "MappingOf",
-    "OptionalField",
-    "Record",
-    "Rule",
-    "Unfit",
-    "flag",
-    "integer",
-    "number",
-    "one_of",
-    "parse_object",
-    "shown",
-]
-
 _Place = TypeVar("_Place", str, int)
-MISSING = object()  # what is found where a field is not there
-_DEEPEST = 64  # lists and objects in each other: what writes them again is recursive
+MISSING = object()  # stands for a field that is absent
+_DEEPEST = 64  # nested lists and objects: json.dumps is recursive
 _SHOWN = 80  # characters of a value in a message
 _PLAIN_KEY = re.compile(r"[\w-]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell one; UTF-8, and so a terminal, cannot
@@ -57,7 +40,7 @@ class Unfit(Exception):
 
 
 def shown(value: Any) -> str:
-    """Return a value as JSON, without its middle where it is long."""
+    """Return a value as JSON, shortened in the middle if it is long."""
     text = json.dumps(value, ensure_ascii=False)
     half = (_SHOWN - 5) // 2
     short = text if len(text) <= _SHOWN else f"{text[:half]} ... {text[-half:]}"
@@ -76,13 +59,13 @@ def _path(places: list[str | int]) -> str:
 def parse_object(content: bytes) -> dict[str, Any]:
     """Parse a JSON object in UTF-8.
 
-    :raises ValueError: it is none; what is wrong, in words.
-    :raises Unfit: a field stands twice in its object, or holds half a character.
+    :raises ValueError: the content is not a JSON object; the message says why.
+    :raises Unfit: a field is repeated in its object, or has an unpaired surrogate.
     """
     if not content:
         raise ValueError("it is empty")
     if content.startswith(codecs.BOM_UTF8):
-        raise ValueError("it starts with a byte order mark; JSON has none")
+        raise ValueError("it starts with a byte order mark, which JSON does not allow")
     repeated: list[tuple[dict[str, Any], str]] = []
 
     def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,7 +75,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
             repeated.append((made, next(key for key in keys if keys.count(key) > 1)))
         return made
 
-    too_deep = f"it has more than {_DEEPEST} lists and objects in each other"
+    too_deep = f"it nests more than {_DEEPEST} lists and objects"
     try:
         text = content.decode()
         document = json.loads(text, object_pairs_hook=read_object)
@@ -130,7 +113,7 @@ def _depth_exceeds(limit: int, document: Any) -> bool:
 
 
 def _walk(value: Any, *places: str | int) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield every value of a document with its places, the outer before the inner."""
+    """Yield every value of a document with its path, outer values first."""
     yield places, value
     if isinstance(value, dict | list):
         for place, item in value.items() if isinstance(value, dict) else enumerate(value):
@@ -140,13 +123,13 @@ def _walk(value: Any, *places: str | int) -> Iterator[tuple[tuple[str | int, ...
 def _check_once(places: tuple[str | int, ...], value: Any, repeated: list[tuple[dict[str, Any], str]]) -> None:
     for owner, key in repeated:
         if value is owner:
-            raise Unfit(owner[key], "a field that stands once in its object; this one stands there again", *places, key)
+            raise Unfit(owner[key], "a field only once in its object; this one is repeated", *places, key)
 
 
 def _check_characters(places: tuple[str | int, ...], value: Any) -> None:
     for text in (value, *places[-1:]):
         if isinstance(text, str) and _SURROGATE.search(text):
-            raise Unfit(value, "whole characters; here is half of one (a lone surrogate)", *places)
+            raise Unfit(value, "valid Unicode; this text has an unpaired surrogate", *places)
 
 
 class Rule:
@@ -209,10 +192,10 @@ class ListOf(Rule):
 
 @dataclass(frozen=True)
 class MappingOf(Rule):
-    """An object with keys of the writer's choice.
+    """An object with arbitrary keys.
 
-    :param keys: what each key must be.
-    :param least: fewest of them.
+    :param keys: the rule of each key.
+    :param least: fewest keys.
     """
 
     expected: str
@@ -221,7 +204,7 @@ class MappingOf(Rule):
     least: int = 0
 
     def read(self, value: Any) -> dict[str, Any]:
-        """Return what each value was read as."""
+        """Return the values as read."""
         if type(value) is not dict or len(value) < self.least:
             raise Unfit(value, self.expected)
         for key in value:
@@ -235,8 +218,8 @@ class MappingOf(Rule):
 class OptionalField(Rule):
     """A field of a `Record` that may be absent.
 
-    :param default: stands for it then.
-    :param null: whether null is as good as absent.
+    :param default: its value when absent.
+    :param null: whether null counts as absent.
     """
 
     def __init__(self, rule: Rule, default: Any, *, null: bool = False) -> None:
@@ -246,13 +229,13 @@ class OptionalField(Rule):
         self._null = null
 
     def read(self, value: Any) -> Any:
-        """Return what the value was read as, or the default."""
+        """Return the value as read, or the default."""
         return self._default if value is MISSING or (value is None and self._null) else self._rule.read(value)
 
 
 @dataclass(frozen=True)
 class Record(Rule):
-    """An object with known fields; it may have others.
+    """An object with known fields, and possibly others.
 
     :param fields: name -> rule.
     """
@@ -261,7 +244,7 @@ class Record(Rule):
     fields: Mapping[str, Rule]
 
     def read(self, value: Any) -> dict[str, Any]:
-        """Return the known fields, those that are absent by their defaults."""
+        """Return the known fields, with the defaults of absent ones."""
         if type(value) is not dict:
             raise Unfit(value, self.expected)
         done = {}
@@ -275,12 +258,12 @@ class Record(Rule):
 
 
 def integer(low: int, high: int) -> Rule:
-    """Return the rule of a whole number; 1.0 and true are none."""
+    """Return the rule of a whole number, which 1.0 and true are not."""
     return Fits(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
 
 
 def number(low: float, high: float) -> Rule:
-    """Return the rule of a number; true and NaN are none."""
+    """Return the rule of a number, which true and NaN are not."""
     return Fits(
         f"a number from {low:g} to {high:g}", lambda value: type(value) in (int, float) and low <= value <= high
     )
@@ -295,7 +278,7 @@ flag = Fits("true or false", lambda value: type(value) is bool)
 
 
 def _read_each(items: Iterable[tuple[_Place, Any]], rule: Rule) -> dict[_Place, Any]:
-    """Read the items of a list or an object: (place, value) each -> what each was read as, by place."""
+    """Read the items of a list or an object: (place, value) pairs -> place: value as read."""
     read, done = rule.read, {}
     try:
         for place, value in items:

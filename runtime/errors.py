@@ -1,32 +1,20 @@
-"""Every error that fastbert raises for something a user can mend.
+"""All errors that fastbert raises for problems the user can fix.
 
 ::
 
     FastBertError
-    ├── UsageError            an argument is outside its range, or two contradict each other (exit code 2)
-    ├── DataError             a data file: which file and line, what was found
-    ├── CheckpointError       a PyTorch checkpoint: missing, of an unknown family, not as its config says
-    ├── BundleError           a bundle: missing, truncated, altered, or of another schema
+    ├── UsageError            an argument is out of range, or two contradict each other (exit code 2)
+    ├── DataError             a data file cannot be read as asked; names file and line
+    ├── CheckpointError       a PyTorch checkpoint is missing, of an unknown family, or differs from its config
+    ├── BundleError           a bundle is missing, truncated, altered, or of another schema
     ├── VerificationError     engines and PyTorch disagree
-    ├── OutputExistsError     the output is there already, and no --overwrite
+    ├── OutputExistsError     the output exists and ``overwrite`` is false
     └── EngineError           the engine asked for cannot run here
         └── MissingDependencyError   a package is not installed; the message has the command
 
-A message says what was asked, what was found, where, and what to do next. They stand in the runtime because it is the
-part that everything else may import.
+A message says what was asked, what was found, where, and what to do next. The errors are defined in the runtime because
+every other part may import it.
 """
-
-__all__ = [
-    "BundleError",
-    "CheckpointError",
-    "DataError",
-    "EngineError",
-    "FastBertError",
-    "MissingDependencyError",
-    "OutputExistsError",
-    "UsageError",
-    "VerificationError",
-]
 
 
 class FastBertError(Exception):
@@ -34,7 +22,7 @@ class FastBertError(Exception):
 
 
 class UsageError(FastBertError, ValueError):
-    """An argument is outside its range, or two contradict each other."""
+    """An argument is out of range, or two contradict each other."""
 
 
 class DataError(FastBertError):
@@ -54,7 +42,7 @@ class VerificationError(FastBertError):
 
 
 class OutputExistsError(FastBertError):
-    """The output exists and nobody allowed to replace it."""
+    """The output exists and ``overwrite`` is false."""
 
 
 class EngineError(FastBertError):
@@ -65,7 +53,7 @@ class MissingDependencyError(EngineError):
     """A package is not installed.
 
     :param package: the module that failed to import.
-    :param extra: the extra of ``fastbert-deploy`` that brings it.
+    :param extra: the extra of ``fastbert-deploy`` that installs it.
     """
 
     def __init__(self, package: str, extra: str) -> None:

@@ -1,6 +1,6 @@
 """How large micro-batches are, and threads in an engine against workers: ``python -m studies.batches``.
 
-The measurement behind `fastbert.runtime.batching.TOKENS` and behind the workers of ``fastbert predict --file``.
+The measurement behind `fastbert.runtime.batching.BATCH_TOKENS` and behind the workers of ``fastbert predict --file``.
 """
 
 import argparse

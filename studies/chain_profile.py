@@ -42,8 +42,10 @@ from fastbert.export.graphs.writer import Graph
 from fastbert.export.joined.external_weights import remove_mask
 from fastbert.export.joined.single_row import single_row_model
 from fastbert.runtime.chain import run_chain
-from fastbert.runtime.engines.cpu.engine import DISABLED_OPTIMIZERS, load_files, session_options
+from fastbert.runtime.engines.cpu import OnnxRuntimeEngine
+from fastbert.runtime.engines.cpu.sessions import DISABLED_OPTIMIZERS, SessionPlan, session_options
 from fastbert.runtime.exit_rule import ExitRule
+from fastbert.runtime.inputs import Inputs
 from fastbert.runtime.manifest import read_manifest
 from studies.targets import Bundles, in_child, int8_here, whole_session
 
@@ -138,9 +140,12 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)
 
     def chain(paths: list[Path], joined: Path) -> Callable[[], Any]:
-        engine = load_files(embeddings, paths, row=joined, threads=threads, saturates=variant.saturates)
+        engine = OnnxRuntimeEngine(
+            SessionPlan(embeddings=embeddings, stages=paths, row=joined, threads=threads, saturates=variant.saturates)
+        )
+        row = Inputs(ids, ones, zeros, single_row=True)
         exits = tuple(range(len(stages)))
-        return lambda: run_chain(engine, exits, ExitRule(0.0), ids, ones, zeros)
+        return lambda: run_chain(engine, exits, ExitRule(0.0), row)
 
     systems = {"chain": chain(files, bundle / str(variant.row)), "chain_without_heads": chain(bare, bare_model)}
     every_exit = join_stages(bundle, variant, every_exit=True, masked=False)

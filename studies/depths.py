@@ -27,7 +27,6 @@ from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.machine.gpu import describe_device
 from fastbert.benchmarks.timing import alternating_medians
 from fastbert.export import Bounds, BuildOptions, build
-from fastbert.runtime.chain import exits_looked_at
 from fastbert.runtime.engines import load_engine
 from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
@@ -46,11 +45,7 @@ SCHEMA = "fastbert-gpu/2"
 _BATCHES, _SEQUENCES = (1, 8, 32), (64, 128)
 _SETTINGS: dict[str, dict[str, Any]] = {
     "every exit": {},
-    "every 2nd exit": {"exit_every": 2},
-    "every 4th exit": {"exit_every": 4},
     "every exit, CUDA graphs": {"cuda_graphs": True},
-    "every 2nd exit, CUDA graphs": {"cuda_graphs": True, "exit_every": 2},
-    "every 4th exit, CUDA graphs": {"cuda_graphs": True, "exit_every": 4},
 }
 
 
@@ -114,15 +109,14 @@ def _measure_shape(
     arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
     systems: dict[str, Callable[[], Any]] = {name: partial(whole.run, *arrays) for name, whole in wholes.items()}
     for name, chain in chains.items():
-        for looks in range(1, chain.stages + 1):
-            systems[f"{name}: {looks}"] = partial(_run, chain, arrays, looks)
+        for exits in range(1, chain.stages + 1):
+            systems[f"{name}: {exits}"] = partial(_run, chain, arrays, exits)
     times = alternating_medians(systems, runs, rest=False)
     whole_ms = {name: times[name] for name in wholes}
     best = min(whole_ms.values())
     found = {}
     for name in chains:
-        looked_at = exits_looked_at(manifest.exits, _SETTINGS[name].get("exit_every", 1))
-        depths = [(layer + 1, times[f"{name}: {looks}"]) for looks, layer in enumerate(looked_at, start=1)]
+        depths = [(layer + 1, times[f"{name}: {exits}"]) for exits, layer in enumerate(manifest.exits, start=1)]
         found[name] = {
             "ms_by_layers_run": {str(depth): value for depth, value in depths},
             "whole_depth_against_whole_model": depths[-1][1] / best,
@@ -158,9 +152,9 @@ def _require(device: str) -> None:
 _OPENED = {"cuda": _open_cuda, "tensorrt": _open_tensorrt}
 
 
-def _run(chain: DeviceChain, arrays: Sequence[Any], looks: int) -> None:
+def _run(chain: DeviceChain, arrays: Sequence[Any], exits: int) -> None:
     state = chain.start(*arrays)
-    for stage in range(looks):
+    for stage in range(exits):
         state, _ = chain.run_stage(stage, state)
     chain.logits(state)
 

@@ -53,7 +53,7 @@ def compare(bundle: Path, data: Path, speeds: Sequence[float] = SPEEDS) -> dict[
     for name in VARIANTS:
         variant = next(held for held in manifest.variants if held.name == name)
         engine = onnxruntime_cuda.load(bundle, variant, provider=onnxruntime_cuda.CPU)
-        classifier = Classifier.from_engine(bundle, manifest, engine)
+        classifier = Classifier._from_engine(bundle, manifest, engine)
         by_speed = {str(s): _judge(expected[s], _run(classifier, texts, s), right) for s in speeds}
         found[name] = {"cast_nodes": {file: _casts(bundle / file) for file in variant.files}, "speeds": by_speed}
     return found

@@ -20,7 +20,7 @@ from fastbert.benchmarks.timing import alternating_medians
 from fastbert.export.graphs.writer import Graph
 from fastbert.export.int8.cpu import Int8Graph
 from fastbert.export.int8.rounding import Rounding
-from fastbert.runtime.engines.cpu.engine import DISABLED_OPTIMIZERS, session_options
+from fastbert.runtime.engines.cpu.sessions import DISABLED_OPTIMIZERS, session_options
 
 __all__ = ["FORMS", "compare_forms"]
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.timing import alternating_medians
-from fastbert.runtime.processor import int8_products_saturate
+from fastbert.runtime.hardware import int8_products_saturate
 from studies.report_targets import report_targets
 from studies.target import Target, TargetResult
 
@@ -183,7 +183,7 @@ def whole_session(directory: str, threads: int, precision: str = "fp32", *, shar
     """
     import onnxruntime
 
-    from fastbert.runtime.engines.cpu.engine import DISABLED_OPTIMIZERS
+    from fastbert.runtime.engines.cpu.sessions import DISABLED_OPTIMIZERS
 
     options = onnxruntime.SessionOptions()
     if shared:

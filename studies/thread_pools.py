@@ -1,6 +1,6 @@
 """How the chain's threads are pooled and how long they spin: ``python -m studies.thread_pools [--json]``.
 
-The measurement behind the defaults of `fastbert.runtime.engines.cpu.engine`. Every setting runs the same stages at
+The measurement behind the defaults of `fastbert.runtime.engines.cpu.sessions`. Every setting runs the same stages at
 speed 0, batch 1, 64 tokens; its time is compared with that of the whole model in one session with ONNX Runtime's
 defaults, as `studies.targets` does: they take turns after a pause, one run untimed and one timed. The
 global pool belongs to a process, so it has one with its own run of the whole model. Medians over processes: where the
@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ import numpy as np
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.timing import alternating_medians
 from fastbert.runtime.chain import run_chain
-from fastbert.runtime.engines.cpu.engine import load_files
+from fastbert.runtime.engines.cpu import OnnxRuntimeEngine
+from fastbert.runtime.engines.cpu.sessions import SessionPlan
 from fastbert.runtime.exit_rule import ExitRule
+from fastbert.runtime.inputs import Inputs
 from fastbert.runtime.manifest import read_manifest
 from studies.targets import Bundles, in_child, whole_session
 
@@ -39,6 +42,16 @@ SETTINGS = {
 SHARED = "a session a stage, ONNX Runtime's global pool"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _SpinPlan(SessionPlan):
+    """Sessions whose idle threads spin for a time of the study's choice, in microseconds."""
+
+    spin: int = 0
+
+    def spin_us(self, *, one_session: bool) -> int:
+        return self.spin
+
+
 def compare_pools(directory: str, precision: str, threads: int, runs: int, shared: bool) -> str:
     """Measure all settings, or with ``shared`` the global pool; return JSON: setting -> figures.
 
@@ -50,16 +63,23 @@ def compare_pools(directory: str, precision: str, threads: int, runs: int, share
     ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (1, _TOKENS))
     ones, zeros = np.ones_like(ids), np.zeros_like(ids)
 
-    def chain(*, joined: str | None = None, **options: Any) -> Callable[[], Any]:
+    def chain(plan: Callable[..., SessionPlan], *, joined: str | None = None, **options: Any) -> Callable[[], Any]:
         models = {} if joined is None else {joined: bundle / getattr(variant, joined)}
         stages = [bundle / stage for stage in variant.stages]
-        engine = load_files(bundle / variant.embeddings, stages, **models, threads=threads, **options)
-        return lambda: run_chain(engine, manifest.exits, ExitRule(0.0), ids, ones, zeros)
+        engine = OnnxRuntimeEngine(plan(embeddings=bundle / variant.embeddings, stages=stages, **models, **options))
+        row = Inputs(ids, ones, zeros, single_row=True)
+        return lambda: run_chain(engine, manifest.exits, ExitRule(0.0), row)
 
     if shared:
-        systems = {SHARED: chain(thread_pool="shared")}
+        import onnxruntime
+
+        onnxruntime.set_global_thread_pool_sizes(threads, 1)
+        systems = {SHARED: chain(SessionPlan, thread_pool="host")}
     else:
-        systems = {name: chain(joined=joined, spin_us=spin_us) for name, (joined, spin_us) in SETTINGS.items()}
+        systems = {
+            name: chain(_SpinPlan, joined=joined, threads=threads, spin=spin)
+            for name, (joined, spin) in SETTINGS.items()
+        }
     session = whole_session(directory, threads, precision, shared=shared)
     feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": zeros}
     systems["whole model"] = lambda: session.run(None, feeds)

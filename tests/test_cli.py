@@ -112,7 +112,7 @@ def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
         (["predict", "{bundle}", "a", "--file", "x.txt"], 2, "not both"),
         (["predict", "{bundle}", "a", "--workers", "3", "--threads", "2"], 2, "more than the 2 threads"),
         (["predict", "{bundle}", "--file", "nowhere.txt"], 1, "nowhere.txt does not exist"),
-        (["predict", "nowhere", "a"], 1, "nowhere is no bundle"),
+        (["predict", "nowhere", "a"], 1, "nowhere is not a bundle"),
         (["evaluate", "{bundle}", "--data", "nowhere.tsv"], 1, "nowhere.tsv does not exist"),
         (["evaluate", "{bundle}", "--data", "x.tsv", "--speed", "0,7"], 2, "from 0"),
         (["bench", "{bundle}", "--data", "x.tsv", "--baseline", "tensorflow"], 2, "'tensorflow' is not one of"),
@@ -128,7 +128,7 @@ def test_from_a_text_file_to_predictions(run_cli, tmp_path, monkeypatch):
         (["export", "{checkpoint}", "--output", "out", "--tolerance", "1e-12"], 1, "No bundle was written"),
         (["train", "{bundle}", "--output", "out"], 2, "--train"),
         (["verify", "{bundle}", "--data", "x.tsv"], 2, "--against"),
-        (["info", "nowhere"], 1, "nowhere is no bundle"),
+        (["info", "nowhere"], 1, "nowhere is not a bundle"),
         (["dance"], 2, "No such command"),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fastbert.benchmarks.baselines import onnx_graphs
 from fastbert.benchmarks.systems import Answer, Budget, Runner, Sources
-from fastbert.runtime.engines.cpu.engine import DISABLED_OPTIMIZERS, session_options
+from fastbert.runtime.engines.cpu.sessions import DISABLED_OPTIMIZERS, session_options
 from fastbert.runtime.manifest import read_manifest
 
 __all__ = ["SessionRunner", "load", "prepare"]

@@ -71,14 +71,14 @@ def build_whole_model(bundle: Path, manifest: Manifest, variant: Variant, folder
     :returns: the plan's path in ``folder``.
     :raises EngineError: it cannot be built here.
     """
-    details = variant.record["tensorrt"]
-    source = next(held for held in manifest.variants if held.name == details["source"])
+    details = variant.tensorrt_build
+    source = next(held for held in manifest.variants if held.name == details.source)
     builder = EngineBuilder(
         require_tensorrt(),
         open_gpu("tensorrt"),
-        Buckets.from_manifest(details["profiles"]),
+        Buckets(details.profiles),
         hidden_size=manifest.hidden_size,
-        level=details["optimization_level"],
+        level=details.optimization_level,
         timing_cache=folder / "timing.cache",
     )
     plan = folder / ENGINE
@@ -95,7 +95,7 @@ def write_whole_model(bundle: Path, variant: Variant, folder: Path) -> Path:
 
 def open_engine(plan: Path, variant: Variant, classes: int) -> Any:
     """Read a plan of `build_whole_model`; return what a `WholeModel` runs."""
-    return _Engine(plan, Buckets.from_manifest(variant.record["tensorrt"]["profiles"]), classes)
+    return _Engine(plan, Buckets(variant.tensorrt_build.profiles), classes)
 
 
 def open_session(path: Path, manifest: Manifest, *, cuda_graphs: bool = False, provider: str = CUDA) -> Any:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbert.benchmarks.machine.gpu import describe_device
-from fastbert.runtime.processor import processor_info
-from fastbert.runtime.threads import usable_cores
+from fastbert.runtime.hardware import processor_info, usable_cores
 
 __all__ = ["BLOCKS", "describe_environment"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from fastbert.runtime.threads import usable_cores
+from fastbert.runtime.hardware import usable_cores
 
 __all__ = ["LoadMonitor", "MachineLoad"]
 

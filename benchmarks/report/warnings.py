@@ -8,7 +8,7 @@ from fastbert.benchmarks.latency import PERCENTILES, samples_needed
 from fastbert.benchmarks.machine.load import MachineLoad
 from fastbert.benchmarks.report.results import BenchReport, BenchWarning
 from fastbert.benchmarks.scenarios import offline, single_stream
-from fastbert.runtime.threads import usable_cores
+from fastbert.runtime.hardware import usable_cores
 
 __all__ = ["CHECKS", "Evidence", "find_warnings"]
 

@@ -14,7 +14,7 @@ from fastbert.export.golden import Golden
 from fastbert.export.graphs.stages import StagePlan, embeddings_graph, stage_graph
 from fastbert.export.graphs.writer import Graph
 from fastbert.modeling import FastBertForSequenceClassification
-from fastbert.runtime.engines.cpu.engine import session_options
+from fastbert.runtime.engines.cpu.sessions import session_options
 
 _ROWS = 128  # golden rows that are calibrated on
 _BATCH = 32

@@ -12,7 +12,7 @@ from pathlib import Path
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from fastbert.export.joined.external_weights import joined_model, load_part, renamed_value
-from fastbert.runtime.manifest import stage_digits
+from fastbert.runtime.tensors import stage_digits
 
 
 def all_stages_model(files: Sequence[Path]) -> ModelProto:
@@ -20,7 +20,7 @@ def all_stages_model(files: Sequence[Path]) -> ModelProto:
 
     :param files: of the stages, in order, at least two.
     :returns: a model with the inputs of a stage and ``digit_0``, ``digit_1`` ..., bool scalars: the binary digits of
-        the stage to run (`fastbert.runtime.manifest.stage_digits`). Its outputs are those of a stage, named
+        the stage to run (`fastbert.runtime.tensors.stage_digits`). Its outputs are those of a stage, named
         ``chain/NAME``.
     """
     stages = [load_part(file) for file in files]

@@ -200,7 +200,7 @@ def _verify(
         )
     too_long = int((~fits).sum())
     notes = (f"{too_long} of {len(fits)} golden rows are longer than every profile: not verified",) if too_long else ()
-    classifier = Classifier.from_engine(bundle, manifest, tensorrt.load(bundle, variant))
+    classifier = Classifier._from_engine(bundle, manifest, tensorrt.load(bundle, variant))
     verification = verify_classifier(classifier, variant, golden.select(fits), bounds=bounds)
     if verification.problems:
         raise VerificationError(

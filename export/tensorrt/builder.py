@@ -7,9 +7,10 @@ from typing import Any
 from fastbert.export.tensorrt.inspection import MIN_LOW_PRECISION, low_precision_share
 from fastbert.files.atomic import replace_file
 from fastbert.runtime.engines.gpu.cuda import Gpu
-from fastbert.runtime.engines.gpu.profiles import Bucket, Buckets
+from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.engines.gpu.tensorrt import make_log
 from fastbert.runtime.errors import EngineError
+from fastbert.runtime.manifest import Bucket
 
 _Shape = tuple[int, ...]
 

@@ -46,7 +46,7 @@ def verify_bundle(
         chosen = classifier.manifest.variant_for(device, variant)
     else:
         engine = gpu_engine.load(bundle, chosen, provider=gpu_engine.CPU)
-        classifier = Classifier.from_engine(bundle, manifest, engine)
+        classifier = Classifier._from_engine(bundle, manifest, engine)
     return verify_classifier(classifier, chosen, golden, bounds=bounds)
 
 

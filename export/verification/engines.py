@@ -68,7 +68,7 @@ def compare_engines(
     """
     manifest = read_manifest(bundle)
     built = manifest.variant_for("tensorrt", variant)
-    source = next((held for held in manifest.variants if held.name == built.record["tensorrt"]["source"]), None)
+    source = next((held for held in manifest.variants if held.name == built.tensorrt_build.source), None)
     if source is None:
         raise UsageError(
             f"The bundle no longer has the graphs that {built.name} was built from. Export and build it again."
@@ -87,7 +87,7 @@ def _compare(
     except ImportError as error:
         raise MissingDependencyError("polygraphy", "build") from error
     G_LOGGER.module_severity = G_LOGGER.ERROR  # Polygraphy would print to stdout
-    feeds, profile = _first_feeds(bundle, Buckets.from_manifest(variant.record["tensorrt"]["profiles"]))
+    feeds, profile = _first_feeds(bundle, Buckets(variant.tensorrt_build.profiles))
     rows = len(feeds["input_ids"])
     compare = SimpleCompareFunc(atol=_ABSOLUTE, rtol=_RELATIVE)
     for file, engine in zip((source.embeddings, *source.stages), (variant.embeddings, *variant.stages), strict=True):

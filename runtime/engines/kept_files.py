@@ -1,4 +1,4 @@
-"""Files that are read later: held open from the start, so that they are then still the ones that were checked."""
+"""Files that are read later, held open so that they are still the files that were checked."""
 
 import os
 import weakref
@@ -7,13 +7,11 @@ from pathlib import Path
 
 from fastbert.runtime.errors import BundleError
 
-__all__ = ["KeptFiles"]
-
 
 class KeptFiles:
-    """Holds files open, whatever is done to their paths: a link that leads elsewhere, a replaced or removed directory.
+    """Holds files open, whatever happens to their paths: a repointed link, a replaced or removed directory.
 
-    :raises BundleError: one cannot be opened.
+    :raises BundleError: a file cannot be opened.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -25,25 +23,26 @@ class KeptFiles:
         except OSError as error:
             self.close()
             raise BundleError(f"{error.filename} could not be opened: {error.strerror}.") from error
-        self._written = {path: _written(descriptor) for path, descriptor in self._open.items()}
+        self._versions = {path: _version(descriptor) for path, descriptor in self._open.items()}
 
-    def are_where_they_were(self) -> bool:
+    def are_in_place(self) -> bool:
         """Return whether every path still leads to its file."""
         try:
             return all(os.path.samestat(path.stat(), os.fstat(file)) for path, file in self._open.items())
         except OSError:
             return False
 
-    def check_unwritten(self) -> None:
+    def check_unchanged(self) -> None:
         """Check that no file was written to since it was opened.
 
-        :raises BundleError: one was.
+        :raises BundleError: a file was.
         """
         for path, descriptor in self._open.items():
-            if _written(descriptor) != self._written[path]:
+            if _version(descriptor) != self._versions[path]:
                 raise BundleError(
                     f"{path} was written to since this classifier was loaded, which would mix two versions. Load the "
-                    "bundle again; to replace one, write the new one beside it and rename it, as fastbert export does."
+                    "bundle again. To replace a bundle, write the new one beside it and rename it, as fastbert export "
+                    "does."
                 )
 
     def read(self, path: Path) -> bytes:
@@ -51,7 +50,7 @@ class KeptFiles:
         descriptor = self._open[path]
         size, parts, at = os.fstat(descriptor).st_size, [], 0
         while at < size:
-            parts.append(os.pread(descriptor, size - at, at))  # no common position: threads and forks may read too
+            parts.append(os.pread(descriptor, size - at, at))  # has no file position, which threads and forks share
             at += len(parts[-1]) or size
         return b"".join(parts)
 
@@ -60,9 +59,9 @@ class KeptFiles:
         self._close()
 
 
-def _written(descriptor: int) -> tuple[int, int]:
-    found = os.fstat(descriptor)
-    return found.st_size, found.st_mtime_ns
+def _version(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
 
 
 def _close_all(files: dict[Path, int]) -> None:

@@ -1,17 +1,15 @@
-"""Whether ONNX Runtime's telemetry may be on in this process."""
+"""Warns where ONNX Runtime's telemetry may be on in this process."""
 
 import logging
 
 import fastbert
-
-__all__ = ["warn_of_telemetry"]
 
 _log = logging.getLogger(__name__)
 _warned = False
 
 
 def warn_of_telemetry() -> None:
-    """Say, once a process, that ONNX Runtime was imported before fastbert could turn its telemetry off."""
+    """Warn, once per process, that ONNX Runtime was imported before fastbert could turn its telemetry off."""
     global _warned
     if fastbert.telemetry_came_first and not _warned:
         _warned = True

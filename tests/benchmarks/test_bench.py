@@ -176,7 +176,7 @@ def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
         ({"baselines": ("tensorflow",)}, UsageError, "'tensorflow' is unknown; use onnxruntime, onnxruntime-int8"),
         ({"baselines": ("pytorch",)}, UsageError, "needs the checkpoint"),
         ({"scenarios": ("burst",)}, UsageError, "'burst' is unknown; use single-stream, offline, server"),
-        ({"variants": ("int4",)}, UsageError, "'int4'.*holds: fp32 for cpu"),
+        ({"variants": ("int4",)}, UsageError, "'int4'.*has: fp32 for cpu"),
         ({"rates": (0.0,), "scenarios": ("server",)}, UsageError, "rate 0 cannot be offered"),
         ({"rates": (float("nan"),)}, UsageError, "rate nan"),
         ({"percentiles": (42,)}, UsageError, "percentile 42"),

@@ -1,16 +1,15 @@
-"""The loop alone, on an engine that computes nothing: what runs, on which rows, and what comes back."""
+"""The chain on an engine that computes nothing: what runs, on which rows, and what is returned."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fastbert.runtime.chain import exits_looked_at, run_all_exits, run_chain
-from fastbert.runtime.errors import UsageError
+from fastbert.runtime.chain import ChainOutput, run_all_exits, run_chain
 from fastbert.runtime.exit_rule import ExitRule
+from fastbert.runtime.inputs import Inputs
 
 
 @dataclass
@@ -23,6 +22,8 @@ class Table:
 
     def __post_init__(self):
         self.ran = []
+
+    classes = 2
 
     @property
     def stages(self):
@@ -50,16 +51,17 @@ tables = hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 5)),
 
 
 @given(tables, st.floats(0, 1), st.one_of(st.none(), st.integers(1, 9)))
-def test_every_sample_leaves_once_at_its_first_certain_exit_and_costs_nothing_more(uncertainty, speed, max_batch):
+def test_every_sample_exits_once_at_its_first_certain_exit_and_runs_no_further(uncertainty, speed, max_batch):
     engine = Table(uncertainty, max_batch)
     samples, stages = uncertainty.shape
     exits = tuple(range(1, 2 * stages, 2))  # stages of two layers
     ids = np.tile(np.arange(samples)[:, None], (1, 3))
-    output = run_chain(engine, exits, ExitRule(speed), ids, ids, ids)
+    output = run_chain(engine, exits, ExitRule(speed), Inputs(ids, ids, ids))
     certain = uncertainty < np.float32(speed)
     certain[:, -1] = True
     stage = certain.argmax(axis=1)
     assert output.exit_layer.tolist() == [exits[index] for index in stage]
+    assert output.layers_run.tolist() == [exits[index] + 1 for index in stage]
     assert output.logits.tolist() == [[row, index] for row, index in enumerate(stage)]
     assert output.uncertainty.tolist() == uncertainty[np.arange(samples), stage].tolist()
     assert sum(engine.ran) == (stage + 1).sum()
@@ -68,18 +70,36 @@ def test_every_sample_leaves_once_at_its_first_certain_exit_and_costs_nothing_mo
 def test_all_exits_are_run_in_order():
     engine = Table(np.array([[0.1, 0.2], [0.3, 0.4]], dtype=np.float32))
     ids = np.arange(2)[:, None]
-    logits, uncertainty = run_all_exits(engine, ids, ids, ids)
+    logits, uncertainty = run_all_exits(engine, Inputs(ids, ids, ids))
     assert logits.tolist() == [[[0, 0], [0, 1]], [[1, 0], [1, 1]]]
     assert uncertainty.tolist() == engine.uncertainty.tolist()
     engine.max_batch = 1
-    in_parts = run_all_exits(engine, ids, ids, ids)
+    in_parts = run_all_exits(engine, Inputs(ids, ids, ids))
     assert in_parts[0].tolist() == logits.tolist()
     assert in_parts[1].tolist() == uncertainty.tolist()
 
 
-def test_every_second_exit_and_the_last_are_looked_at():
-    assert exits_looked_at((0, 1, 2, 3, 4), 2) == (1, 3, 4)
-    assert exits_looked_at((0, 1, 2, 3), 2) == (1, 3)
-    assert exits_looked_at((2, 5), 7) == (5,)
-    with pytest.raises(UsageError, match="at least 1"):
-        exits_looked_at((0, 1), 0)
+def test_no_rows_give_arrays_of_no_rows():
+    engine = Table(np.zeros((0, 4), dtype=np.float32))
+    none = np.zeros((0, 1), dtype=np.int64)
+    output = run_chain(engine, (0, 1, 2, 3), ExitRule(0.5), Inputs(none, none, none))
+    assert [array.shape for array in output] == [(0, 2), (0,), (0,)]
+    assert [array.shape for array in run_all_exits(engine, Inputs(none, none, none))] == [(0, 4, 2), (0, 4)]
+    assert engine.ran == []
+
+
+def test_only_a_single_row_runs_in_one_call():
+    ids = np.arange(3)[None]
+    asked = []
+
+    def run_row(input_ids, token_type_ids, speed):
+        asked.append((input_ids, token_type_ids, speed.tolist()))
+        return np.zeros((1, 2), np.float32), np.array([7]), np.zeros(1, np.float32)
+
+    engine = Table(np.zeros((1, 2), dtype=np.float32))
+    engine.run_row = run_row
+    found = run_chain(engine, (0, 1), ExitRule(0.5), Inputs(ids, ids, ids, single_row=True))
+    assert isinstance(found, ChainOutput) and found.exit_layer.tolist() == [7]
+    assert engine.ran == [] and asked[0][0] is ids and asked[0][2] == [0.5]
+    assert run_chain(engine, (0, 1), ExitRule(0.5), Inputs(ids, ids, ids)).exit_layer.tolist() == [0]
+    assert engine.ran == [1] and len(asked) == 1

@@ -1,4 +1,4 @@
-"""When an exit takes a sample."""
+"""When a sample exits."""
 
 import math
 
@@ -28,9 +28,9 @@ from fastbert.runtime.exit_rule import exit_rule
         np.bool_(True),
     ],
 )
-def test_what_is_no_speed_is_refused_whatever_was_asked_before(speed) -> None:
+def test_other_values_than_speeds_are_refused_even_after_equal_speeds(speed) -> None:
     exit_rule(0.0)
-    exit_rule(1.0)  # equals True
+    exit_rule(1.0)  # which equals True
     with pytest.raises(UsageError, match="must be a number from 0"):
         exit_rule(speed)
 
@@ -38,4 +38,4 @@ def test_what_is_no_speed_is_refused_whatever_was_asked_before(speed) -> None:
 @pytest.mark.parametrize("speed", [0, 0.0, 1, np.float32(0.3), np.float64(0.3), 0.3])
 def test_both_sides_are_compared_in_float32(speed) -> None:
     uncertainty = np.array([0.0, 0.3, np.nextafter(np.float32(0.3), np.float32(0)), 1.0], dtype=np.float32)
-    assert exit_rule(speed).leaves(uncertainty).tolist() == (uncertainty < np.float32(speed)).tolist()
+    assert exit_rule(speed).exits(uncertainty).tolist() == (uncertainty < np.float32(speed)).tolist()

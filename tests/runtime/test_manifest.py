@@ -1,7 +1,6 @@
 import copy
 import json
 import os
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -80,7 +79,7 @@ def read(tmp_path, document):
 
 
 def changed(path, value=...):
-    """A manifest with one value replaced, or without it; a path is keys and numbers joined by spaces."""
+    """A manifest with one value replaced or removed; a path is keys and indices joined by spaces."""
     document = make_document()
     *places, last = (int(part) if part.isdecimal() else part for part in path.split(" "))
     inside = document
@@ -194,12 +193,12 @@ def test_a_variants_name_is_one_folder(tmp_path, name):
         read(tmp_path, document)
 
 
-def test_what_a_variant_for_tensorrt_needs_is_checked(tmp_path):
+def test_the_fields_of_a_tensorrt_variant_are_checked(tmp_path):
     document = make_document()
     document["variants"]["trt"] = {**TENSORRT, "row": None}
     document["files"] |= {file: {"bytes": 1, "sha256": HASH} for file in (*TENSORRT["stages"], "trt/embeddings.onnx")}
     document["files"]["trt/chain.onnx"] = {"bytes": 1, "sha256": HASH}
-    assert read(tmp_path, document).variants[1].record["tensorrt"]["sm"] == "sm90"
+    assert read(tmp_path, document).variants[1].tensorrt_build.sm == "sm90"
     for broken in ({"compaction": None}, {"tensorrt": {**TENSORRT["tensorrt"], "sm": 90}}):
         record = {**document["variants"]["trt"], **broken}
         with pytest.raises(BundleError, match=f"variants.trt.{next(iter(broken))}"):
@@ -222,33 +221,33 @@ def test_what_a_variant_for_tensorrt_needs_is_checked(tmp_path):
         (b'"fastbert-bundle/1"', "not an object"),
         (b"17", "not an object"),
         (b'{"max_length": ' + b"9" * 5000 + b"}", "more than [0-9]+ digits"),
-        (b"[" * 100_000, "lists and objects in each other"),
-        (b'{"a":' * 100_000, "lists and objects in each other"),
-        (b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}", "lists and objects in each other"),
-        (json.dumps(make_document()).encode()[:-1] + b', "labels": ["a"]}', "labels is .* stands once"),
-        (b'{"a": {"b": 1, "b": 2}}', r"a\.b is 2; expected a field that stands once"),
-        (b'{"a": [{"b": 1, "b": 2}], "a": [{"b": 1, "b": 2}]}', "stands once"),
-        (b'{"schema": "fastbert-bundle/1", "labels": ["\\ud800"]}', r"labels\[0\] is .*lone surrogate"),
-        (b'{"schema": "fastbert-bundle/1", "note": {"\\udfff": 1}}', r"note.*lone surrogate"),
+        (b"[" * 100_000, "lists and objects"),
+        (b'{"a":' * 100_000, "lists and objects"),
+        (b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}", "lists and objects"),
+        (json.dumps(make_document()).encode()[:-1] + b', "labels": ["a"]}', "labels is .* only once"),
+        (b'{"a": {"b": 1, "b": 2}}', r"a\.b is 2; expected a field only once"),
+        (b'{"a": [{"b": 1, "b": 2}], "a": [{"b": 1, "b": 2}]}', "only once"),
+        (b'{"schema": "fastbert-bundle/1", "labels": ["\\ud800"]}', r"labels\[0\] is .*unpaired surrogate"),
+        (b'{"schema": "fastbert-bundle/1", "note": {"\\udfff": 1}}', r"note.*unpaired surrogate"),
     ],
 )
-def test_what_is_no_json_object_is_refused(tmp_path, content, message):
+def test_other_documents_than_json_objects_are_refused(tmp_path, content, message):
     with pytest.raises(BundleError, match=message):
         read(tmp_path, content)
 
 
-def test_what_is_no_readable_file_is_refused(tmp_path, monkeypatch):
+def test_a_manifest_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
     (tmp_path / "directory" / "manifest.json").mkdir(parents=True)
     os.mkfifo(tmp_path / "manifest.json")
     (tmp_path / "loop").symlink_to("loop")
     for path, message in (
-        (tmp_path / "directory", "is no file"),
-        (tmp_path, "is no file"),
-        (tmp_path / "nowhere", "is no bundle: there is no manifest.json in it"),
-        (tmp_path / "loop", "is no bundle|cannot be read"),
+        (tmp_path / "directory", "is not a bundle: .*manifest.json is not a file"),
+        (tmp_path, "is not a bundle: .*manifest.json is not a file"),
+        (tmp_path / "nowhere", "is not a bundle: .*manifest.json is missing. Create one with: fastbert export"),
+        (tmp_path / "loop", "is not a bundle|cannot be read"),
         (tmp_path / ("a" * 300), "cannot be read"),
-        (tmp_path / "a\0b", "is no bundle|cannot be read"),
-        (tmp_path / "manifest.json", "is no bundle|cannot be read"),
+        (tmp_path / "a\0b", "is not a bundle|cannot be read"),
+        (tmp_path / "manifest.json", "is not a bundle|cannot be read"),
     ):
         with pytest.raises(BundleError, match=message):
             read_manifest(path)
@@ -276,7 +275,7 @@ def test_manifests_of_earlier_versions_mean_what_they_did(tmp_path):
     assert fp32.files == ("fp32/embeddings.onnx", *(f"fp32/stage_{number:02d}.onnx" for number in range(3)))
 
 
-def test_what_may_be_otherwise(tmp_path):
+def test_unknown_fields_and_unusual_values_are_accepted(tmp_path):
     document = make_document()
     document |= {"schema": "fastbert-bundle/1.3", "new": {"field": [None]}, "default_speed": 1, "labels": ["only"]}
     document |= {"truncation_side": "left", "max_length": 66}
@@ -288,7 +287,7 @@ def test_what_may_be_otherwise(tmp_path):
     assert found.raw["new"] == {"field": [None]}
 
 
-def test_a_hash_in_capitals_is_the_same_hash(tmp_path):
+def test_a_hash_may_be_in_capitals(tmp_path):
     document = make_document()
     (tmp_path / "tokenizer.json").write_bytes(b"abc")
     digest = manifest_module.file_record(tmp_path / "tokenizer.json")["sha256"]
@@ -341,13 +340,12 @@ def with_change(data):
     return document
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_change_is_read_or_refused(tmp_path_factory, data):
     read_or_refused(tmp_path_factory, json.dumps(with_change(data)).encode(errors="surrogatepass"))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=64) | values.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
     read_or_refused(tmp_path_factory, content)
@@ -364,14 +362,3 @@ def read_or_refused(tmp_path_factory, content):
     else:
         assert isinstance(found, Manifest)
         json.dumps(found.raw, ensure_ascii=False, indent=2).encode()  # as fastbert info prints it
-
-
-def test_reading_takes_little(tmp_path):
-    content = json.dumps(make_document(layers=12, variants=("fp32", "int8", "fp16")), indent=2).encode()
-    read(tmp_path, content)
-    times = []
-    for _ in range(20):
-        began = time.perf_counter()
-        read_manifest(tmp_path)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.01

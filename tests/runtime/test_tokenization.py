@@ -6,8 +6,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from fastbert.runtime import long_texts
 from fastbert.runtime.errors import UsageError
-from fastbert.runtime.tokenization import LONGEST_READ, TextEncoder
+from fastbert.runtime.tokenization import TextEncoder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -57,7 +58,7 @@ def unigram():
 
 
 def plain():
-    """No special tokens, and nothing for white space or a word that it does not know."""
+    """No special tokens, and no tokens for white space or unknown words."""
     tokenizer = Tokenizer(models.BPE({letter: at for at, letter in enumerate(LETTERS)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return tokenizer
@@ -73,7 +74,7 @@ def make_encoder(kind, **changes):
 
 
 def whole(kind, text, max_length, side):
-    """What the tokenizer itself makes of a whole text."""
+    """Tokenize a whole text with the tokenizer itself."""
     tokenizer = KINDS[kind]()
     tokenizer.enable_truncation(max_length, direction=side)
     found = tokenizer.encode(*text) if isinstance(text, tuple) else tokenizer.encode(text)
@@ -87,13 +88,13 @@ def whole(kind, text, max_length, side):
         ([("good", 3)], r"texts\[0\] is \('good', 3\)"),
         ([["good", "bad"]], r"texts\[0\] is \['good', 'bad'\]"),
         ([["x" * 5000]], r"texts\[0\] is \['xxx.{50,80}\.\.\.; each must be"),
-        (["good", "ba\udcff"], r"texts\[1\] holds half a character \(a lone surrogate\) at 2"),
-        ([("good", "\ud800")], r"texts\[0\] holds half a character"),
-        ([("good " * 900, "\ud800" * 9000)], r"texts\[0\] holds half a character"),
-        (["\ud800" * 900_000], r"texts\[0\] holds half a character"),
+        (["good", "ba\udcff"], r"texts\[1\] has an unpaired surrogate at index 2, so it is not valid Unicode"),
+        ([("good", "\ud800")], r"texts\[0\] has an unpaired surrogate"),
+        ([("good " * 900, "\ud800" * 9000)], r"texts\[0\] has an unpaired surrogate"),
+        (["\ud800" * 900_000], r"texts\[0\] has an unpaired surrogate"),
     ],
 )
-def test_what_is_no_text_is_named_by_its_index(classifier, texts, message):
+def test_other_values_than_texts_are_named_by_their_index(classifier, texts, message):
     with pytest.raises(UsageError, match=message):
         classifier.predict(texts)
 
@@ -115,12 +116,12 @@ def texts_of(runs, longest):
     )
 
 
-# of a pair the tokenizer itself makes all combinations of what it cuts off
-long_texts = texts_of(6, 400) | st.tuples(texts_of(4, 60), texts_of(4, 60))
+# shorter pairs, as the tokenizer itself combines all their cut-off parts
+drawn_texts = texts_of(6, 400) | st.tuples(texts_of(4, 60), texts_of(4, 60))
 
 
 def is_too_much(kind, text, max_length):
-    """Return whether the tokenizer itself would fill the memory with what it cuts off of a pair."""
+    """Return whether the tokenizer itself would fill the memory with combinations of a pair's cut-off parts."""
     if isinstance(text, str):
         return False
     first, second = (len(KINDS[kind]().encode(part)) * 2 // (max_length - 4) for part in text)
@@ -129,8 +130,8 @@ def is_too_much(kind, text, max_length):
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("kind", ["wordpiece", "byte_level", "unigram"])
-@settings(max_examples=30, deadline=None)
-@given(st.lists(long_texts, min_size=1, max_size=3), st.integers(20, 41))
+@settings(max_examples=30)
+@given(st.lists(drawn_texts, min_size=1, max_size=3), st.integers(20, 41))
 @example([("ab cd " * 90, "好" * 180), "abcd " * 3000, "", " " * 9000 + "ab"], 22)
 @example([("ab " * 250, "cd " * 250), ("ab " * 250, "cd " * 249), ("ab " * 249, "cd " * 250)], 23)
 @example([(" " * 900, "ab cd " * 90), ("ab cd " * 90, ""), ("ab", "cd " * 200)], 20)
@@ -143,16 +144,17 @@ def test_a_part_of_a_long_text_gives_the_tokens_of_the_whole(kind, side, texts, 
         assert found == (ids, type_ids, truncated)
 
 
-@pytest.mark.parametrize("text", ["a" * 600_000, " " * 600_000, "\u200b" * 200_000])
-def test_a_text_of_next_to_no_tokens_is_read_so_far_and_flagged(text):
+@pytest.mark.parametrize("text", ["a" * 120_000, " " * 120_000, "\u200b" * 40_000])
+def test_a_text_with_next_to_no_tokens_is_read_up_to_a_limit_and_flagged(text, monkeypatch):
+    monkeypatch.setattr(long_texts, "_LONGEST_READ", 100_000)  # as the real limit takes seconds
     encoder = make_encoder("wordpiece")
-    [long, short] = encoder.tokenize([text, text[: LONGEST_READ // 4]])
+    [long, short] = encoder.tokenize([text, text[:25_000]])
     assert long.ids == short.ids and len(long.ids) < 4
     assert (long.truncated, short.truncated) == (True, False)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t", "é", ("", ""), ("", " "), (" " * 900, "")])
-def test_a_text_without_a_token_gets_one_alone_and_in_a_batch(text):
+def test_a_text_without_a_token_gets_a_padding_token_alone_and_in_a_batch(text):
     encoder = make_encoder("plain", pad_token_id=7)
     [alone] = encoder.tokenize([text])
     assert alone == ([7], [0], False)
@@ -165,17 +167,21 @@ def test_a_pair_needs_room_for_a_token_of_both_texts():
     encoder = make_encoder("wordpiece", max_length=4)
     assert encoder.tokenize(["ab"])[0].ids[0] == 2
     with pytest.raises(
-        UsageError, match=r"texts\[1\] is a pair of texts; its special tokens take 3 of the 4 .* 5 or more"
+        UsageError,
+        match=r"texts\[1\] is a pair of texts, for which a max_length of 4 leaves no room: .* take 3.* 5 or more",
     ):
         encoder.tokenize(["ab", ("ab", "cd")])
     assert len(make_encoder("wordpiece", max_length=5).tokenize([("ab" * 9, "cd" * 9)])[0].ids) == 5
-    with pytest.raises(UsageError, match="max_length of 2 leaves no room for a text: its special tokens take 2"):
+    with pytest.raises(
+        UsageError,
+        match="`max_length` is 2, which leaves no room for a text beside its 2 special tokens. Use 3 or more",
+    ):
         make_encoder("wordpiece", max_length=2)
 
 
 def test_an_id_that_the_model_does_not_have_is_named():
     encoder = make_encoder("wordpiece", vocab_size=wordpiece().token_to_id("!"))
-    with pytest.raises(UsageError, match=r"texts\[3\] holds the token '!' of the id \d+; the model knows 0 to"):
+    with pytest.raises(UsageError, match=r"texts\[3\] has the token '!' with the id \d+; the model knows 0 to"):
         encoder.tokenize(["ab", "cd!"], first=2)
 
 
@@ -194,8 +200,11 @@ def of_a_third_type(tokenizer):
 @pytest.mark.parametrize(
     ("post_processor", "message"),
     [
-        (repeated, r"makes \d+ tokens of texts\[1\], of the 16 that max_length allows: .* repeats a text"),
-        (of_a_third_type, r"gives texts\[\d\] the token type 2; the model knows 0 to 1\. Its post_processor"),
+        (repeated, r"gives texts\[1\] \d+ tokens, more than the max_length of 16\. .* repeats a text"),
+        (
+            of_a_third_type,
+            r"gives texts\[\d\] the token type 2; the model knows 0 to 1\. The post_processor in ",
+        ),
     ],
 )
 @pytest.mark.parametrize("text", ["ab " * 12, "ab " * 9000, ("ab " * 9, "ab " * 9), ("ab " * 9000, "ab " * 9000)])
@@ -207,7 +216,7 @@ def test_a_template_that_the_model_cannot_take_is_refused(post_processor, messag
         make_encoder("wordpiece").tokenize(["ab", text])
 
 
-def test_pairs_that_are_cut_often_take_bounded_memory():
+def test_many_cut_pairs_take_bounded_memory():
     script = (
         "import resource, sys\n"
         "from tokenizers import Tokenizer\n"

@@ -1,1 +1,5 @@
 """ONNX Runtime on the CPU."""
+
+from fastbert.runtime.engines.cpu.engine import OnnxRuntimeEngine, load
+
+__all__ = ["OnnxRuntimeEngine", "load"]

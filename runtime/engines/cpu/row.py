@@ -1,4 +1,4 @@
-"""One row's whole early exit as one call of an ONNX Runtime session on the CPU."""
+"""A single row's whole early exit, in one call of an ONNX Runtime session."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,25 +6,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.runtime.engines.cpu.binding import could_not_run
+from fastbert.runtime.engines.cpu.binding import run_error
+from fastbert.runtime.tensors import ROW_INPUTS, ROW_OUTPUTS
 
-__all__ = ["RowSession"]
-
-_OUTPUTS = ("logits", "exit_layer", "uncertainty")
+_IDS, _TYPES, _SPEED = ROW_INPUTS
 
 
 class RowSession:
-    """Runs what ``fastbert.export.joined.single_row`` writes; may be used by several threads at once.
+    """Runs the model that `fastbert.export.joined.single_row` writes. May be shared by threads.
 
-    Arrays come and go with each call. Bound to a length's own, as `fastbert.runtime.engines.cpu.binding` does
-    for stages, they would be copied by Python, whose code is not in the caches by the next request: 40 to 50 us more.
+    Hot path (docs/performance.md#single-row): arrays are passed with each call, which is faster here than copying them
+    into bound ones.
 
     :param session: of that model.
-    :param check: raises if a file that the session still reads was written to.
+    :param check: raises if a file that the session still reads has changed.
     """
 
     def __init__(self, session: Any, run_options: Any, check: Callable[[], None]) -> None:
-        # what `InferenceSession.run` calls when it has looked at names, where this ONNX Runtime has it
+        # what `InferenceSession.run` calls after it checked the names, where this ONNX Runtime has it
         self._run = getattr(session, "_sess", session).run
         self._run_options = run_options
         self._check = check
@@ -32,11 +31,14 @@ class RowSession:
     def run(
         self, input_ids: NDArray[np.int64], token_type_ids: NDArray[np.int64], speed: NDArray[np.float32]
     ) -> Sequence[NDArray[Any]]:
-        """Run a row; arguments and result as in `fastbert.runtime.chain.RunRow`."""
+        """Run a row; arguments and result as in `fastbert.runtime.chain.RunRow`.
+
+        :raises EngineError: ONNX Runtime fails on it.
+        """
         self._check()
-        feeds = {"input_ids": input_ids, "token_type_ids": token_type_ids, "speed": speed}
+        feeds = {_IDS: input_ids, _TYPES: token_type_ids, _SPEED: speed}
         try:
-            answer: Sequence[NDArray[Any]] = self._run(_OUTPUTS, feeds, self._run_options)
+            answer: Sequence[NDArray[Any]] = self._run(ROW_OUTPUTS, feeds, self._run_options)
         except Exception as error:
-            raise could_not_run(error) from error
+            raise run_error(error) from error
         return answer

@@ -1,6 +1,6 @@
-"""What the GPU engines need of the CUDA runtime, through NVIDIA's own bindings: memory, copies, a stream, graphs.
+"""The part of the CUDA runtime that the GPU engines use, through NVIDIA's bindings: memory, copies, streams, graphs.
 
-``pip install cuda-bindings`` needs no GPU and no CUDA toolkit; the driver does the work.
+``pip install cuda-bindings`` needs neither a GPU nor the CUDA toolkit; only the driver does the work.
 """
 
 import ctypes
@@ -15,30 +15,25 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastbert.runtime.errors import EngineError, MissingDependencyError
 
-__all__ = ["Buffer", "Gpu", "Stream", "host_array", "open_gpu"]
-
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory on a device; it lives as long as this object.
-
-    :param address: of its first byte.
-    """
+    """Memory on a device, freed when this object is collected."""
 
     address: int
     nbytes: int
 
-    def __hash__(self) -> int:  # by identity: a finalizer hangs on it
+    def __hash__(self) -> int:  # by identity, as the finalizer frees this one
         return id(self)
 
 
 def open_gpu(extra: str) -> "Gpu":
     """Return the first GPU that this process sees (``CUDA_VISIBLE_DEVICES`` chooses it).
 
-    :param extra: of ``fastbert-deploy``, for the message where the bindings are missing.
-    :raises EngineError: there is no GPU or no driver.
+    :param extra: the extra of ``fastbert-deploy`` that installs the bindings.
+    :raises EngineError: there is no GPU, no driver, or no bindings.
     """
     try:
         runtime = importlib.import_module("cuda.bindings.runtime")
@@ -52,13 +47,10 @@ class Gpu:
 
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
-        count = 0
-        error, *found = runtime.cudaGetDeviceCount()
-        if error == runtime.cudaError_t.cudaSuccess:
-            count = found[0]
-        if not count:
+        error, *counts = runtime.cudaGetDeviceCount()
+        if error != runtime.cudaError_t.cudaSuccess or not counts[0]:
             raise EngineError(
-                f"No GPU can be used here: CUDA says {error.name}. Install the NVIDIA driver, make the GPU visible to "
+                f"No GPU is available: CUDA says {error.name}. Install the NVIDIA driver, make the GPU visible to "
                 "this process, or load the bundle with device='cpu'."
             )
         attribute = runtime.cudaDeviceAttr
@@ -89,23 +81,23 @@ class Gpu:
     def allocate(self, nbytes: int, what: str) -> Buffer:
         """Return memory on the GPU.
 
-        :param what: it is for, for the message where there is too little.
-        :raises EngineError: there is too little: what was needed, and what was free.
+        :param what: its purpose, for the error message.
+        :raises EngineError: too little memory is free.
         """
         error, address = self._runtime.cudaMalloc(max(1, nbytes))
         if error != self._runtime.cudaError_t.cudaSuccess:
             free, total = self.memory
             raise EngineError(
                 f"Out of device memory on {self.name}: {nbytes / _MIB:.1f} MiB were needed for {what}, "
-                f"{free / _MIB:.1f} of {total / _MIB:.1f} MiB were free ({error.name}). End other programs on it, "
-                "use fewer threads, or smaller batches and sequences (fastbert build --batch, --sequence)."
+                f"{free / _MIB:.1f} of {total / _MIB:.1f} MiB were free ({error.name}). Stop other programs on it, use "
+                "fewer threads, or smaller batches and sequences: fastbert build BUNDLE --batch ... --sequence ..."
             )
         buffer = Buffer(int(address), nbytes)
         _finally(buffer, self._runtime.cudaFree, buffer.address)
         return buffer
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return an array in page-locked memory of the host, from and to which copies run asynchronously."""
+        """Return an array in page-locked host memory, which copies can read and write asynchronously."""
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         default = self._runtime.cudaHostAllocDefault
         address = int(self.call("cudaHostAlloc", max(1, nbytes), default))
@@ -114,29 +106,29 @@ class Gpu:
         return array
 
     def stream(self) -> "Stream":
-        """Return a new stream, which waits for no other."""
+        """Return a new stream, which does not wait for others."""
         return Stream(self, self._runtime)
 
 
 def host_array(address: int, shape: tuple[int, ...], dtype: DTypeLike) -> tuple[NDArray[Any], Any]:
-    """Return an array over memory of the host, and the object whose life is that of the array."""
+    """Return an array over host memory, and the object that lives as long as the array and its views."""
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     owner = (ctypes.c_byte * max(1, nbytes)).from_address(address)
     return np.frombuffer(memoryview(owner), dtype, int(np.prod(shape))).reshape(shape), owner
 
 
 def _finally(owner: Any, release: Callable[..., Any], *arguments: Any) -> None:
-    """Release something when its owner goes, but not at the end of the process, where the driver does.
+    """Release a resource when its owner is collected, but not when the process ends, where the driver releases it.
 
-    There, engines that still use it may go later than it.
+    By then engines that still use it may not be collected yet.
     """
     weakref.finalize(owner, release, *arguments).atexit = False
 
 
 class Stream:
-    """Work in order on one GPU. For one thread at a time.
+    """A queue of work on one GPU. For one thread at a time.
 
-    :param handle: what other libraries take to enqueue on it.
+    :param handle: the CUDA stream's address, with which other libraries enqueue on it.
     """
 
     def __init__(self, gpu: Gpu, runtime: Any) -> None:
@@ -144,28 +136,28 @@ class Stream:
         self._runtime = runtime
         self._stream = gpu.call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
         self.handle = int(self._stream)
-        self._graphs: dict[Hashable, Any] = {}  # None: ran once, not yet captured
+        self._graphs: dict[Hashable, Any] = {}  # None: has run once and is not captured yet
         _finally(self, runtime.cudaStreamDestroy, self._stream)
 
     def to_device(self, address: int, array: NDArray[Any]) -> None:
-        """Copy a pinned array to the device, asynchronously: do not change it before `synchronize`."""
+        """Copy a pinned array to the device, asynchronously. Do not change it before `synchronize`."""
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._gpu.call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, kind, self._stream)
 
     def to_host(self, array: NDArray[Any], address: int) -> None:
-        """Copy to a pinned array, asynchronously: it is filled after `synchronize`."""
+        """Copy to a pinned array, asynchronously. It is filled after `synchronize`."""
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._gpu.call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, kind, self._stream)
 
     def synchronize(self) -> None:
-        """Wait until all that was enqueued is done."""
+        """Wait until all enqueued work is done."""
         self._gpu.call("cudaStreamSynchronize", self._stream)
 
     def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
-        """Enqueue work that is the same whenever ``key`` is: shapes and addresses too.
+        """Enqueue work; equal keys mean equal work, with equal shapes and addresses.
 
-        Once as it is, since engines set themselves up on a first run; then captured into a CUDA graph; from then on
-        the graph alone.
+        The first time it runs as it is, since engines initialize on their first run. The second time it is captured
+        into a CUDA graph, which is launched from then on.
         """
         if key not in self._graphs:
             enqueue()
@@ -176,7 +168,7 @@ class Stream:
             self._gpu.call("cudaStreamBeginCapture", self._stream, mode)
             try:
                 enqueue()
-            finally:  # a capture that is left open would swallow all later work
+            finally:  # an open capture would swallow all later work
                 graph = self._gpu.call("cudaStreamEndCapture", self._stream)
             executable = self._gpu.call("cudaGraphInstantiate", graph, 0)
             self._gpu.call("cudaGraphDestroy", graph)

@@ -1,8 +1,8 @@
 """The chain on a device: hidden states stay there from the embeddings to the last exit.
 
-Only an exit's uncertainty travels to the host before the decision, and the logits of an exit that somebody takes.
-Samples that left are dropped on the device, by a graph that gathers the rows named to it. `DeviceChain` knows buffers
-and order; what runs a graph is an `Executor`: ``tensorrt.py`` and ``onnxruntime_cuda.py`` each have one.
+At each exit only the uncertainty travels to the host, and where samples exit, the logits. Samples that have exited are
+removed on the device by ``compaction.onnx``, which gathers the rows to keep. `DeviceChain` knows buffers and their
+order; an `Executor` (``tensorrt.py``, ``onnxruntime.py``) runs the graphs.
 """
 
 import threading
@@ -15,9 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["DeviceChain", "Executor", "Lane", "Shapes", "Worker"]
+from fastbert.runtime import tensors
 
-_IDS = ("input_ids", "attention_mask", "token_type_ids")
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -26,10 +25,10 @@ class Worker(Protocol):
 
     @property
     def stream(self) -> Any:
-        """Its `fastbert.runtime.engines.gpu.cuda.Stream`, or one of the same methods."""
+        """A `fastbert.runtime.engines.gpu.cuda.Stream`, or an object with its methods."""
 
     def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
-        """Enqueue work through CUDA graphs; it is the same whenever ``key`` is."""
+        """Enqueue work through CUDA graphs. Equal keys mean equal work."""
 
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
         """Start a graph: ``"embeddings"``, ``"compaction"``, or a stage's number.
@@ -43,10 +42,11 @@ class Executor(Protocol):
     """Holds the graphs of a variant. Shared by threads.
 
     :param memory: has ``allocate`` and ``pinned`` of `fastbert.runtime.engines.gpu.cuda.Gpu`.
-    :param turn: what a thread holds while it uses the device.
-    :param stages: how many there are.
-    :param hidden_size: width of hidden_states; ``hidden_dtype`` is its type and the mask's.
-    :param capacity: (batch, sequence) to make buffers for at once; they grow where a run needs more.
+    :param turn: a thread holds it while it uses the device.
+    :param stages: number of stages.
+    :param hidden_dtype: type of hidden states and mask.
+    :param classes: number of classes.
+    :param capacity: (batch, sequence) of a thread's first buffers; they grow where a run needs more.
     """
 
     memory: Any
@@ -62,10 +62,10 @@ class Executor(Protocol):
         """Most rows of one run; None: no limit."""
 
     def worker(self) -> Worker:
-        """Return what a new thread runs graphs with."""
+        """Return the worker of a new thread."""
 
     def fit(self, batch: int, sequence: int, *, pad_batch: bool) -> tuple[int, int]:
-        """Return the shape to run these rows in; with ``pad_batch`` one of few shapes, with rows added.
+        """Return the (batch, sequence) to run these rows in; with ``pad_batch`` one of few, with rows added.
 
         :raises UsageError: no profile holds them.
         """
@@ -73,10 +73,13 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class _State:
-    """Where the samples of a run are: which of the two buffers of hidden_states and of masks.
+    """The samples of a run.
 
-    :param rows: samples; ``batch`` is what runs, padding included.
-    :param run: of the lane; a state is over when its lane starts the next run.
+    :param run: the lane's run; the state is valid until its lane starts the next one.
+    :param rows: number of samples.
+    :param batch: number of rows that run, padding included.
+    :param hidden: which of the two buffers holds the hidden states.
+    :param mask: which of the two buffers holds the mask.
     """
 
     lane: "Lane"
@@ -91,25 +94,21 @@ class _State:
 class DeviceChain:
     """An engine (`fastbert.runtime.chain.Engine`) of stages on a device. May be shared by threads.
 
-    :param exit_every: look at every so many exits only, which saves as many copies and waits; the last one counts.
-        `stages` then is the number of exits looked at.
-    :param graphs: replay what lies between two looks as CUDA graphs, captured for each shape.
+    :param graphs: replay the work between two exits as CUDA graphs, captured for each shape.
     """
 
     run_row = None
 
-    def __init__(self, executor: Executor, *, exit_every: int = 1, graphs: bool = False) -> None:
+    def __init__(self, executor: Executor, *, graphs: bool = False) -> None:
         self._executor = executor
         self._graphs = graphs
-        numbers = list(range(executor.stages))
-        self._segments = [numbers[start : start + exit_every] for start in range(0, len(numbers), exit_every)]
         self._threads = threading.local()
-        self._free: list[Lane] = []  # of threads that ended
+        self._free: list[Lane] = []  # their threads have ended
 
     @property
     def stages(self) -> int:
-        """Number of exits looked at."""
-        return len(self._segments)
+        """Number of stages."""
+        return self._executor.stages
 
     @property
     def max_batch(self) -> int | None:
@@ -130,25 +129,24 @@ class DeviceChain:
         with self._executor.turn:
             lane = self._lane()
             lane.reserve(batch, sequence)
-            lane.worker.stream.synchronize()  # a run that an error cut short may still be reading what is written here
-            for name, array in zip(_IDS, (input_ids, attention_mask, token_type_ids), strict=True):
+            lane.worker.stream.synchronize()  # a run that ended in an error may still read the buffers
+            for name, array in zip(tensors.TOKENS, (input_ids, attention_mask, token_type_ids), strict=True):
                 padded = lane.host(name, (batch, sequence))
                 padded[:] = 0  # id 0 of a token that the mask hides
                 padded[:rows, :length] = array
                 lane.worker.stream.to_device(lane.address(name), padded)
-            names = {name: lane.address(name) for name in _IDS}
-            outputs = {"hidden_states": lane.address("hidden", 0), "extended_attention_mask": lane.address("mask", 0)}
-            lane.worker.enqueue("embeddings", dict.fromkeys(_IDS, (batch, sequence)), {**names, **outputs})
+            inputs = {name: lane.address(name) for name in tensors.TOKENS}
+            outputs = {tensors.HIDDEN_STATES: lane.address("hidden", 0), tensors.MASK: lane.address("mask", 0)}
+            lane.worker.enqueue("embeddings", dict.fromkeys(tensors.TOKENS, (batch, sequence)), {**inputs, **outputs})
         return _State(lane, lane.begin(), rows, batch, sequence)
 
     def run_stage(self, stage: int, state: _State) -> tuple[_State, NDArray[np.float32]]:
-        """Run the stages up to the next exit looked at, and wait for its uncertainty."""
-        lane, segment = state.lane.require(state.run), self._segments[stage]
+        """Run a stage, and wait for the uncertainty of its exit."""
+        lane = state.lane.require(state.run)
         uncertainty = lane.host("uncertainty", (state.batch,))
 
         def enqueue() -> None:
-            for offset, number in enumerate(segment):
-                self._enqueue_stage(number, state, (state.hidden + offset) % 2)
+            self._enqueue_stage(stage, state)
             lane.worker.stream.to_host(uncertainty, lane.address("uncertainty"))
 
         with self._executor.turn:
@@ -157,7 +155,7 @@ class DeviceChain:
             else:
                 enqueue()
             lane.worker.stream.synchronize()
-        return replace(state, hidden=(state.hidden + len(segment)) % 2), uncertainty[: state.rows].copy()
+        return replace(state, hidden=1 - state.hidden), uncertainty[: state.rows].copy()
 
     def logits(self, state: _State) -> NDArray[np.float32]:
         """Copy the logits of the last exit to the host."""
@@ -169,44 +167,44 @@ class DeviceChain:
         return logits[: state.rows].copy()
 
     def keep(self, state: _State, rows: NDArray[np.int64], sequence: int) -> _State:
-        """Drop the samples that left, on the device; the padding of the others stays, as lengths are few there."""
+        """Keep only these samples, on the device; padding stays, so that shapes remain few."""
         lane = state.lane.require(state.run)
         batch, _ = self._executor.fit(len(rows), state.sequence, pad_batch=self._graphs)
         index = lane.host("rows", (batch,))
         index[:] = rows[0]
         index[: len(rows)] = rows
-        shapes = {**self._stage_shapes(state), "rows": (batch,)}
+        shapes = {**self._stage_shapes(state), tensors.ROWS: (batch,)}
         addresses = {
-            "hidden_states": lane.address("hidden", state.hidden),
-            "extended_attention_mask": lane.address("mask", state.mask),
-            "rows": lane.address("rows"),
-            "kept_hidden_states": lane.address("hidden", 1 - state.hidden),
-            "kept_extended_attention_mask": lane.address("mask", 1 - state.mask),
+            tensors.HIDDEN_STATES: lane.address("hidden", state.hidden),
+            tensors.MASK: lane.address("mask", state.mask),
+            tensors.ROWS: lane.address("rows"),
+            tensors.KEPT_HIDDEN_STATES: lane.address("hidden", 1 - state.hidden),
+            tensors.KEPT_MASK: lane.address("mask", 1 - state.mask),
         }
         with self._executor.turn:
             lane.worker.stream.to_device(lane.address("rows"), index)
             lane.worker.enqueue("compaction", shapes, addresses)
         return replace(state, rows=len(rows), batch=batch, hidden=1 - state.hidden, mask=1 - state.mask)
 
-    def _enqueue_stage(self, number: int, state: _State, hidden: int) -> None:
+    def _enqueue_stage(self, number: int, state: _State) -> None:
         lane = state.lane
         addresses = {
-            "hidden_states": lane.address("hidden", hidden),
-            "extended_attention_mask": lane.address("mask", state.mask),
-            "next_hidden_states": lane.address("hidden", 1 - hidden),
-            "logits": lane.address("logits"),
-            "uncertainty": lane.address("uncertainty"),
+            tensors.HIDDEN_STATES: lane.address("hidden", state.hidden),
+            tensors.MASK: lane.address("mask", state.mask),
+            tensors.NEXT_HIDDEN_STATES: lane.address("hidden", 1 - state.hidden),
+            tensors.LOGITS: lane.address("logits"),
+            tensors.UNCERTAINTY: lane.address("uncertainty"),
         }
         lane.worker.enqueue(number, self._stage_shapes(state), addresses)
 
     def _stage_shapes(self, state: _State) -> dict[str, tuple[int, ...]]:
         return {
-            "hidden_states": (state.batch, state.sequence, self._executor.hidden_size),
-            "extended_attention_mask": (state.batch, 1, 1, state.sequence),
+            tensors.HIDDEN_STATES: (state.batch, state.sequence, self._executor.hidden_size),
+            tensors.MASK: (state.batch, 1, 1, state.sequence),
         }
 
     def _lane(self) -> "Lane":
-        """Return the thread's lane: that of one that ended, or a new one, which costs allocations on the device."""
+        """Return the thread's lane: a new one, or one whose thread has ended, which saves allocations on the device."""
         holder: _Holder | None = getattr(self._threads, "holder", None)
         if holder is None:
             try:
@@ -220,7 +218,7 @@ class DeviceChain:
 
 @dataclass(frozen=True, eq=False)
 class _Holder:
-    """Goes when its thread does."""
+    """Is collected when its thread ends."""
 
     lane: "Lane"
 
@@ -247,9 +245,9 @@ class Lane:
         self._device.clear()  # before the larger ones are made
         executor = self._executor
         tokens, hidden = batch * sequence, executor.hidden_dtype
-        # name -> (how many, elements, type, whether the host has one too)
+        # name -> (count, elements, type, whether the host has one too)
         plan: dict[str, tuple[int, int, DTypeLike, bool]] = {
-            **dict.fromkeys(_IDS, (1, tokens, np.int64, True)),
+            **dict.fromkeys(tensors.TOKENS, (1, tokens, np.int64, True)),
             "hidden": (2, tokens * executor.hidden_size, hidden, False),
             "mask": (2, tokens, hidden, False),
             "rows": (1, batch, np.int64, True),
@@ -264,27 +262,27 @@ class Lane:
         self._capacity = (batch, sequence)
 
     def address(self, name: str, side: int = 0) -> int:
-        """Return where a buffer is on the device."""
+        """Return a buffer's address on the device."""
         return int(self._device[name][side].address)
 
     def host(self, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return a buffer's twin on the host, in this shape."""
+        """Return a buffer's counterpart on the host, in this shape."""
         return self._host[name][: int(np.prod(shape))].reshape(shape)
 
     def begin(self) -> int:
-        """Count a run; states of the one before are over."""
+        """Start a run and return its number; states of the run before are no longer valid."""
         self._run += 1
         return self._run
 
     def require(self, run: int) -> "Lane":
         """Return this lane.
 
-        :raises ValueError: the run is over: its buffers hold another one.
+        :raises ValueError: the run is over, and its buffers hold another one.
         """
         if run != self._run:
             raise ValueError("this state's run is over: the same thread has started another")
         return self
 
     def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
-        """Enqueue through a CUDA graph; it holds addresses, so buffers that grew make new ones."""
+        """Enqueue through a CUDA graph; graphs hold addresses, so buffers that grew need new ones."""
         self.worker.replay((self._capacity, key), enqueue)

@@ -1,46 +1,30 @@
-"""The shapes that engines are built for: each bucket is one optimization profile."""
+"""The shapes that TensorRT engines are built for: each bucket is one optimization profile."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastbert.runtime.errors import UsageError
-
-__all__ = ["Bucket", "Buckets"]
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Batches of ``min_batch`` to ``max_batch`` rows of ``sequence`` tokens; tuned for the largest."""
-
-    min_batch: int
-    max_batch: int
-    sequence: int
+from fastbert.runtime.manifest import Bucket
 
 
 class Buckets:
-    """All buckets of a variant; a bucket's place is its profile's number."""
+    """All buckets of a variant; a bucket's index is its profile's number."""
 
     def __init__(self, buckets: Iterable[Bucket]) -> None:
         self.all = tuple(buckets)
 
     @classmethod
     def from_sizes(cls, batches: Sequence[int], sequences: Sequence[int]) -> "Buckets":
-        """Make a bucket of each batch size with each sequence length.
+        """Make a bucket for each batch size and sequence length.
 
-        :raises UsageError: a size is below 1, or there is none.
+        :raises UsageError: a size is below 1, or there are none.
         """
-        for name, sizes in (("--batch", batches), ("--sequence", sequences)):
+        for name, sizes in (("batches", batches), ("sequences", sequences)):
             if not sizes or min(sizes) < 1:
-                raise UsageError(f"{name} names {list(sizes)}; expected numbers from 1, such as 1,8,32.")
+                raise UsageError(f"`{name}` is {list(sizes)}; expected numbers from 1, such as 1,8,32.")
         tops = sorted(set(batches))
         ranges = [(low + 1, high) for low, high in zip([0, *tops], tops, strict=False)]
         return cls(Bucket(low, high, sequence) for sequence in sorted(set(sequences)) for low, high in ranges)
-
-    @classmethod
-    def from_manifest(cls, records: Iterable[Mapping[str, Any]]) -> "Buckets":
-        """Read what `as_records` wrote."""
-        return cls(Bucket(record["batch"][0], record["batch"][1], record["sequence"]) for record in records)
 
     def as_records(self) -> list[dict[str, Any]]:
         """Return the buckets for the manifest."""
@@ -48,18 +32,18 @@ class Buckets:
 
     @property
     def max_batch(self) -> int:
-        """Largest batch of all."""
+        """Largest batch, in rows."""
         return max(bucket.max_batch for bucket in self.all)
 
     @property
     def max_sequence(self) -> int:
-        """Longest sequence of all."""
+        """Longest sequence, in tokens."""
         return max(bucket.sequence for bucket in self.all)
 
     def find(self, batch: int, sequence: int) -> int:
         """Return the number of the bucket with the shortest sequence that holds these rows.
 
-        :raises UsageError: none does; which there are.
+        :raises UsageError: none does; the message lists them.
         """
         fitting = [
             (bucket.sequence, number)
@@ -68,8 +52,8 @@ class Buckets:
         ]
         if not fitting:
             raise UsageError(
-                f"No profile of the engines holds {batch} x {sequence} tokens (batch x sequence). They were built for: "
-                f"{self}. Cut the texts, or build more: fastbert build --batch, --sequence."
+                f"The engines have no profile for {batch} x {sequence} tokens (batch x sequence). They were built for "
+                f"{self}. Cut the texts, or build more profiles: fastbert build BUNDLE --batch ... --sequence ..."
             )
         return min(fitting)[1]
 

@@ -1,7 +1,7 @@
-"""Stages as TensorRT 11 engines.
+"""The stages of a variant as TensorRT 11 engines.
 
-A plan runs on the TensorRT version and the GPU architecture that it was built for, so both are compared before one is
-read. A thread has its own contexts, which share one block of memory for activations: they run one after the other.
+A plan runs only on the TensorRT version and the GPU architecture that it was built for, so both are compared before a
+plan is read. Each thread has its own contexts, which run one after the other and share one block of memory.
 """
 
 import contextlib
@@ -19,40 +19,31 @@ from fastbert.runtime.engines.gpu.device_chain import DeviceChain, Shapes
 from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError
 from fastbert.runtime.manifest import Variant
-
-__all__ = ["Engines", "Log", "load", "make_log", "rebuild_command", "require_tensorrt"]
+from fastbert.runtime.tensors import HIDDEN_STATES, LOGITS, ROWS, TOKENS
 
 _MAJOR = 11
 _log = logging.getLogger("fastbert.tensorrt")
 
 
-def load(
-    bundle: Path,
-    variant: Variant,
-    *,
-    threads: int | None = None,
-    thread_pool: str = "separate",
-    exit_every: int = 1,
-    cuda_graphs: bool = False,
-) -> DeviceChain:
-    """Read the engines. ``threads`` and ``thread_pool`` mean nothing on a GPU.
+def load(bundle: Path, variant: Variant, *, cuda_graphs: bool = False) -> DeviceChain:
+    """Read the engines.
 
-    :param exit_every: see `DeviceChain`.
-    :param cuda_graphs: replay what lies between two exits as one CUDA graph; batches are padded to their bucket.
-    :raises EngineError: no GPU, no TensorRT, or another one than the engines were built with; or too little memory.
+    :param cuda_graphs: replay the work between two exits as one CUDA graph; batches are padded to their bucket.
+    :raises EngineError: there is no GPU, no TensorRT, too little memory, or the engines were built for another version
+        or GPU architecture.
     :raises BundleError: an engine cannot be read.
     """
     trt = require_tensorrt()
     gpu = open_gpu("tensorrt")
     _require_match(bundle, variant, version=trt.__version__, sm=gpu.sm)
-    return DeviceChain(_Stages(trt, gpu, bundle, variant), exit_every=exit_every, graphs=cuda_graphs)
+    return DeviceChain(_Stages(trt, gpu, bundle, variant), graphs=cuda_graphs)
 
 
 def require_tensorrt() -> Any:
     """Import TensorRT.
 
     :raises MissingDependencyError: it is not installed.
-    :raises EngineError: it is of another major version.
+    :raises EngineError: another major version is installed.
     """
     try:
         trt = importlib.import_module("tensorrt")
@@ -66,29 +57,28 @@ def require_tensorrt() -> Any:
     return trt
 
 
-def rebuild_command(bundle: Path, variant: Variant) -> str:
+def _rebuild_command(bundle: Path, variant: Variant) -> str:
     """Return the command that builds a variant's engines again."""
-    record = variant.record["tensorrt"]
-    buckets = Buckets.from_manifest(record["profiles"])
-    batches = ",".join(map(str, sorted({bucket.max_batch for bucket in buckets.all})))
-    sequences = ",".join(map(str, sorted({bucket.sequence for bucket in buckets.all})))
-    return f"fastbert build {bundle} --variant {record['source']} --batch {batches} --sequence {sequences} --overwrite"
+    build = variant.tensorrt_build
+    batches = ",".join(map(str, sorted({bucket.max_batch for bucket in build.profiles})))
+    sequences = ",".join(map(str, sorted({bucket.sequence for bucket in build.profiles})))
+    return f"fastbert build {bundle} --variant {build.source} --batch {batches} --sequence {sequences} --overwrite"
 
 
 def _require_match(bundle: Path, variant: Variant, *, version: str, sm: str) -> None:
-    record = variant.record["tensorrt"]
-    for what, built, found in (("TensorRT", record["version"], version), ("GPU architecture", record["sm"], sm)):
+    build = variant.tensorrt_build
+    for what, built, found in (("TensorRT", build.version, version), ("GPU architecture", build.sm, sm)):
         if built != found:
             raise EngineError(
-                f"The engines of {variant.name} were built for {what} {built}; here it is {found}, and a plan fits no "
-                f"other. Build them here: {rebuild_command(bundle, variant)}"
+                f"The engines of {variant.name} were built for {what} {built}; here it is {found}, which cannot run "
+                f"them. Build them here: {_rebuild_command(bundle, variant)}"
             )
 
 
 class Log:
-    """TensorRT's messages: warnings go to Python's log, errors are kept for ours.
+    """TensorRT's messages: warnings go to Python's log, errors are kept for the errors raised here.
 
-    :param trt_logger: what TensorRT takes.
+    :param trt_logger: the logger that TensorRT's objects take.
     """
 
     def __init__(self) -> None:
@@ -103,7 +93,7 @@ class Log:
 
 
 def make_log(trt: Any) -> Log:
-    """Return a log; keep it as long as what uses it."""
+    """Return a log. Keep it as long as any object that uses its logger."""
     log = Log()
 
     class TrtLogger(trt.ILogger):
@@ -121,10 +111,10 @@ def make_log(trt: Any) -> Log:
 
 
 class Engines:
-    """Plans read from files; they hold the weights, once for all threads.
+    """Engines read from plans. They hold the weights, once for all threads.
 
     :param files: graph -> its plan.
-    :raises BundleError: one cannot be read.
+    :raises BundleError: a plan cannot be read.
     """
 
     def __init__(self, trt: Any, gpu: Gpu, buckets: Buckets, files: Mapping[str | int, Path]) -> None:
@@ -134,15 +124,15 @@ class Engines:
         self.log = make_log(trt)
         self.runtime = trt.Runtime(self.log.trt_logger)
         self.engines = {graph: self._read(path) for graph, path in files.items()}
-        self.lock = threading.Lock()  # threads make their contexts one after the other
-        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # a thread has a stream of its own
+        self.lock = threading.Lock()  # held while a context is created
+        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # each thread has its own stream
 
     def worker(self) -> "_Contexts":
-        """Return what a thread runs engines with."""
+        """Return the contexts of a new thread."""
         return _Contexts(self)
 
     def fit(self, batch: int, sequence: int, *, pad_batch: bool) -> tuple[int, int]:
-        """Return the shape to run in: the sequence padded to its bucket, and the batch too if asked."""
+        """Return the shape to run in: the sequence padded to its bucket, with ``pad_batch`` the batch too."""
         bucket = self.buckets.all[self.buckets.find(batch, sequence)]
         return bucket.max_batch if pad_batch else batch, bucket.sequence
 
@@ -163,19 +153,19 @@ class _Stages(Engines):
     def __init__(self, trt: Any, gpu: Gpu, bundle: Path, variant: Variant) -> None:
         files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": str(variant.compaction)}
         files.update(enumerate(variant.stages))
-        buckets = Buckets.from_manifest(variant.record["tensorrt"]["profiles"])
+        buckets = Buckets(variant.tensorrt_build.profiles)
         super().__init__(trt, gpu, buckets, {graph: bundle / name for graph, name in files.items()})
         first = self.engines[0]
         self.stages = len(variant.stages)
-        self.hidden_size = int(first.get_tensor_shape("hidden_states")[-1])
-        self.hidden_dtype = np.dtype(trt.nptype(first.get_tensor_dtype("hidden_states")))
-        self.classes = int(first.get_tensor_shape("logits")[-1])
+        self.hidden_size = int(first.get_tensor_shape(HIDDEN_STATES)[-1])
+        self.hidden_dtype = np.dtype(trt.nptype(first.get_tensor_dtype(HIDDEN_STATES)))
+        self.classes = int(first.get_tensor_shape(LOGITS)[-1])
         self.capacity = (buckets.max_batch, buckets.max_sequence)
         self.max_batch = buckets.max_batch
 
 
 class _Contexts:
-    """One thread's contexts: one for each engine and profile, made when first needed."""
+    """One thread's contexts: one per engine and profile, made when first needed."""
 
     def __init__(self, engines: Engines) -> None:
         self._owner = engines
@@ -187,8 +177,8 @@ class _Contexts:
 
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
         """Start an engine."""
-        rows = shapes["rows"] if "rows" in shapes else next(iter(shapes.values()))
-        sequence = (shapes["input_ids"] if "input_ids" in shapes else shapes["hidden_states"])[1]
+        rows = shapes[ROWS] if ROWS in shapes else next(iter(shapes.values()))
+        sequence = (shapes[TOKENS[0]] if TOKENS[0] in shapes else shapes[HIDDEN_STATES])[1]
         key = (graph, self._owner.buckets.find(rows[0], sequence))
         context = self._contexts[key] if key in self._contexts else self._make(key)
         bound_shapes, bound_addresses = self._bound.get(key, ({}, {}))
@@ -202,7 +192,7 @@ class _Contexts:
         self._check(context.execute_async_v3(self.stream.handle), key, "a run")
 
     def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
-        """Capture all that is enqueued as one graph, or replay it."""
+        """Capture the enqueued work as one CUDA graph, or replay it."""
         self.stream.replay(key, enqueue)
 
     def _make(self, key: tuple[str | int, int]) -> Any:

@@ -36,7 +36,7 @@ def test_every_baseline_gives_the_models_answers(name, sources, classifier):
 
 
 def test_int8_products_of_the_whole_model_are_onnx_runtimes_default(sources, monkeypatch):
-    monkeypatch.setattr("fastbert.runtime.engines.cpu.engine.int8_products_saturate", lambda: True)
+    monkeypatch.setattr("fastbert.runtime.engines.cpu.sessions.int8_products_saturate", lambda: True)
     prepare_baselines(["onnxruntime-int8"], sources)
     runner = baseline_family("onnxruntime-int8", sources).load(Budget(1))
     with pytest.raises(RuntimeError, match="x64quantprecision"):

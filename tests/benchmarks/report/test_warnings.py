@@ -5,7 +5,7 @@ import pytest
 
 from fastbert.benchmarks.machine.load import LoadMonitor, MachineLoad
 from fastbert.benchmarks.report.warnings import CHECKS, Evidence, find_warnings
-from fastbert.runtime.threads import usable_cores
+from fastbert.runtime.hardware import usable_cores
 
 QUIET = MachineLoad(0.5, 0.0, 0.0, 0.1, 0.0)
 

@@ -8,7 +8,7 @@ import pytest
 from fastbert.export import Bounds, ExportOptions, export_bundle
 from fastbert.export.int8.cpu import Int8Graph
 from fastbert.export.int8.rounding import Rounding
-from fastbert.runtime.engines.cpu.engine import session_options
+from fastbert.runtime.engines.cpu.sessions import session_options
 
 SMOOTH = np.linspace(0.5, 2.0, 32).astype(np.float32)
 

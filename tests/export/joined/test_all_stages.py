@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastbert.export.graphs.writer import Graph
 from fastbert.export.joined.all_stages import all_stages_model
-from fastbert.runtime.manifest import stage_digits
+from fastbert.runtime.tensors import stage_digits
 
 SIZE = 96  # large enough for its matrix to stay in the stage's file
 

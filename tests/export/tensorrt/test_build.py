@@ -16,7 +16,7 @@ from fastbert.export import BuildOptions, build, verify
 from fastbert.export.tensorrt import build as build_module
 from fastbert.runtime import Classifier, EngineError, UsageError
 from fastbert.runtime.errors import BundleError, MissingDependencyError, OutputExistsError, VerificationError
-from fastbert.runtime.manifest import check_files, read_manifest
+from fastbert.runtime.manifest import Bucket, check_files, read_manifest
 
 SMALL = BuildOptions(batches=(1, 4), sequences=(32, 48))
 GRAPHS = ["embeddings", "stage_00", "stage_01", "stage_02", "compaction"]
@@ -84,7 +84,7 @@ def test_the_manifest_describes_the_engines(tensorrt, bundle_copy):
     manifest = read_manifest(bundle_copy)
     variant = next(found for found in manifest.variants if found.name == "tensorrt-fp16-sm90")
     assert variant.devices == ("tensorrt",)
-    details = variant.record["tensorrt"]
+    details = manifest.raw["variants"][variant.name]["tensorrt"]
     assert details["version"] == tensorrt.__version__
     assert (details["gpu"], details["sm"], details["flags"], details["source"]) == ("Fake GPU", "sm90", [], "fp16")
     assert [profile["sequence"] for profile in details["profiles"]] == [32, 32, 48, 48]
@@ -98,7 +98,7 @@ def test_the_manifest_describes_the_engines(tensorrt, bundle_copy):
 def test_the_default_sequences_end_at_the_bundles_longest_text(tensorrt, bundle_copy):
     build(bundle_copy, BuildOptions(batches=(1,)))
     variant = read_manifest(bundle_copy).variant_for("tensorrt")
-    assert [profile["sequence"] for profile in variant.record["tensorrt"]["profiles"]] == [32, 48]
+    assert [bucket.sequence for bucket in variant.tensorrt_build.profiles] == [32, 48]
 
 
 def test_verify_takes_a_built_variant_too(tensorrt, bundle_copy):
@@ -199,7 +199,7 @@ def test_built_engines_are_replaced_only_with_overwrite(tensorrt, bundle_copy):
         build(bundle_copy, SMALL)
     build(bundle_copy, BuildOptions(batches=(2,), sequences=(48,)), overwrite=True)
     manifest = read_manifest(bundle_copy)
-    assert manifest.variant_for("tensorrt").record["tensorrt"]["profiles"] == [{"batch": [1, 2], "sequence": 48}]
+    assert manifest.variant_for("tensorrt").tensorrt_build.profiles == (Bucket(1, 2, 48),)
     check_files(bundle_copy, manifest, manifest.files, contents=True)
 
 

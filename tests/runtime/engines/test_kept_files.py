@@ -17,7 +17,7 @@ TEXTS = [row.text for row in make_rows(12, seed=5)]
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory, bundle):
-    """Two bundles of the same labels and shapes, and other weights."""
+    """Two bundles with the same labels and shapes, but different weights."""
     other = make_checkpoint(seed=1)
     path = tmp_path_factory.mktemp("releases")
     export_bundle(other, path / "2")
@@ -35,7 +35,7 @@ def unlink(current, *_):
 
 
 def overwrite(_, releases, target):
-    """As `fastbert export --overwrite` does: the new one is moved into place, and the old one removed."""
+    """As `fastbert export --overwrite` does: move the new one into place and remove the old one."""
     target.rename(target.with_name("old"))
     shutil.copytree(releases / "2", target)
     shutil.rmtree(target.with_name("old"))
@@ -64,7 +64,7 @@ def test_a_classifier_is_one_version_whatever_happens_to_its_path(happens, threa
     assert [live.predict([text], speed=0)[0] for text in TEXTS] == alone
 
 
-def test_files_written_in_place_are_an_error_not_a_mixture(releases, tmp_path):
+def test_files_written_in_place_are_an_error(releases, tmp_path):
     shutil.copytree(releases / "1", tmp_path / "bundle")
     live = Classifier.load(tmp_path / "bundle", threads=1)
     live.predict(TEXTS[:1])
@@ -88,7 +88,7 @@ def test_a_bundle_that_changes_while_it_is_loaded_is_refused(changes, releases, 
         Classifier.load(tmp_path / "bundle", threads=1)
 
 
-def test_open_files_end_with_the_first_batch_or_with_the_classifier(bundle):
+def test_open_files_are_closed_with_the_first_batch_or_with_the_classifier(bundle, quick_gc):
     def held():
         files = [Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")]
         return sum(os.readlink(file).startswith(str(bundle)) for file in files if file.is_symlink())
@@ -98,7 +98,7 @@ def test_open_files_end_with_the_first_batch_or_with_the_classifier(bundle):
     live = Classifier.load(bundle, threads=1)
     assert held() > before + 1
     live.predict(["good", "bad"])
-    assert held() == before + 1  # the embedding table, which single rows go on reading
+    assert held() == before + 1  # the embedding table, which single rows still read
     del live
     gc.collect()
     assert held() == before

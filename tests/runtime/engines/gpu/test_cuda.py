@@ -1,4 +1,4 @@
-"""Memory, copies and streams, against the real bindings' signatures (`doubles.cuda`)."""
+"""Memory, copies and streams, on a stand-in with the signatures of the real bindings (`doubles.cuda`)."""
 
 import gc
 import subprocess
@@ -13,12 +13,12 @@ from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
 from fastbert.runtime.errors import EngineError, MissingDependencyError
 
 
-def test_a_gpu_says_its_name_and_architecture(cuda):
+def test_a_gpu_has_a_name_and_an_architecture(cuda):
     gpu = open_gpu("gpu")
     assert (gpu.name, gpu.sm) == ("Fake GPU", "sm90")
 
 
-def test_what_is_copied_to_the_device_and_back_is_the_same_after_waiting(cuda):
+def test_a_copy_to_the_device_and_back_is_done_after_waiting(cuda):
     gpu = Gpu(cuda)
     stream, buffer = gpu.stream(), gpu.allocate(40, "a test")
     sent, received = gpu.pinned((2, 5), np.float32), gpu.pinned((2, 5), np.float32)
@@ -31,7 +31,7 @@ def test_what_is_copied_to_the_device_and_back_is_the_same_after_waiting(cuda):
     assert (received == sent).all()
 
 
-def test_memory_is_freed_when_nobody_holds_it(cuda):
+def test_memory_is_freed_with_the_last_reference(cuda, quick_gc):
     gpu = Gpu(cuda)
     buffer, array, stream = gpu.allocate(64, "a test"), gpu.pinned((4,), np.int64), gpu.stream()
     part = array[1:]
@@ -53,7 +53,7 @@ def test_too_little_memory_says_what_was_needed_and_what_was_free():
     assert kept.nbytes == 60 << 20
 
 
-def test_no_gpu_is_an_error_that_names_the_way_out():
+def test_no_gpu_is_an_error_that_says_what_to_do():
     with pytest.raises(EngineError, match=r"cudaErrorNoDevice.*device='cpu'"):
         Gpu(FakeCuda(devices=0))
 
@@ -63,7 +63,7 @@ def test_a_driver_that_is_missing_is_the_same_error():
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="the package cuda-bindings is not installed")
     if runtime.cudaGetDeviceCount()[0] == runtime.cudaError_t.cudaSuccess:
         pytest.skip("there is a GPU here")
-    with pytest.raises(EngineError, match="No GPU can be used here"):
+    with pytest.raises(EngineError, match="No GPU is available"):
         open_gpu("gpu")
 
 
@@ -73,7 +73,7 @@ def test_missing_bindings_name_the_extra(monkeypatch):
         open_gpu("tensorrt")
 
 
-def test_work_is_run_then_captured_then_replayed(cuda):
+def test_work_is_first_run_then_captured_then_replayed(cuda):
     gpu = Gpu(cuda)
     stream, buffer = gpu.stream(), gpu.allocate(8, "a test")
     number = gpu.pinned((1,), np.int64)
@@ -117,7 +117,7 @@ gone.clear()
 """
 
 
-def test_what_an_object_held_goes_with_it_but_not_at_the_end_of_the_process(cuda):
+def test_resources_are_released_with_their_owner_but_not_when_the_process_ends(cuda):
     tests = Path(__file__).parents[3]
     found = subprocess.run([sys.executable, "-P", "-c", _AT_EXIT, tests], capture_output=True, text=True, check=True)
     assert found.stdout == "1 1 1"

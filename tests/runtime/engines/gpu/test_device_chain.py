@@ -15,11 +15,11 @@ def load(bundle, variant="fp16", **options):
     manifest = read_manifest(bundle)
     chosen = next(found for found in manifest.variants if found.name == variant)
     engine = onnxruntime_cuda.load(bundle, chosen, provider=onnxruntime_cuda.CPU, **options)
-    return Classifier.from_engine(bundle, manifest, engine, exit_every=options.get("exit_every", 1))
+    return Classifier._from_engine(bundle, manifest, engine)
 
 
 class CapturedSession:
-    """A session as ONNX Runtime runs it with CUDA graphs: a thread's first run of a number is replayed ever after."""
+    """A session that behaves as with CUDA graphs: a thread's first run of a number is replayed from then on."""
 
     def __init__(self, session):
         self._session, self._graphs = session, {}
@@ -33,13 +33,13 @@ class CapturedSession:
         if number in self._graphs:
             self.replays += 1
         else:
-            binding.bind_input = binding.bind_output = None  # nobody binds what is captured
+            binding.bind_input = binding.bind_output = None  # a captured run is never bound again
             self._graphs[number] = binding
         self._session.run_with_iobinding(self._graphs[number])
 
 
 def load_captured(bundle, **options):
-    """Load with CUDA graphs as above, where whoever uses the device must hold ``turn``."""
+    """Load with CUDA graphs as above, and check that every use of the device holds ``turn``."""
     found = load(bundle, cuda_graphs=True, **options)
     owner = found._engine._executor
     owner.sessions = {graph: CapturedSession(session) for graph, session in owner.sessions.items()}
@@ -88,9 +88,9 @@ def test_a_batch_gives_what_each_row_gives_alone(device, speed):
         assert np.allclose(together.logits[row], alone.logits[0], atol=0.02)
 
 
-def test_samples_leave_at_different_exits_of_one_batch(device):
+def test_samples_of_one_batch_exit_at_different_layers(device):
     found = device.run(*random_batch(13, 20), speed=0.6)
-    assert len(set(found.exit_layer.tolist())) > 1  # the compaction did run
+    assert len(set(found.exit_layer.tolist())) > 1  # so the compaction ran
 
 
 def test_half_precision_stays_near_float32(device, gpu_bundle):
@@ -108,15 +108,7 @@ def test_shapes_may_grow_and_shrink(device):
         assert np.array_equal(device.run(*arrays, speed=0.6).logits, again.logits)
 
 
-def test_every_second_exit_and_the_last_are_looked_at(gpu_bundle, loaded, device):
-    sparse = loaded(gpu_bundle, exit_every=2)
-    arrays = random_batch(13, 20)
-    assert set(sparse.run(*arrays, speed=1.0).exit_layer.tolist()) == {1}
-    assert np.array_equal(sparse.run_all_exits(*arrays)[0], device.run_all_exits(*arrays)[0][:, [1, 2]])
-    assert sparse.run_all_exits(arrays[0][:0])[0].shape == (0, 2, 3)
-
-
-def test_threads_have_buffers_of_their_own(device):
+def test_each_thread_has_its_own_buffers(device):
     arrays = [random_batch(9, 25, seed=seed) for seed in range(4)]
     expected = [device.run(*batch, speed=0.6) for batch in arrays]
     found, failed = {}, []
@@ -146,14 +138,14 @@ def test_a_state_ends_with_the_next_run_of_its_thread(device):
 
 
 def test_a_stage_may_be_run_again_from_the_same_state(device):
-    """Its input is in the other buffer, and stays."""
+    """Its input is in the other buffer, which it does not change."""
     engine = device._engine
     state = engine.start(*random_batch(3, 5))
     first = engine.run_stage(0, state)[1]
     assert np.array_equal(engine.run_stage(0, state)[1], first)
 
 
-def test_a_thread_takes_the_buffers_of_one_that_ended(gpu_bundle, monkeypatch):
+def test_a_new_thread_reuses_the_buffers_of_one_that_ended(gpu_bundle, monkeypatch, quick_gc):
     device = load(gpu_bundle)
     memory = device._engine._executor.memory
     allocated = []

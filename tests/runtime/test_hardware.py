@@ -1,12 +1,13 @@
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbert.runtime import threads
+from fastbert.runtime import hardware
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:30 {group} {folder} rw,relatime - cgroup cgroup rw,{controllers}"
@@ -15,8 +16,8 @@ CPU = V1.format(group="/", folder="/sys/fs/cgroup/cpu,cpuacct", controllers="cpu
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """Write files into a tree that stands for /; eight cores may be used."""
-    monkeypatch.setattr(threads, "_ROOT", tmp_path)
+    """Write files into a tree that replaces /, on a machine of eight cores."""
+    monkeypatch.setattr(hardware, "_ROOT", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
     def write(files, *, mounts=None, groups=None):
@@ -42,10 +43,10 @@ def tree(tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("described", [True, False])
-def test_affinity_cut_by_the_containers_quota(tree, quota, expected, described):
+def test_affinity_is_limited_by_the_containers_quota(tree, quota, expected, described):
     known = {"mounts": [V2], "groups": ["0::/"]} if described else {}  # without /proc, the usual place
     tree({"cpu.max": quota}, **known)
-    assert threads.usable_cores() == expected
+    assert hardware.usable_cores() == expected
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_affinity_cut_by_the_containers_quota(tree, quota, expected, described):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("folder", ["cpu", "cpu,cpuacct", "cpuacct,cpu", "my cpu"])
-def test_quotas_of_version_1(tree, quota, period, expected, folder):
+def test_quotas_of_cgroup_v1(tree, quota, period, expected, folder):
     files = {"cpu.cfs_quota_us": quota, "cpu.cfs_period_us": period}
     escaped = folder.replace(" ", r"\040")
     mount = V1.format(group="/", folder=f"/sys/fs/cgroup/{escaped}", controllers="cpuacct,cpu")
@@ -65,21 +66,21 @@ def test_quotas_of_version_1(tree, quota, period, expected, folder):
         mounts=[V1.format(group="/", folder="/sys/fs/cgroup/cpuset", controllers="cpuset"), mount],
         groups=["9:name=systemd:/x", "4:cpuset:/", "2:cpu,cpuacct:/"],
     )
-    assert threads.usable_cores() == expected
+    assert hardware.usable_cores() == expected
 
 
 @pytest.mark.parametrize(
     ("limits", "group", "expected"),
     [
         ({"a/b/c": 2}, "/a/b/c", 2),
-        ({"a/b": 3, "a": 5}, "/a/b/c", 3),  # the group itself has none
+        ({"a/b": 3, "a": 5}, "/a/b/c", 3),  # the group itself has no quota
         ({"a/b/c": 7, "a/b": 2, "a": 4}, "/a/b/c", 2),
         ({"a": 1}, "/a/b/c", 1),
-        ({"a": 1}, "/b", 8),  # another one's
+        ({"a": 1}, "/b", 8),  # the quota of another group
         ({"": 2}, "/a/b/c", 2),
-        ({"": 2, "a": 1}, "/x", 2),  # a path that is not there: the top
+        ({"": 2, "a": 1}, "/x", 2),  # an unknown path: the top
         ({"": 2, "a": 1}, "/", 2),
-        ({"": 2}, "/../other", 2),  # outside of what the container sees
+        ({"": 2}, "/../other", 2),  # outside the container's view
         ({"": 2, "a": 1}, "/../a", 2),
         ({"": 2}, "relative", 2),
         ({"": 2}, "", 2),
@@ -88,8 +89,8 @@ def test_quotas_of_version_1(tree, quota, period, expected, folder):
     ],
 )
 @pytest.mark.parametrize("version", [1, 2])
-def test_the_smallest_of_a_group_and_those_around_it(tree, limits, group, expected, version):
-    (folder := os.path.join(threads._ROOT, "sys/fs/cgroup", *["cpu,cpuacct"] * (version == 1), "a/b/c"))
+def test_the_smallest_quota_of_a_group_and_its_parents_counts(tree, limits, group, expected, version):
+    (folder := os.path.join(hardware._ROOT, "sys/fs/cgroup", *["cpu,cpuacct"] * (version == 1), "a/b/c"))
     os.makedirs(folder)
     if version == 2:
         files = {f"{path}/cpu.max": f"{100_000 * cores} 100000" for path, cores in limits.items()}
@@ -98,7 +99,7 @@ def test_the_smallest_of_a_group_and_those_around_it(tree, limits, group, expect
         files = {f"cpu,cpuacct/{path}/cpu.cfs_quota_us": str(100_000 * cores) for path, cores in limits.items()}
         files |= {f"cpu,cpuacct/{path}/cpu.cfs_period_us": "100000" for path in limits}
         tree(files, mounts=[CPU], groups=["5:memory:/m", f"4:cpu,cpuacct:{group}"])
-    assert threads.usable_cores() == expected
+    assert hardware.usable_cores() == expected
 
 
 def test_a_container_that_sees_only_its_own_group(tree):
@@ -109,49 +110,49 @@ def test_a_container_that_sees_only_its_own_group(tree):
     files["cpu,cpuacct/in/cpu.cfs_quota_us"] = "100000"
     for path, expected in ((group, 2), (f"{group}/in", 1), (f"{group}/gone", 2), ("/", 2), ("/docker/4567", 2)):
         tree(files, mounts=[mount], groups=[f"4:cpu,cpuacct:{path}", "0::/"])
-        assert threads.usable_cores() == expected
+        assert hardware.usable_cores() == expected
 
 
-def test_a_mount_that_has_the_group_comes_before_others(tree):
+def test_the_mount_that_contains_the_group_is_used(tree):
     other = V2.replace("/ /sys/fs/cgroup", "/docker/other /sys/fs/cgroup/other")
     files = {"other/cpu.max": "100000 100000", "docker/own/cpu.max": "300000 100000"}
     tree(files, mounts=[other, V2], groups=["0::/docker/own"])
-    assert threads.usable_cores() == 3
+    assert hardware.usable_cores() == 3
 
 
-def test_both_versions_at_once(tree):
+def test_both_cgroup_versions_at_once(tree):
     mounts = [CPU, V2.replace("/sys/fs/cgroup", "/sys/fs/cgroup/unified")]
     files = {"cpu,cpuacct/a/cpu.cfs_quota_us": "300000", "cpu,cpuacct/a/cpu.cfs_period_us": "100000"}
     tree(files | {"unified/b/cgroup.procs": ""}, mounts=mounts, groups=["4:cpu,cpuacct:/a", "0::/b"])
-    assert threads.usable_cores() == 3
+    assert hardware.usable_cores() == 3
     tree({"unified/b/cpu.max": "200000 100000"})
-    assert threads.usable_cores() == 2
+    assert hardware.usable_cores() == 2
 
 
-def test_a_changed_limit_is_seen(tree, monkeypatch):
+def test_a_changed_quota_is_seen(tree, monkeypatch):
     tree({"a/cpu.max": "200000 100000"}, mounts=[V2], groups=["0::/a"])
-    assert threads.usable_cores() == 2
+    assert hardware.usable_cores() == 2
     tree({"a/cpu.max": "400000 100000"})
-    assert threads.usable_cores() == 4
+    assert hardware.usable_cores() == 4
     tree({"b/cpu.max": "600000 100000"}, groups=["0::/b"])
-    assert threads.usable_cores() == 6
+    assert hardware.usable_cores() == 6
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
-    assert threads.usable_cores() == 1
+    assert hardware.usable_cores() == 1
 
 
-def test_what_cannot_be_read_is_no_limit(tree, monkeypatch):
+def test_an_unreadable_quota_is_ignored(tree, monkeypatch):
     tree({"a/cpu.max/x": "", "cpu.max": "200000 100000"}, mounts=[V2], groups=["0::/a"])
-    assert threads.usable_cores() == 2  # cpu.max of the group is a directory
+    assert hardware.usable_cores() == 2  # cpu.max of the group is a directory
 
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
     for name in ("is_dir", "read_bytes"):
-        monkeypatch.setattr(threads.Path, name, refuse)
-        assert threads.usable_cores() == (2 if name == "is_dir" else 8)
+        monkeypatch.setattr(hardware.Path, name, refuse)
+        assert hardware.usable_cores() == (2 if name == "is_dir" else 8)
     monkeypatch.setattr(os, "sched_getaffinity", refuse)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert threads.usable_cores() == 1
+    assert hardware.usable_cores() == 1
 
 
 lines = st.lists(
@@ -165,9 +166,8 @@ lines = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(lines, lines, st.binary(max_size=20))
-def test_no_file_makes_it_fail(tmp_path_factory, mounts, groups, limit):
+def test_no_content_of_a_file_makes_it_fail(tmp_path_factory, mounts, groups, limit):
     root = tmp_path_factory.mktemp("root")
     (root / "proc" / "self").mkdir(parents=True)
     (root / "sys" / "fs" / "cgroup" / "a").mkdir(parents=True)
@@ -175,15 +175,37 @@ def test_no_file_makes_it_fail(tmp_path_factory, mounts, groups, limit):
     (root / "proc" / "self" / "cgroup").write_bytes(b"\n".join(groups))
     (root / "sys" / "fs" / "cgroup" / "a" / "cpu.max").write_bytes(limit)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "_ROOT", root)
-        assert threads.usable_cores() >= 1
+        patch.setattr(hardware, "_ROOT", root)
+        assert hardware.usable_cores() >= 1
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity mask")
-def test_this_processs_affinity():
+def test_the_affinity_mask_of_this_process():
     script = (
         "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
-        "from fastbert.runtime.threads import usable_cores; print(usable_cores())"
+        "from fastbert.runtime.hardware import usable_cores; print(usable_cores())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "saturate"),
+    [
+        ("x86_64", "fpu avx2 avx512f", True),
+        ("AMD64", "fpu avx2 avx_vnni", False),
+        ("x86_64", "fpu avx512f avx512_vnni", False),
+        ("x86_64", "fpu amx_int8", False),
+        ("x86_64", None, True),
+        ("aarch64", None, False),
+    ],
+)
+def test_products_saturate_on_x86_without_vnni(tmp_path, monkeypatch, machine, flags, saturate):
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(
+            f"processor\t: 0\nmodel name\t: One\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: amx_int8\n"
+        )
+    monkeypatch.setattr(hardware, "_CPUINFO", cpuinfo)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert hardware.int8_products_saturate() == saturate
