@@ -157,6 +157,7 @@ def evaluate(
     target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")],
     data: Annotated[Path, typer.Option(help="Labelled file.")],
     speed: Speeds = "0,0.1,0.3,0.5,0.8",
+    variant: Annotated[str | None, typer.Option(help="Of a bundle, such as int8. [default: its first]")] = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
@@ -166,10 +167,10 @@ def evaluate(
     Example: fastbert evaluate bundle --data test.tsv --speed 0,0.1,0.5
     """
     _quiet_transformers()
-    from fastbert.benchmarks.evaluate import evaluate as run
-    from fastbert.benchmarks.evaluate import parse_speeds
+    from fastbert.benchmarks.evaluation import evaluate as run
+    from fastbert.benchmarks.evaluation import parse_speeds
 
-    results = run(target, data, parse_speeds(speed), device=device, threads=threads)
+    results = run(target, data, parse_speeds(speed), device=device, variant=variant, threads=threads)
     if as_json:
         _print_json([asdict(result) for result in results])
         return
@@ -431,7 +432,7 @@ def bench(
     """
     _quiet_transformers()
     from fastbert.benchmarks.bench import run_bench
-    from fastbert.benchmarks.evaluate import parse_speeds
+    from fastbert.benchmarks.evaluation import parse_speeds
     from fastbert.benchmarks.options import BenchOptions, parse_names, parse_numbers
     from fastbert.benchmarks.report.tables import bench_tables, check_output, write_report
 
@@ -446,8 +447,8 @@ def bench(
         device=device,
         cuda_graphs=cuda_graphs,
         threads=threads,
-        rates=parse_numbers(rate, "--rate"),
-        percentiles=parse_numbers(percentile, "--percentile"),
+        rates=parse_numbers(rate, "rates"),
+        percentiles=parse_numbers(percentile, "percentiles"),
         max_rows=max_rows,
         max_seconds=max_seconds,
         batch_size=batch_size,

@@ -18,7 +18,7 @@ from fastbert.benchmarks.baselines.whole_model_gpu import (
 from fastbert.benchmarks.machine import gpu as gpu_environment
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.machine.gpu import describe_gpu, synchronisation_us
-from fastbert.benchmarks.systems import Budget, Sources, chain_families
+from fastbert.benchmarks.systems import Budget, Sources, chain_systems
 from fastbert.export.bundle import export_checkpoint
 from fastbert.export.tensorrt.build import BuildOptions, build
 from fastbert.runtime import Classifier, EngineError
@@ -156,7 +156,7 @@ def test_fastbert_bench_runs_the_chain_and_the_whole_model_on_tensorrt(built, tm
     assert skipped == []
     ids = np.random.default_rng(0).integers(4, 24, (20, 12))
     expected = Classifier.load(built, variant="fp32").run(ids, speed=0.0).logits
-    for system in (family, *chain_families(sources, None)):
+    for system in (family, *chain_systems(sources, None)):
         runner = system.load(Budget(1))
         for _ in range(3):
             cuda.calls.clear()
@@ -168,8 +168,8 @@ def test_fastbert_bench_runs_the_chain_and_the_whole_model_on_tensorrt(built, tm
 
 
 def test_fastbert_bench_has_no_whole_model_of_tensorrt_on_the_cpu(built, tmp_path):
-    families, skipped = prepare_baselines(["tensorrt"], Sources(built, None, "cpu", tmp_path))
-    assert families == []
+    systems, skipped = prepare_baselines(["tensorrt"], Sources(built, None, "cpu", tmp_path))
+    assert systems == []
     assert "it runs on tensorrt, not on cpu" in skipped[0].reason
 
 

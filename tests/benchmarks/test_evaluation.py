@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support.factories import LABELS, make_rows, write_tsv
 
-from fastbert.benchmarks.evaluate import ExitTable, evaluate, evaluate_speed, parse_speeds
+from fastbert.benchmarks.evaluation import ExitTable, evaluate, evaluate_speed, parse_speeds
 from fastbert.runtime.errors import DataError, UsageError
 from fastbert.runtime.exit_rule import exit_positions
 
