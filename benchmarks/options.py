@@ -57,7 +57,7 @@ class BenchOptions:
         """
         for scenario in self.scenarios:
             if scenario not in SCENARIOS:
-                raise UsageError(f"`scenarios` has the unknown name {scenario!r}; use {', '.join(SCENARIOS)}.")
+                raise UsageError(f"`scenarios`: {scenario!r} is unknown; use {', '.join(SCENARIOS)}.")
         if not self.scenarios or not self.speeds:
             raise UsageError("`scenarios` and `speeds` need at least one value each.")
         for speed in self.speeds:

@@ -53,7 +53,7 @@ def compare(bundle: Path, data: Path, speeds: Sequence[float] = SPEEDS) -> dict[
         variant = next(held for held in manifest.variants if held.name == name)
         engine = onnxruntime_cuda.load(bundle, variant, provider=onnxruntime_cuda.CPU)
         classifier = Classifier.from_engine(bundle, manifest, engine)
-        by_speed = {str(s): _judge(expected[s], _run(classifier, texts, s), right) for s in speeds}
+        by_speed = {str(s): judge(expected[s], _run(classifier, texts, s), right) for s in speeds}
         found[name] = {"cast_nodes": {file: _casts(bundle / file) for file in variant.files}, "speeds": by_speed}
     return found
 
@@ -70,7 +70,7 @@ def pytorch_half(checkpoint: Checkpoint, exact: Checkpoint, data: Path, speeds: 
     expected = compute_reference(exact, rows)
     checkpoint.model.half()
     found = compute_reference(checkpoint, rows)
-    return {"speeds": {str(s): _judge(_exit_early(expected, s), _exit_early(found, s), right) for s in speeds}}
+    return {"speeds": {str(s): judge(_exit_early(expected, s), _exit_early(found, s), right) for s in speeds}}
 
 
 def _exit_early(reference: Reference, speed: float) -> ChainOutput:
@@ -89,7 +89,11 @@ def _run(classifier: Classifier, texts: Sequence[Any], speed: float) -> ChainOut
     return ChainOutput(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _judge(expected: ChainOutput, found: ChainOutput, right: Any) -> dict[str, Any]:
+def judge(expected: ChainOutput, found: ChainOutput, right: Any) -> dict[str, Any]:
+    """Return accuracies, flips and the largest logit difference at equal exits.
+
+    :param right: int [rows], index of each row's class.
+    """
     answers, theirs = found.logits.argmax(axis=1), expected.logits.argmax(axis=1)
     same_exit = found.exit_layer == expected.exit_layer
     differences = np.abs(found.logits - expected.logits)[same_exit]

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from fastbert.benchmarks.timing import alternating_medians
+from fastbert.runtime import Classifier
 from studies.random_bundle import int8_here, whole_session
+
+_EARLY_ROWS = 50_000
 
 
 def chain_overhead(
@@ -30,8 +33,6 @@ def chain_overhead(
     :param precision: ``"fp32"``, or ``"int8"`` for `int8_here`.
     :param whole_first: load the whole model before the chain. The order matters: docs/performance.md#one-off.
     """
-    from fastbert.runtime import Classifier
-
     bundle = Path(directory) / "bundle"
     variant = int8_here() if precision == "int8" else precision
     loaders: dict[str, Callable[[], Any]] = {
@@ -52,10 +53,8 @@ def chain_overhead(
 
 
 def load_seconds(directory: str, system: str) -> float:
-    """Return how long this process takes to load ``"chain"`` or ``"whole"``, without importing ONNX Runtime."""
+    """Return how long this process takes to load ``"chain"`` or ``"whole"``, imports not included."""
     import onnxruntime  # noqa: F401
-
-    from fastbert.runtime import Classifier
 
     began = time.perf_counter()
     if system == "chain":
@@ -66,14 +65,12 @@ def load_seconds(directory: str, system: str) -> float:
 
 
 def file_memory(directory: str, rows: int) -> float:
-    """Return resident memory after ``rows`` texts of 1 to 60 words / after the first 50,000."""
-    from fastbert.runtime import Classifier
-
+    """Return resident memory after ``rows`` texts of 1 to 60 words / after the first `_EARLY_ROWS`."""
     classifier = Classifier.load(Path(directory) / "bundle", threads=1, batches=True)
     lengths = np.random.default_rng(0).integers(1, 60, rows)
     early = 0
     for number, _ in enumerate(classifier.predict_iter(("a " * int(n) for n in lengths), speed=0.5, workers=2)):
-        if number == 50_000:
+        if number == _EARLY_ROWS:
             early = _resident()
     return _resident() / early
 
@@ -82,8 +79,6 @@ def resident_bytes(directory: str, system: str) -> int:
     """Return this process's resident memory after it loaded ``"chain"`` or ``"whole"`` and ran it once."""
     ids = np.full((1, 64), 5)
     if system == "chain":
-        from fastbert.runtime import Classifier
-
         kept: Any = Classifier.load(Path(directory) / "bundle", threads=1)
         kept.run(ids, speed=0.0)
     else:

@@ -6,12 +6,13 @@ and with its text in memory; the figure is how far resident memory rises above t
 
 import argparse
 import json
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from fastbert.benchmarks.machine.environment import describe_environment
+from fastbert.runtime import Classifier
+from studies.random_bundle import in_child
 
 MEGABYTE = 1_000_000
 TEXTS: dict[str, Callable[[], list[str | tuple[str, str]]]] = {
@@ -31,11 +32,8 @@ TEXTS: dict[str, Callable[[], list[str | tuple[str, str]]]] = {
 }
 
 
-def measure(bundle: str, kind: str) -> dict[str, float]:
-    """Return seconds, and megabytes beyond the text, of predicting one kind of text in this process."""
-    import time
-
-    from fastbert.runtime import Classifier
+def measure(bundle: str, kind: str) -> str:
+    """Predict one kind of text in this process; return JSON: seconds, and megabytes beyond the text."""
 
     def resident(field: str) -> float:
         lines = Path("/proc/self/status").read_text().split("\n")
@@ -49,7 +47,8 @@ def measure(bundle: str, kind: str) -> dict[str, float]:
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     start = time.perf_counter()
     classifier.predict(texts)
-    return {"seconds": round(time.perf_counter() - start, 2), "beyond_text_mb": round(resident("VmHWM:") - before)}
+    seconds = time.perf_counter() - start
+    return json.dumps({"seconds": round(seconds, 2), "beyond_text_mb": round(resident("VmHWM:") - before)})
 
 
 def main() -> None:
@@ -57,15 +56,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.text_memory", description=__doc__.split(":")[0])
     parser.add_argument("bundle")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--kind", choices=TEXTS, help="measure only this kind, in this process")
     asked = parser.parse_args()
-    if asked.kind:
-        print(json.dumps(measure(asked.bundle, asked.kind)))
-        return
     found = {}
     for kind in TEXTS:
-        command = [sys.executable, "-m", "studies.text_memory", asked.bundle, "--kind", kind]
-        found[kind] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        found[kind] = json.loads(in_child("text_memory", "measure", asked.bundle, kind))
         print(f"{kind:<40}{found[kind]['beyond_text_mb']:>6} MB {found[kind]['seconds']:>8} s", flush=True)
     report = {
         "environment": describe_environment(),

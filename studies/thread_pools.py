@@ -80,7 +80,7 @@ def chain_call(
     if form == "row":
         row = _session(bundle / str(variant.row), threads, spin_us)
         inputs = {"input_ids": feeds["input_ids"], "token_type_ids": feeds["token_type_ids"]}
-        speed = np.array(0, np.float32)
+        speed = np.zeros(1, np.float32)
         return lambda: row.run(["logits"], {**inputs, "speed": speed})[0]
     embeddings = _session(bundle / variant.embeddings, 1, 0 if spin_us is not None else None)
     count = len(variant.stages)

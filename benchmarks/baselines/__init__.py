@@ -84,7 +84,7 @@ def check_names(names: Sequence[str], *, has_checkpoint: bool) -> None:
     """
     for name in names:
         if name not in BASELINES and name != ALL:
-            raise UsageError(f"`baselines` has the unknown name {name!r}; use {', '.join(BASELINES)}, {ALL} or none.")
+            raise UsageError(f"`baselines`: {name!r} is unknown; use {', '.join(BASELINES)}, or {ALL}.")
         if name != ALL and BASELINES[name].needs_checkpoint and not has_checkpoint:
             raise UsageError(
                 f"The baseline {name} needs the checkpoint that the bundle was exported from: set `checkpoint`."

@@ -274,13 +274,13 @@ def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
         (
             {"baselines": ("tensorflow",)},
             UsageError,
-            "'tensorflow'; use onnxruntime, onnxruntime-int8",
+            "`baselines`: 'tensorflow' is unknown; use onnxruntime, onnxruntime-int8",
         ),
         ({"baselines": ("pytorch",)}, UsageError, "needs the checkpoint.*set `checkpoint`"),
         (
             {"scenarios": ("burst",)},
             UsageError,
-            "'burst'; use single-stream, offline, server",
+            "`scenarios`: 'burst' is unknown; use single-stream, offline, server",
         ),
         ({"variants": ("int4",)}, UsageError, "'int4'.*holds: fp32 for cpu"),
         ({"rates": (0.0,), "scenarios": ("server",)}, UsageError, "`rates` has 0; a rate is a finite number"),

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 from support.factories import LABELS, make_rows, write_tsv
 
-from fastbert.benchmarks.evaluation import ExitTable, evaluate, evaluate_speed, parse_speeds
+from fastbert.benchmarks.evaluation import ExitTable, SpeedResult, evaluate, evaluate_speed, parse_speeds
+from fastbert.benchmarks.report.tables import evaluation_tables
+from fastbert.export.bundle import export_checkpoint
+from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError, UsageError
 from fastbert.runtime.exit_rule import exit_positions
 
@@ -52,3 +55,58 @@ def test_bundle_and_checkpoint_agree_and_are_what_the_chain_does(bundle, checkpo
 def test_unlabelled_data_is_refused(bundle, tmp_path):
     with pytest.raises(DataError, match="no label"):
         evaluate(bundle, write_tsv(tmp_path / "d.tsv", make_rows(5), labels=False), [0.0])
+
+
+def test_a_variant_of_the_bundle_is_evaluated(checkpoint, tmp_path):
+    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=("fp32", "int8"))
+    rows = make_rows(50, seed=3)
+    data = write_tsv(tmp_path / "d.tsv", rows)
+    (result,) = evaluate(tmp_path / "b", data, [0.4], variant="int8", threads=1)
+    int8 = Classifier.load(tmp_path / "b", variant="int8", threads=1)
+    predictions = int8.predict([row.text for row in rows], speed=0.4)
+    assert result.exit_histogram == {
+        layer: sum(prediction.exit_layer == layer for prediction in predictions) for layer in range(3)
+    }
+    right = [prediction.label == row.label for prediction, row in zip(predictions, rows, strict=True)]
+    assert result.accuracy == pytest.approx(np.mean(right))
+    with pytest.raises(UsageError, match="'int4'"):
+        evaluate(tmp_path / "b", data, [0.4], variant="int4")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": "int8"}, "`variant` is for a bundle; .*model is not a bundle: it has no manifest.json"),
+        ({"threads": 2, "device": "cuda"}, "`device` and `threads` are for a bundle"),
+        ({"variant": "int8", "threads": 2, "device": "tensorrt"}, "`device` and `variant` and `threads` are for"),
+    ],
+)
+def test_options_that_a_checkpoint_lacks_are_refused(checkpoint_dir, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate(checkpoint_dir, write_tsv(tmp_path / "d.tsv", make_rows(5)), [0.0], **options)
+
+
+def test_a_checkpoint_may_be_told_its_only_device(checkpoint_dir, tmp_path):
+    data = write_tsv(tmp_path / "d.tsv", make_rows(5))
+    assert evaluate(checkpoint_dir, data, [0.0], device="cpu") == evaluate(checkpoint_dir, data, [0.0])
+
+
+def result(speed, depths):
+    return SpeedResult(speed, 100, 0.9, 0.9, 3.0, 2.0, 1e6, 2.0, {0: 40, 1: 60}, depths)
+
+
+def test_of_many_classes_the_table_has_those_that_exit_latest():
+    depths = {f"intent {number}": number / 10 for number in range(77)}
+    depths["intent 5"] = None  # the file has no such row
+    _, classes, exits = evaluation_tables([result(0.1, depths), result(0.5, depths)])
+    assert classes.title == "10 of 77 classes: those that exit latest (all classes: JSON output)"
+    names, first, second = (list(column.cells) for column in classes.columns)
+    assert names == [f"intent {number}" for number in range(76, 66, -1)]
+    assert first == second == [f"{number / 10:.2f}" for number in range(76, 66, -1)]
+    assert list(exits.columns[1].cells) == ["40", "40"]
+
+
+def test_a_few_classes_are_all_in_the_table_and_one_without_rows_comes_last():
+    _, classes, _ = evaluation_tables([result(0.1, {"none": None, "quick": 1.0, "slow": 2.0})])
+    assert classes.title is None
+    assert [list(column.cells) for column in classes.columns] == [["slow", "quick", "none"], ["2.00", "1.00", "-"]]

@@ -1,11 +1,10 @@
 import dataclasses
-import time
 
 import pytest
 
-from fastbert.benchmarks.machine.load import LoadMonitor, MachineLoad
+from fastbert.benchmarks.machine.load import MachineLoad
 from fastbert.benchmarks.report.warnings import CHECKS, Evidence, find_warnings
-from fastbert.runtime.threads import usable_cores
+from fastbert.benchmarks.systems import Skipped
 
 QUIET = MachineLoad(0.5, 0.0, 0.0, 0.1, 0.0)
 
@@ -42,7 +41,7 @@ def test_each_check_speaks_when_it_should_and_only_then(report, codes):
         "drift": {"drift": 0.3},
         "threads": {"method": {**report.method, "threads": 4096}},
         "truncated": {"truncated": 3},
-        "skipped": {"skipped": (bench_skipped(),)},
+        "skipped": {"skipped": (Skipped("openvino", "it is not installed"),)},
     }
     assert set(cases) == set(CHECKS)
     for code, change in cases.items():
@@ -52,21 +51,3 @@ def test_each_check_speaks_when_it_should_and_only_then(report, codes):
     assert "too_few_samples" in codes(**{**quiet, "single_stream": replaced(calm, rows=600)})  # p99, not the accuracy
     assert "unstable" in codes(**quiet, noise=0.5)
     assert "other_load" in codes(**quiet, load=replaced(QUIET, stolen_share=0.2))
-
-
-def bench_skipped():
-    from fastbert.benchmarks.baselines import Skipped
-
-    return Skipped("openvino", "it is not installed")
-
-
-def test_the_load_monitor_sees_its_own_work():
-    monitor = LoadMonitor()
-    wall, processor = time.monotonic(), time.process_time()
-    total = sum(index * index for index in range(5_000_000))
-    processor, wall = time.process_time() - processor, time.monotonic() - wall
-    load = monitor.read()
-    assert total
-    assert load.own_share == pytest.approx(processor / wall / usable_cores(), rel=0.3)
-    assert load.other_share >= 0
-    assert abs(load.clock_step_s) < 0.05
