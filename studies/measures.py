@@ -31,7 +31,7 @@ def chain_overhead(
     ``quantize_dynamic`` with ONNX Runtime's defaults (whose products saturate on a processor without VNNI).
 
     :param precision: ``"fp32"``, or ``"int8"`` for `int8_here`.
-    :param whole_first: load the whole model before the chain. The order matters: docs/performance.md#one-off.
+    :param whole_first: load the whole model before the chain. The order matters: docs/performance.md#order-of-loading.
     """
     bundle = Path(directory) / "bundle"
     variant = int8_here() if precision == "int8" else precision
