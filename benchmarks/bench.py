@@ -102,7 +102,9 @@ class _Bench:
             footprint, problem = measure_footprint(system, self._sources, Budget(found.threads), found.workload)
             if footprint is not None:
                 found.footprints[system.name] = footprint
-            elif system.kind != "chain":
+            elif system.kind == "chain":
+                _log.warning("%s: load time and memory are not known: %s", system.name, problem)
+            else:
                 found.skipped.append(Skipped(system.name, problem or "it could not be loaded"))
                 found.systems.remove(system)
 

@@ -107,7 +107,8 @@ def layer_graph(
     inner = graph.op("Gelu", linear(attended, "inner", weight(hidden, 4 * hidden)), approximate=approximate)
     result = norm(graph.op("Add", linear(inner, "outer", weight(4 * hidden, hidden)), attended), "norm_2")
     graph.output(result, "next_hidden_states", "float32", shape)
-    return graph.model().SerializeToString()
+    model: bytes = graph.model().SerializeToString()
+    return model
 
 
 def main() -> None:

@@ -138,7 +138,7 @@ def report_targets(path: Path) -> list[Target]:
 
 
 def _efficiency(systems: dict[Any, Any], family: str) -> float:
-    return min(systems[family, speed]["efficiency"] for speed in _SPEEDS)
+    return min(float(systems[family, speed]["efficiency"]) for speed in _SPEEDS)
 
 
 def _against_pytorch(systems: dict[Any, Any], family: str) -> float:
@@ -150,7 +150,7 @@ def _against_pytorch(systems: dict[Any, Any], family: str) -> float:
 
 def _accuracy_loss(systems: dict[Any, Any], int8: str) -> float:
     losses = [systems["fp32", speed]["accuracy"] - systems[int8, speed]["accuracy"] for speed in _ACCURACY_SPEEDS]
-    return round(100 * max(losses), 6)
+    return float(round(100 * max(losses), 6))
 
 
 def _best_point(systems: dict[Any, Any], whole: list[Any], int8: str) -> float:

@@ -1,7 +1,7 @@
 """How the chain's threads are pooled and how long they spin: ``python -m studies.thread_pools [--json]``.
 
 The measurement behind the session options of `fastbert.runtime.engines.cpu`. Every setting runs the same stages at
-speed 0, batch 1, 64 tokens, in sessions of its own; its time is compared with the whole model's in one session with
+speed 0, batch 1, 64 tokens, in its own sessions; its time is compared with the whole model's in one session with
 ONNX Runtime's defaults. Systems take turns after a pause, with one untimed run before each timed one. A process has one
 global pool, so that setting has its own process, with its own run of the whole model. Medians over processes, as the
 core on which the system wakes a thread differs from process to process.

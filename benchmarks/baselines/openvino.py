@@ -52,7 +52,7 @@ def load(sources: Sources, budget: Budget, *, precision: str) -> Runner:
     compiled = _core().compile_model(str(_graph(sources, precision)), "CPU", config)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if used != _PRECISIONS[precision]:
-        raise EngineError(f"OpenVINO was asked for {_PRECISIONS[precision]} and compiled for {used}.")
+        raise EngineError(f"OpenVINO compiled for {used} instead of {_PRECISIONS[precision]}.")
     return _OpenVinoRunner(compiled, manifest.layers, used)
 
 

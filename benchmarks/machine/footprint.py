@@ -67,7 +67,7 @@ def measure_footprint(
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Measure in this process what `measure_footprint` asked for."""
+    """Answer a request of `measure_footprint`, in this process."""
     began = time.perf_counter()
     from fastbert.benchmarks.systems import Budget, Sources, chain_systems
     from fastbert.runtime.manifest import read_manifest

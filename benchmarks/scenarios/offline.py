@@ -17,7 +17,7 @@ _MIN_PASSES, _MAX_PASSES, _MIN_ROWS = 2, 5, 64
 SPREAD = 0.05
 _TIMED = (
     "From a list of texts to all answers, tokenization included. fastbert: Classifier.predict with as many workers as "
-    "there are threads, and batches of its own choice. The others, without tuning: batches of batch_size in the order "
+    "there are threads, and batches that it chooses. The others, without tuning: batches of batch_size in the order "
     "of the rows, each padded to its longest, with all threads. "
     "rows_per_s_without_tokenization subtracts the time that tokenizing the same batches takes alone."
 )
@@ -169,7 +169,7 @@ class Offline(Scenario):
         for batch in self._batches(texts):
             self.setup.encode(batch)
         tokenization_s = time.perf_counter() - began
-        for name, value in seconds.items():  # kept together: an interruption leaves whole passes
+        for name, value in seconds.items():  # together, so that an interruption keeps whole passes only
             self.seconds[name].append(value)
         self.tokenization_s.append(tokenization_s)
 

@@ -120,7 +120,7 @@ def offer_requests(
     It ends when all are answered or the queue is too long: at the latest at about twice the last arrival's time.
 
     :param call: answers request ``index``.
-    :raises Exception: whatever ``call`` raised.
+    :raises Exception: the first error of ``call``.
     """
     bound = max(_QUEUE_MIN, int(_QUEUE_S * rate))
     latest = 2 * float(arrivals[-1]) + _QUEUE_S

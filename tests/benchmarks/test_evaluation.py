@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from support.factories import LABELS, make_rows, write_tsv
@@ -110,3 +112,14 @@ def test_a_few_classes_are_all_in_the_table_and_one_without_rows_comes_last():
     _, classes, _ = evaluation_tables([result(0.1, {"none": None, "quick": 1.0, "slow": 2.0})])
     assert classes.title is None
     assert [list(column.cells) for column in classes.columns] == [["slow", "quick", "none"], ["2.00", "1.00", "-"]]
+
+
+def test_the_command_evaluates_a_variant(run_cli, bundle, checkpoint_dir, tmp_path):
+    data = write_tsv(tmp_path / "d.tsv", make_rows(20))
+    code, out, _ = run_cli("evaluate", bundle, "--data", data, "--speed", "0.4", "--variant", "fp32", "--json")
+    (found,) = json.loads(out)
+    assert (code, found["samples"]) == (0, 20)
+    assert found["accuracy"] == evaluate(bundle, data, [0.4])[0].accuracy
+    code, out, err = run_cli("evaluate", checkpoint_dir, "--data", data, "--variant", "fp32")
+    assert (code, out) == (2, "")
+    assert "is for a bundle" in err

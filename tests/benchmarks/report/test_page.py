@@ -1,4 +1,4 @@
-"""The report page, looked at in a real browser."""
+"""The report page, opened in a real browser."""
 
 import re
 import shutil
