@@ -1,5 +1,6 @@
 """What is timed: one row at a time, all rows at once, or rows as they arrive. One module per scenario."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,15 +51,37 @@ class Scenario(ABC):
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self._stopped = "interrupted"
-        self._elapsed_s = 0.0
+        self._began = self._elapsed_s = 0.0
 
-    @abstractmethod
     def run(self, runners: Mapping[str, Runner]) -> None:
-        """Measure.
+        """Warm up and measure.
 
         :param runners: name of a system -> its loaded engine. Not kept: the next scenario may load it anew.
         """
+        calls = {one.name: self._call(one, runners[one.system.name]) for one in self.setup.systems}
+        self._warm_up(calls)
+        self._began = time.monotonic()
+        try:
+            self._stopped = self._measure(calls)
+        finally:
+            self._elapsed_s = self._seconds()
 
     @abstractmethod
     def result(self) -> Any:
         """Return the scenario's part of the report; None if nothing was measured."""
+
+    def _seconds(self) -> float:
+        """Return the time since the end of warm-up."""
+        return time.monotonic() - self._began
+
+    @abstractmethod
+    def _call(self, one: SystemAtSpeed, runner: Runner) -> Callable[[Any], Any]:
+        """Return the function that is timed."""
+
+    @abstractmethod
+    def _warm_up(self, calls: Mapping[str, Callable[[Any], Any]]) -> None:
+        """Run every system, untimed."""
+
+    @abstractmethod
+    def _measure(self, calls: Mapping[str, Callable[[Any], Any]]) -> str:
+        """Measure until the stop rule ends it; return why it ended."""

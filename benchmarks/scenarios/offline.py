@@ -80,28 +80,7 @@ class Offline(Scenario):
         self.seconds: dict[str, list[float]] = {one.name: [] for one in setup.systems}
         self.tokenization_s: list[float] = []
         self._mean_layers: dict[str, float] = {}
-        self._rows = 0
-
-    def run(self, runners: Mapping[str, Runner]) -> None:
-        """Run passes until the stop rule ends them."""
-        calls = {one.name: self._call(one, runners[one.system.name]) for one in self.setup.systems}
-        texts = self._fitting(calls)
-        self._rows = len(texts)
-        began = time.monotonic()
-        try:
-            for number in range(_MAX_PASSES):
-                self._one_pass(calls, texts)
-                _log.info("offline: pass %d, %d rows, %.0f s", number + 1, self._rows, time.monotonic() - began)
-                spread = self._window_spread()
-                if number + 1 >= _MIN_PASSES and spread is not None and spread <= SPREAD:
-                    self._stopped = "stable"
-                    return
-                if time.monotonic() - began > self.setup.options.max_seconds:
-                    self._stopped = "time"
-                    return
-            self._stopped = "passes"
-        finally:
-            self._elapsed_s = time.monotonic() - began
+        self._texts: Sequence[TextInput] = ()
 
     def result(self) -> OfflineResult | None:
         """Return what was measured; None: not even one pass."""
@@ -112,7 +91,7 @@ class Offline(Scenario):
             stop_rule=_STOP_RULE,
             threads=self.setup.threads,
             batch_size=self.setup.options.batch_size,
-            rows=self._rows,
+            rows=len(self._texts),
             passes=len(self.tokenization_s),
             window_spread=self._window_spread(),
             stopped=self._stopped,
@@ -144,8 +123,8 @@ class Offline(Scenario):
         size = self.setup.options.batch_size
         return [texts[start : start + size] for start in range(0, len(texts), size)]
 
-    def _fitting(self, calls: Mapping[str, Callable[[Sequence[TextInput]], float]]) -> Sequence[TextInput]:
-        """Warm every system up; return as many texts as `_MIN_PASSES` passes have time for."""
+    def _warm_up(self, calls: Mapping[str, Callable[[Sequence[TextInput]], float]]) -> None:
+        """Run one batch, and choose the rows: as many as `_MIN_PASSES` passes have time for."""
         workload, options = self.setup.workload, self.setup.options
         batch = workload.texts[: options.batch_size]
         warm_up_s = 0.0
@@ -155,18 +134,27 @@ class Offline(Scenario):
             call(batch)
             warm_up_s += time.monotonic() - began
         fitting = int(options.max_seconds / max(_MIN_PASSES * warm_up_s / len(batch), 1e-9))
-        return workload.texts[: max(_MIN_ROWS, fitting)]
+        self._texts = workload.texts[: max(_MIN_ROWS, fitting)]
 
-    def _one_pass(
-        self, calls: Mapping[str, Callable[[Sequence[TextInput]], float]], texts: Sequence[TextInput]
-    ) -> None:
+    def _measure(self, calls: Mapping[str, Callable[[Sequence[TextInput]], float]]) -> str:
+        for number in range(_MAX_PASSES):
+            self._one_pass(calls)
+            _log.info("offline: pass %d, %d rows, %.0f s", number + 1, len(self._texts), self._seconds())
+            spread = self._window_spread()
+            if number + 1 >= _MIN_PASSES and spread is not None and spread <= SPREAD:
+                return "stable"
+            if self._seconds() > self.setup.options.max_seconds:
+                return "time"
+        return "passes"
+
+    def _one_pass(self, calls: Mapping[str, Callable[[Sequence[TextInput]], float]]) -> None:
         seconds = {}
         for name, call in calls.items():
             began = time.perf_counter()
-            self._mean_layers[name] = call(texts)
+            self._mean_layers[name] = call(self._texts)
             seconds[name] = time.perf_counter() - began
         began = time.perf_counter()
-        for batch in self._batches(texts):
+        for batch in self._batches(self._texts):
             self.setup.encode(batch)
         tokenization_s = time.perf_counter() - began
         for name, value in seconds.items():  # together, so that an interruption keeps whole passes only
@@ -187,8 +175,8 @@ class Offline(Scenario):
                 name=one.name,
                 family=one.system.name,
                 speed=one.speed,
-                rows_per_s=self._rows / median[one.name],
-                rows_per_s_without_tokenization=self._rows / (median[one.name] - tokenization)
+                rows_per_s=len(self._texts) / median[one.name],
+                rows_per_s_without_tokenization=len(self._texts) / (median[one.name] - tokenization)
                 if median[one.name] > tokenization
                 else None,
                 mean_layers=self._mean_layers[one.name],

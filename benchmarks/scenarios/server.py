@@ -198,32 +198,6 @@ class Server(Scenario):
         self._rates_from = ""
         self._seconds_per_point = 0.0
 
-    def run(self, runners: Mapping[str, Runner]) -> None:
-        """Offer every rate to every system."""
-        options, workers = self.setup.options, self.setup.threads
-        calls = {one.name: self._call(one, runners[one.system.name]) for one in self.setup.systems}
-        for call in calls.values():
-            _mean_ms(call)  # warm-up
-        if options.rates is None:
-            slowest = next(iter(self.setup.whole_models() or calls))
-            self._rates = choose_rates(_mean_ms(calls[slowest]), workers)
-            shares = ", ".join(f"{share:g}" for share in _DEFAULT_SHARES)
-            self._rates_from = f"{shares} times the capacity of {slowest}, from {_WARM_UP} calls"
-        else:
-            self._rates, self._rates_from = sorted(options.rates), "the caller"
-        points = len(calls) * len(self._rates)
-        self._seconds_per_point = min(_SECONDS, max(_MIN_SECONDS, options.max_seconds / points))
-        began = time.monotonic()
-        try:
-            for number, rate in enumerate(self._rates):
-                arrivals = poisson_arrivals(rate, self._seconds_per_point, seed=options.seed + number)
-                for name, call in calls.items():
-                    self.points[name].append(offer_requests(call, arrivals, rate, workers=workers))
-                _log.info("server: %g rows/s, %.0f s", rate, time.monotonic() - began)
-            self._stopped = "finished"
-        finally:
-            self._elapsed_s = time.monotonic() - began
-
     def result(self) -> ServerResult | None:
         """Return what was measured; None: not even one point."""
         if not any(self.points.values()):
@@ -255,6 +229,29 @@ class Server(Scenario):
             return runner.run(batch.input_ids, batch.attention_mask, batch.token_type_ids, one.speed)
 
         return run
+
+    def _warm_up(self, calls: Mapping[str, Callable[[int], Any]]) -> None:
+        """Run every system, and choose the rates if the options do not."""
+        options = self.setup.options
+        for call in calls.values():
+            _mean_ms(call)
+        if options.rates is None:
+            slowest = next(iter(self.setup.whole_models() or calls))
+            self._rates = choose_rates(_mean_ms(calls[slowest]), self.setup.threads)
+            shares = ", ".join(f"{share:g}" for share in _DEFAULT_SHARES)
+            self._rates_from = f"{shares} times the capacity of {slowest}, from {_WARM_UP} calls"
+        else:
+            self._rates, self._rates_from = sorted(options.rates), "the caller"
+        points = len(calls) * len(self._rates)
+        self._seconds_per_point = min(_SECONDS, max(_MIN_SECONDS, options.max_seconds / points))
+
+    def _measure(self, calls: Mapping[str, Callable[[int], Any]]) -> str:
+        for number, rate in enumerate(self._rates):
+            arrivals = poisson_arrivals(rate, self._seconds_per_point, seed=self.setup.options.seed + number)
+            for name, call in calls.items():
+                self.points[name].append(offer_requests(call, arrivals, rate, workers=self.setup.threads))
+            _log.info("server: %g rows/s, %.0f s", rate, self._seconds())
+        return "finished"
 
 
 def _mean_ms(call: Callable[[int], Any]) -> float:

@@ -122,32 +122,6 @@ class SingleStream(Scenario):
         timed = next(iter(self.model_ms.values()), [])
         return sum(map(len, timed)) / self.rows if self.rows else 0.0
 
-    def run(self, runners: Mapping[str, Runner]) -> None:
-        """Run passes over the rows until the stop rule ends them."""
-        rows, max_seconds = len(self.setup.workload), self.setup.options.max_seconds
-        calls = {one.name: self._call(one, runners[one.system.name]) for one in self.setup.systems}
-        warm_up(calls, range(min(_WARM_UP, rows)))
-        began = time.monotonic()
-        try:
-            for number in range(_MAX_PASSES):
-                for turn in alternate(calls, range(rows), rest=self.setup.threads > 1):
-                    self._add(turn, number)
-                    if time.monotonic() - began > max_seconds:
-                        self._stopped = "time"
-                        return
-                spread = self._window_spread()
-                _log.info(
-                    "single-stream: pass %d, %d rows, %.0f s%s", number + 1, self.rows, time.monotonic() - began,
-                    "" if spread is None else f", medians within {100 * spread:.1f} %",
-                )  # fmt: skip
-                enough = number + 1 >= _MIN_PASSES and (number + 1) * rows >= _MIN_CALLS
-                if enough and spread is not None and spread <= SPREAD:
-                    self._stopped = "stable"
-                    return
-            self._stopped = "passes"
-        finally:
-            self._elapsed_s = time.monotonic() - began
-
     def result(self) -> SingleStreamResult | None:
         """Return what was measured; None: not even one turn."""
         if not self.rows:
@@ -167,22 +141,28 @@ class SingleStream(Scenario):
 
     def row_ms(self, name: str) -> NDArray[np.float64]:
         """Return each row's median over whole passes, without tokenization: float64 [rows]."""
-        medians: NDArray[np.float64] = np.median(np.array(self._whole_passes(name)), axis=0)
+        medians: NDArray[np.float64] = np.median(self._whole_passes(name), axis=0)
         return medians
 
     def noise(self) -> float | None:
         """Return the coefficient of variation of calls on the same row, over rows and systems; None: no second pass."""
-        passes = [np.array(self._whole_passes(name)) for name in self.model_ms]
-        if not passes or len(passes[0]) < 2:
-            return None
-        return float(np.median([np.median(one.std(axis=0, ddof=1) / one.mean(axis=0)) for one in passes]))
+        noises = [np.median(one.std(axis=0, ddof=1) / one.mean(axis=0)) for one in self._repeated()]
+        return float(np.median(noises)) if noises else None
 
     def drift(self) -> float | None:
         """Return a system's largest change from the first to the last whole pass, as a share; None: no second pass."""
-        passes = [np.array(self._whole_passes(name)) for name in self.model_ms]
-        if not passes or len(passes[0]) < 2:
-            return None
-        return float(max((np.median(one[-1] / one[0]) - 1 for one in passes), key=abs))
+        return max((float(np.median(one[-1] / one[0]) - 1) for one in self._repeated()), key=abs, default=None)
+
+    def _window_spread(self) -> float | None:
+        return max((abs(float(np.median(one[-1]) / np.median(one[-2])) - 1) for one in self._repeated()), default=None)
+
+    def _repeated(self) -> list[NDArray[np.float64]]:
+        """Return the milliseconds of whole passes, float64 [passes, rows], per system; empty without a second pass."""
+        passes = [self._whole_passes(name) for name in self.model_ms]
+        return passes if passes and len(passes[0]) > 1 else []
+
+    def _whole_passes(self, name: str) -> NDArray[np.float64]:
+        return np.array([one for one in self.model_ms[name] if len(one) == self.rows])
 
     def _call(self, one: SystemAtSpeed, runner: Runner) -> Callable[[int], tuple[int, int, float]]:
         """Return a function: row -> class index, layers run, milliseconds of tokenization."""
@@ -197,30 +177,39 @@ class SingleStream(Scenario):
 
         return run
 
+    def _warm_up(self, calls: Mapping[str, Callable[[int], Any]]) -> None:
+        warm_up(calls, range(min(_WARM_UP, len(self.setup.workload))))
+
+    def _measure(self, calls: Mapping[str, Callable[[int], Any]]) -> str:
+        rows = len(self.setup.workload)
+        for number in range(_MAX_PASSES):
+            for turn in alternate(calls, range(rows), rest=self.setup.threads > 1):
+                self._add(turn, number)
+                if self._seconds() > self.setup.options.max_seconds:
+                    return "time"
+            spread = self._window_spread()
+            _log.info(
+                "single-stream: pass %d, %d rows, %.0f s%s", number + 1, self.rows, self._seconds(),
+                "" if spread is None else f", medians within {100 * spread:.1f} %",
+            )  # fmt: skip
+            enough = number + 1 >= _MIN_PASSES and (number + 1) * rows >= _MIN_CALLS
+            if enough and spread is not None and spread <= SPREAD:
+                return "stable"
+        return "passes"
+
     def _add(self, turn: Turn, number: int) -> None:
         """Keep a turn of pass ``number``."""
         for name, results in turn.results.items():
+            labels, layers, tokenization_ms = (list(values) for values in zip(*results, strict=True))
             for kept in (self.total_ms, self.model_ms):
                 while len(kept.setdefault(name, [])) <= number:
                     kept[name].append([])
             times = turn.times_ms[name]
             self.total_ms[name][number] += times
-            self.model_ms[name][number] += [total - result[2] for total, result in zip(times, results, strict=True)]
+            self.model_ms[name][number] += [a - b for a, b in zip(times, tokenization_ms, strict=True)]
             if number == 0:
-                self.labels.setdefault(name, []).extend(result[0] for result in results)
-                self.layers.setdefault(name, []).extend(result[1] for result in results)
-
-    def _whole_passes(self, name: str) -> list[list[float]]:
-        return [one for one in self.model_ms[name] if len(one) == self.rows]
-
-    def _window_spread(self) -> float | None:
-        spreads = []
-        for name in self.model_ms:
-            whole = self._whole_passes(name)
-            if len(whole) < 2:
-                return None
-            spreads.append(abs(float(np.median(whole[-1]) / np.median(whole[-2])) - 1))
-        return max(spreads, default=None)
+                self.labels.setdefault(name, []).extend(labels)
+                self.layers.setdefault(name, []).extend(layers)
 
     def _systems(self) -> tuple[SingleStreamSpeed, ...]:
         workload, manifest = self.setup.workload, self.setup.manifest
