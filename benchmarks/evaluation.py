@@ -89,7 +89,9 @@ def evaluate(
     :raises UsageError: the bundle has no such variant, or an option is not for a checkpoint.
     """
     if (target / MANIFEST).is_file():
-        classifier = Classifier.load(target, device=device or "cpu", variant=variant, threads=threads, batches=True)
+        classifier = Classifier.load(
+            target, device=device or "cpu", variant=variant, threads=threads, batches=device in (None, "cpu")
+        )
         table = _bundle_table(classifier, data)
     else:
         options = {"device": device if device != "cpu" else None, "variant": variant, "threads": threads}

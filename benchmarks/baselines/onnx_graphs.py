@@ -5,11 +5,9 @@ Exit heads stay in float32 in all of them, as in the bundle's own int8 variant.
 
 import logging
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from fastbert.benchmarks.systems import Sources
+from fastbert.export.int8.rounding import quantize_weight
 from fastbert.runtime.errors import EngineError
 from fastbert.runtime.manifest import read_manifest
 
@@ -78,7 +76,7 @@ def weight_quantized_model(sources: Sources) -> Path:
                 continue
             name = node.input[1]
             if name not in stored:
-                stored[name] = _int8_columns(numpy_helper.to_array(weights[name]))
+                stored[name] = quantize_weight(numpy_helper.to_array(weights[name]))
                 dequantize.append(
                     helper.make_node("DequantizeLinear", [f"{name}/int8", f"{name}/scale"], [f"{name}/float"], axis=1)
                 )
@@ -96,12 +94,6 @@ def weight_quantized_model(sources: Sources) -> Path:
         graph.initializer.extend(kept)
         path.write_bytes(model.SerializeToString())
     return path
-
-
-def _int8_columns(weight: Any) -> tuple[Any, Any]:
-    """Quantize [in, out] symmetrically: int8 [in, out] and float32 [out]."""
-    scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / 127
-    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
 
 
 def _no_advice(record: logging.LogRecord) -> bool:

@@ -282,7 +282,7 @@ def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
             UsageError,
             "`scenarios`: 'burst' is unknown; use single-stream, offline, server",
         ),
-        ({"variants": ("int4",)}, UsageError, "'int4'.*holds: fp32 for cpu"),
+        ({"variants": ("int4",)}, UsageError, "'int4'.*: fp32 for cpu"),
         ({"rates": (0.0,), "scenarios": ("server",)}, UsageError, "`rates` has 0; a rate is a finite number"),
         ({"rates": (float("nan"),)}, UsageError, "`rates` has nan"),
         ({"percentiles": (42,)}, UsageError, "`percentiles` has 42; use 50"),
