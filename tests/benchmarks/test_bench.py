@@ -110,7 +110,7 @@ def test_a_rate_that_cannot_be_held_is_saturated_and_ends(report):
     assert "saturated" in codes
 
 
-def test_too_few_rows_for_a_percentile_are_said(report):
+def test_too_few_rows_for_a_percentile_are_a_warning(report):
     assert systems(report.single_stream)["fp32 speed 0"].latency.p99_ms is None
     assert any(w.code == "too_few_samples" and "p95, p99" in w.message for w in report.warnings)
 
@@ -231,7 +231,7 @@ def test_a_file_or_a_folder_is_written_whole(document, tmp_path):
     ]  # fmt: skip
 
 
-def test_an_output_that_cannot_be_written_is_refused_before(tmp_path):
+def test_an_output_that_cannot_be_written_is_refused_early(tmp_path):
     (tmp_path / "r.json").mkdir()
     (tmp_path / "file").write_text("")
     for name, message in (("r.json", "is a directory"), ("file", "is a file")):
@@ -255,7 +255,7 @@ def test_rows_are_drawn_in_a_seeded_order(bundle, data):
     assert one.method["tokens_mean"] == two.method["tokens_mean"] != other.method["tokens_mean"]
 
 
-def test_rows_of_which_some_lack_a_label_are_timed_without_accuracy(bundle, tmp_path, caplog):
+def test_if_some_rows_lack_a_label_accuracy_is_not_reported(bundle, tmp_path, caplog):
     rows = [dataclasses.replace(row, label=row.label if number else "") for number, row in enumerate(make_rows(12))]
     report = quick(bundle, write_tsv(tmp_path / "d.tsv", rows))
     assert report.method["labelled"] is False
@@ -297,12 +297,12 @@ def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
         ({"cuda_graphs": True, "device": "cuda", "threads": 1, "scenarios": ("server",)}, UsageError, "single-stream"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(bundle, data, options, error, message):
+def test_options_that_cannot_work_are_refused(bundle, data, options, error, message):
     with pytest.raises(error, match=message):
         quick(bundle, data, **options)
 
 
-def test_a_baseline_that_is_not_installed_is_named_skipped_and_said(bundle, data, monkeypatch):
+def test_a_baseline_that_is_not_installed_is_skipped_with_the_reason(bundle, data, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else find(name))
     report = quick(bundle, data, baselines=("openvino", "onnxruntime"))
@@ -322,7 +322,7 @@ def test_all_baselines_without_a_checkpoint_skip_those_that_need_one(bundle, dat
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_bench_keeps_what_it_measured(bundle, data, monkeypatch, name):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    # A second scenario that never ends, so that the first one is surely measured.
+    # The second scenario never ends, so the first one is measured for sure.
     running = threading.Event()
 
     def endless(*_, **__):

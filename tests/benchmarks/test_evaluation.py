@@ -28,7 +28,7 @@ def test_a_table_by_hand():
     assert evaluate_speed(table, 0.0).accuracy == 1.0
 
 
-def test_below_is_strict_and_the_last_exit_takes_all():
+def test_a_row_exits_strictly_below_the_speed_or_at_the_last_exit():
     uncertainty = np.array([[0.5, 0.9], [0.25, 0.9]], np.float32)
     assert exit_positions(uncertainty, 0.5).tolist() == [1, 0]
 
@@ -40,7 +40,7 @@ def test_speeds_are_parsed_and_checked():
             parse_speeds(text)
 
 
-def test_bundle_and_checkpoint_agree_and_are_what_the_chain_does(bundle, checkpoint_dir, classifier, tmp_path):
+def test_bundle_and_checkpoint_agree_with_the_chain(bundle, checkpoint_dir, classifier, tmp_path):
     rows = make_rows(50, seed=3)
     data = write_tsv(tmp_path / "d.tsv", rows)
     speeds = [0.0, 0.4, 0.8]

@@ -1,11 +1,14 @@
 import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from fastbert.benchmarks.baselines import BASELINES, baseline_system, prepare_baselines
+from fastbert.benchmarks.baselines import BASELINES, baseline_system, openvino, prepare_baselines
 from fastbert.benchmarks.systems import Budget, Sources, chain_systems
-from fastbert.runtime.errors import UsageError
+from fastbert.export.bundle import export_checkpoint
+from fastbert.export.verification.compare import Bounds
+from fastbert.runtime.errors import EngineError, UsageError
 from fastbert.runtime.manifest import read_manifest
 
 
@@ -62,3 +65,34 @@ def test_a_baseline_for_another_device_is_skipped(sources, bundle):
 def test_a_system_can_be_loaded_from_prepared_files_alone(sources):
     prepare_baselines(["onnxruntime"], sources)
     assert baseline_system("onnxruntime", sources).load(Budget(1)).settings["threads"] == 1
+
+
+def test_a_bundle_without_float32_has_no_whole_model(checkpoint, tmp_path):
+    bounds = Bounds(max_label_flips=1.0)
+    export_checkpoint(checkpoint, tmp_path / "b", rows=checkpoint.sample_rows, precisions=("int8",), bounds=bounds)
+    _, [skipped] = prepare_baselines(["onnxruntime"], Sources(tmp_path / "b", None, "cpu", tmp_path))
+    assert "is made from a float32 variant" in skipped.reason
+    assert "has only int8. Export one with: fastbert export MODEL --precision fp32" in skipped.reason
+
+
+@pytest.mark.parametrize(
+    ("precision", "properties", "message"),
+    [
+        ("bfloat16", {"OPTIMIZATION_CAPABILITIES": ["FP32", "INT8"]}, "does not run bfloat16 .* only FP32, INT8"),
+        ("float32", {"INFERENCE_PRECISION_HINT": "bf16"}, "compiled for bf16 instead of f32"),
+    ],
+)
+def test_openvino_in_another_precision_is_an_error(sources, monkeypatch, precision, properties, message):
+    class Core:
+        def get_property(self, *names):
+            return properties[names[-1]] if names[0] == "CPU" else SimpleNamespace(get_type_name=lambda: "bf16")
+
+        def compile_model(self, *_):
+            return self
+
+    monkeypatch.setattr(openvino, "_core", Core)
+    with pytest.raises(EngineError, match=message):
+        if precision == "bfloat16":
+            openvino.prepare(sources, precision=precision)
+        else:
+            openvino.load(sources, Budget(1), precision=precision)

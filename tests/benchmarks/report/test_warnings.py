@@ -22,7 +22,7 @@ def replaced(part, **changes):
     return dataclasses.replace(part, **changes)
 
 
-def test_each_check_speaks_when_it_should_and_only_then(report, codes):
+def test_each_check_warns_when_it_should_and_only_then(report, codes):
     calm = replaced(report.single_stream, window_spread=0.01, rows=2000, stopped="stable")
     quiet = {"single_stream": calm, "offline": None, "server": None, "families": (), "skipped": ()}
     assert codes(**quiet) == set()
@@ -51,3 +51,14 @@ def test_each_check_speaks_when_it_should_and_only_then(report, codes):
     assert "too_few_samples" in codes(**{**quiet, "single_stream": replaced(calm, rows=600)})  # p99, not the accuracy
     assert "unstable" in codes(**quiet, noise=0.5)
     assert "other_load" in codes(**quiet, load=replaced(QUIET, stolen_share=0.2))
+
+
+def test_load_is_reported_with_its_share(report):
+    load = MachineLoad(own_share=0.5, other_share=0.4, stolen_share=0.03, load_average=1.5, clock_step_s=-3.0)
+    messages = {w.message for w in find_warnings(Evidence(report, load, 0, None, None))}
+    assert {
+        "Other programs used 40 % of the processor during the bench (load average before: 1.5). All systems took turns "
+        "and were affected equally, but absolute times are too long.",
+        "3 % of CPU time was stolen by the hypervisor.",
+        "The system's clock was set during the bench, by -3.00 s; times are from the monotonic clock.",
+    } <= messages
