@@ -188,6 +188,7 @@ def evaluate(
     target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")],
     data: Annotated[Path, typer.Option(help="Labelled file.")],
     speed: Speeds = "0,0.1,0.3,0.5,0.8",
+    variant: Annotated[str | None, typer.Option(help="Of a bundle, such as int8. [default: its first]")] = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
@@ -197,9 +198,9 @@ def evaluate(
     Example: fastbert evaluate bundle --data test.tsv --speed 0,0.1,0.5
     """
     _quiet_transformers()
-    from fastbert.benchmarks.evaluate import evaluate as run
+    from fastbert.benchmarks.evaluation import evaluate as run
 
-    results = run(target, data, speed, device=device, threads=threads)
+    results = run(target, data, speed, device=device, variant=variant, threads=threads)
     if as_json:
         _print_json([asdict(result) for result in results])
         return

@@ -1,4 +1,4 @@
-"""Stopping a bench early without losing what it measured."""
+"""Stop a bench early without losing what it measured."""
 
 import signal
 import threading
@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupted", "interruptible"]
-
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM came.
+    """SIGINT or SIGTERM arrived.
 
-    :param name: of the signal.
+    :param name: the signal's name.
     """
 
     def __init__(self, name: str) -> None:
@@ -22,9 +20,9 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into `Interrupted`; the next one does what it did before.
+    """Turn the first SIGINT or SIGTERM into `Interrupted`; the next one has its previous effect.
 
-    In another thread than the main one, where Python takes no signals, nothing changes.
+    Outside the main thread, where Python handles no signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

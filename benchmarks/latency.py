@@ -1,14 +1,12 @@
-"""Latencies to figures."""
+"""Latency statistics."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["PERCENTILES", "LatencyStatistics", "Quartiles", "quartiles", "samples_needed", "summarize"]
-
 PERCENTILES = (50, 90, 95, 99)
-_BEYOND = 5  # samples that must lie beyond a percentile before it is given
+_BEYOND = 5  # rows that must lie beyond a percentile for it to be reported
 
 
 @dataclass(frozen=True)
@@ -16,8 +14,8 @@ class LatencyStatistics:
     """Latencies of one system, in milliseconds.
 
     :param n: samples.
-    :param p50_ms: the median, and so on; None: fewer than `_BEYOND` rows lie beyond that percentile.
-    :param coefficient_of_variation: standard deviation / mean. Of real rows with early exits, not of noise.
+    :param p50_ms: the median, and so on; None: fewer than 5 rows lie beyond that percentile.
+    :param coefficient_of_variation: standard deviation / mean; rows differ in length and exit layer, so not only noise.
     """
 
     n: int
@@ -32,7 +30,7 @@ class LatencyStatistics:
 
 @dataclass(frozen=True)
 class Quartiles:
-    """A box of a box plot, in milliseconds: the median, the quartiles, and where 5 % and 95 % of the samples lie."""
+    """A box of a box plot, in milliseconds: median, quartiles, 5th and 95th percentile, and mean."""
 
     n: int
     p5_ms: float
@@ -44,15 +42,14 @@ class Quartiles:
 
 
 def samples_needed(percentile: int) -> int:
-    """Return how many rows it takes before a percentile is given."""
+    """Return how many rows a percentile needs."""
     return -(-100 * _BEYOND // (100 - percentile))
 
 
 def summarize(latencies_ms: ArrayLike, *, rows: int | None = None) -> LatencyStatistics:
-    """Summarize at least one latency; a percentile that rests on too few rows is None, not a guess.
+    """Summarize at least one latency, in milliseconds. A percentile with too few rows is None.
 
-    :param rows: different rows among the samples: a row that is timed again says nothing new about the tail of the
-        rows. None: as many as samples.
+    :param rows: distinct rows among the samples, as timing a row again adds nothing to the tail; None: all are.
     """
     values = np.asarray(latencies_ms, dtype=np.float64)
     rows = len(values) if rows is None else rows
@@ -73,6 +70,5 @@ def summarize(latencies_ms: ArrayLike, *, rows: int | None = None) -> LatencySta
 def quartiles(latencies_ms: ArrayLike) -> Quartiles:
     """Summarize at least one latency for a box plot."""
     values = np.asarray(latencies_ms, dtype=np.float64)
-    found = np.percentile(values, (5, 25, 50, 75, 95))
-    p5_ms, p25_ms, p50_ms, p75_ms, p95_ms = (float(value) for value in found)
-    return Quartiles(len(values), p5_ms, p25_ms, p50_ms, p75_ms, p95_ms, float(values.mean()))
+    figures = map(float, (*np.percentile(values, (5, 25, 50, 75, 95)), values.mean()))
+    return Quartiles(len(values), *figures)

@@ -1,4 +1,4 @@
-"""What ``fastbert bench`` is asked to do."""
+"""The options of ``fastbert bench``."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,6 @@ from fastbert.benchmarks.latency import PERCENTILES
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule
 
-__all__ = ["SCENARIOS", "BenchOptions", "parse_names", "parse_numbers"]
-
 SCENARIOS = ("single-stream", "offline", "server")
 
 
@@ -18,19 +16,20 @@ SCENARIOS = ("single-stream", "offline", "server")
 class BenchOptions:
     """Options of one bench.
 
-    :param data: rows to time on; with labels, accuracy is reported too.
-    :param speeds: of every chain and of every baseline that exits early.
-    :param scenarios: of `SCENARIOS`.
-    :param variants: names in the bundle; None: every one that is for ``device``.
-    :param baselines: names of `fastbert.benchmarks.baselines.BASELINES`.
-    :param checkpoint: what the bundle was exported from; the PyTorch baselines need it.
-    :param cuda_graphs: of the chain and of the whole model, on a GPU; with one thread, and not for ``server``.
-    :param threads: processor threads for every system alike; None: the cores that this process may use.
-    :param rates: arrivals of the server scenario, in rows/s; None: shares of what the whole model can hold.
-    :param percentiles: None: those that the rows suffice for; if named, too few rows are an error.
+    :param data: rows to time; with labels, accuracy is reported too.
+    :param speeds: for every chain and every baseline that exits early.
+    :param scenarios: names of `SCENARIOS`.
+    :param variants: names in the bundle; None: all that run on ``device``.
+    :param baselines: names of `fastbert.benchmarks.baselines.BASELINES`, or ``"all"``.
+    :param checkpoint: the one that the bundle was exported from; the PyTorch baselines need it.
+    :param cuda_graphs: replay the chain and the whole model as CUDA graphs. Needs a GPU and ``threads=1``; not
+        for ``server``, whose threads are new ones.
+    :param threads: processor threads of every system; None: the cores that this process may use.
+    :param rates: arrivals of the server scenario, in rows/s; None: shares of the whole model's capacity.
+    :param percentiles: to report; too few rows are then an error. None: all that the rows suffice for.
     :param max_rows: time at most this many rows, drawn at random.
-    :param max_seconds: for each scenario, after warm-up.
-    :param batch_size: of the offline scenario.
+    :param max_seconds: time for each scenario, after warm-up.
+    :param batch_size: of the baselines in the offline scenario.
     :param seed: of the rows' order and of the arrivals.
     """
 
@@ -52,49 +51,50 @@ class BenchOptions:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be measured.
+        """Check the options.
 
-        :raises UsageError: a scenario, speed, rate, percentile or bound is not valid.
+        :raises UsageError: one is not valid.
         """
         for scenario in self.scenarios:
             if scenario not in SCENARIOS:
-                raise UsageError(f"The scenario {scenario!r} is unknown; use {', '.join(SCENARIOS)}.")
+                raise UsageError(f"`scenarios`: {scenario!r} is unknown; use {', '.join(SCENARIOS)}.")
         if not self.scenarios or not self.speeds:
-            raise UsageError("Name at least one scenario and one speed.")
+            raise UsageError("`scenarios` and `speeds` need at least one value each.")
         for speed in self.speeds:
             ExitRule(speed)
         for rate in self.rates or ():
             if not (math.isfinite(rate) and rate > 0):
-                raise UsageError(f"The rate {rate:g} cannot be offered; a rate is a number of rows/s above 0.")
+                raise UsageError(f"`rates` has {rate:g}; a rate is a finite number of rows/s above 0.")
         if self.cuda_graphs and self.device == "cpu":
-            raise UsageError("CUDA graphs are for a GPU: use --device cuda or tensorrt.")
+            raise UsageError("`cuda_graphs` needs a GPU, and `device` is 'cpu'; use 'cuda' or 'tensorrt'.")
         if self.cuda_graphs and (self.threads != 1 or "server" in self.scenarios):
             raise UsageError(
-                "A thread captures CUDA graphs of its own, and the threads of a scenario are new ones: use --threads 1 "
-                "and the scenarios single-stream and offline."
+                "`cuda_graphs` needs `threads` 1 and the scenarios single-stream and offline, because every thread "
+                "captures its own graphs."
             )
         for percentile in self.percentiles or ():
             if percentile not in PERCENTILES:
-                raise UsageError(f"The percentile {percentile:g} is unknown; use {', '.join(map(str, PERCENTILES))}.")
+                raise UsageError(f"`percentiles` has {percentile:g}; use {', '.join(map(str, PERCENTILES))}.")
         for name in ("max_rows", "max_seconds", "batch_size"):
             if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0.")
+                raise UsageError(f"`{name}` is {getattr(self, name)}; it must be above 0.")
         if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads is {self.threads}; it must be at least 1.")
+            raise UsageError(f"`threads` is {self.threads}; it must be at least 1.")
 
 
 def parse_names(text: str | None) -> list[str] | None:
-    """Read a comma-separated list of names, each once, in order; None and the empty text give None."""
+    """Read a comma-separated list of names, without repetitions; None if there are none."""
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     return list(dict.fromkeys(names)) or None
 
 
-def parse_numbers(text: str | None, option: str) -> list[float] | None:
-    """Read a comma-separated list of numbers; None and the empty text give None.
+def parse_numbers(text: str | None, parameter: str) -> list[float] | None:
+    """Read a comma-separated list of numbers, without repetitions; None if there are none.
 
-    :raises UsageError: an element is no number; the message names the option.
+    :param parameter: for the error: the one that the numbers are for.
+    :raises UsageError: an element is not a number.
     """
     try:
         return [float(name) for name in parse_names(text) or []] or None
     except ValueError as error:
-        raise UsageError(f"{option} is {text!r}; it must be numbers, comma-separated.") from error
+        raise UsageError(f"`{parameter}` is {text!r}; it must be numbers, separated by commas.") from error

@@ -9,18 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.runtime import Classifier
-
-__all__ = ["Answer", "Budget", "ChainRunner", "Family", "Runner", "Sources", "chain_families"]
+from fastbert.runtime.manifest import Manifest
 
 Answer = tuple[NDArray[np.float32], NDArray[np.int64]]  # logits [batch, classes], layers run [batch]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Processor threads of a system.
+    """Processor threads of one system. threads x calls is the same for every system of a scenario.
 
-    :param threads: that one call may use.
-    :param calls: calls that run at once; threads x calls is the same for every system of a scenario.
+    :param threads: threads of one call.
+    :param calls: calls that run at the same time.
     """
 
     threads: int
@@ -31,9 +30,9 @@ class Budget:
 class Sources:
     """What systems are made from.
 
-    :param checkpoint: what the bundle was exported from, if it was named.
-    :param folder: where files that are made for baselines go.
-    :param cuda_graphs: of the chain and of the whole model on a GPU.
+    :param checkpoint: the one that the bundle was exported from, if known.
+    :param folder: for the files that baselines need.
+    :param cuda_graphs: for the chain and the whole model on a GPU.
     """
 
     bundle: Path
@@ -44,11 +43,11 @@ class Sources:
 
 
 class Runner(Protocol):
-    """A loaded engine. May be shared by as many threads as its budget has calls."""
+    """A loaded engine. As many threads may share it as its budget has calls."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What the engine says that it runs with: provider, precision, threads."""
+        """What the engine reports about itself: provider, precision, threads."""
 
     def run(
         self,
@@ -57,17 +56,17 @@ class Runner(Protocol):
         token_type_ids: NDArray[np.int64],
         speed: float | None,
     ) -> Answer:
-        """Classify a padded batch: int64 [batch, sequence] each; ``speed`` is None where there are no exits."""
+        """Classify a padded batch: int64 [batch, sequence] each; ``speed`` is None for a system without exits."""
 
 
 @dataclass(frozen=True)
-class Family:
-    """One engine with all its speeds.
+class System:
+    """An engine with all its speeds. In ``report.json`` it is called a family.
 
-    :param kind: ``"chain"``: a variant of the bundle; ``"whole"``: all layers always; ``"early-exit"``: another
+    :param kind: ``"chain"``: a variant of the bundle; ``"whole"``: always runs all layers; ``"early-exit"``: another
         implementation of early exit.
-    :param precision: such as ``"float32"``, of weights and hidden states.
-    :param load: budget -> runner. Only imports what the engine needs.
+    :param precision: of weights and hidden states, such as ``"float32"``.
+    :param load: budget -> runner. Imports only what the engine needs.
     """
 
     name: str
@@ -77,12 +76,33 @@ class Family:
     load: Callable[[Budget], Runner]
 
     def speeds(self, speeds: Sequence[float]) -> Sequence[float | None]:
-        """Return the speeds that this family runs at; (None,) where it has no exits."""
+        """Return the speeds that this system runs at; (None,) if it has no exits."""
         return (None,) if self.kind == "whole" else speeds
 
 
+@dataclass(frozen=True)
+class SystemAtSpeed:
+    """A system at one of its speeds: what a scenario times."""
+
+    system: System
+    speed: float | None
+
+    @property
+    def name(self) -> str:
+        """Its name in the report, such as ``"fp32 speed 0.5"``."""
+        return self.system.name if self.speed is None else f"{self.system.name} speed {self.speed:g}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A system that was requested but not measured."""
+
+    name: str
+    reason: str
+
+
 class ChainRunner:
-    """A bundle's variant: what this project ships."""
+    """A variant of the bundle, run by `fastbert.runtime.Classifier`."""
 
     def __init__(self, classifier: Classifier, settings: Mapping[str, Any]) -> None:
         self.classifier = classifier
@@ -97,19 +117,16 @@ class ChainRunner:
     ) -> Answer:
         """Classify a padded batch."""
         output = self.classifier.run(input_ids, attention_mask, token_type_ids, speed=speed)
-        return output.logits, output.exit_layer + 1
+        return output.logits, output.layers_run
 
 
-def chain_families(sources: Sources, variants: Sequence[str] | None) -> list[Family]:
-    """Return a family for each variant named, or for all that are for the device.
+def chain_systems(sources: Sources, manifest: Manifest, variants: Sequence[str] | None) -> list[System]:
+    """Return one system per variant: those named, or all that the device can run.
 
     :raises UsageError: the bundle has no such variant for the device.
     """
-    from fastbert.runtime.manifest import read_manifest
-
-    manifest = read_manifest(sources.bundle)
-    fitting = [variant.name for variant in manifest.variants if sources.device in variant.devices]
-    names: Sequence[str | None] = variants or fitting or [None]  # None: the manifest says what it has instead
+    supported = [variant.name for variant in manifest.variants if sources.device in variant.devices]
+    names: Sequence[str | None] = variants or supported or [None]  # None: the manifest's error lists what it has
     chosen = [manifest.variant_for(sources.device, name) for name in names]
 
     def loader(name: str, engine: str) -> Callable[[Budget], Runner]:
@@ -121,9 +138,22 @@ def chain_families(sources: Sources, variants: Sequence[str] | None) -> list[Fam
                 threads=budget.threads if sources.device == "cpu" else None,
                 cuda_graphs=sources.cuda_graphs,
             )
-            settings = {"engine": engine, "device": sources.device, "threads": budget.threads}
+            settings = {"engine": engine, "device": sources.device, "calls": budget.calls}
+            if sources.device == "cpu":
+                settings["threads"] = budget.threads
             return ChainRunner(classifier, settings | ({"cuda_graphs": True} if sources.cuda_graphs else {}))
 
         return load
 
-    return [Family(v.name, f"fastbert {v.name}", "chain", v.precision, loader(v.name, v.engine)) for v in chosen]
+    return [System(v.name, f"fastbert {v.name}", "chain", v.precision, loader(v.name, v.engine)) for v in chosen]
+
+
+def reference_for(system: System, systems: Sequence[System]) -> System | None:
+    """Return the whole model that a system's speed-ups are against.
+
+    The first whole model in its precision; otherwise the first whole model. A whole model itself has none.
+    """
+    whole = [other for other in systems if other.kind == "whole"]
+    if system.kind == "whole" or not whole:
+        return None
+    return next((other for other in whole if other.precision == system.precision), whole[0])

@@ -6,19 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["BLOCK", "Turn", "alternate", "alternating_medians", "warm_up"]
-
 BLOCK = 25
-_REST_S = 0.06  # longer than an idle thread pool spins: no system pays for the threads of the one before
+_REST_S = 0.06  # longer than an idle thread pool spins, so that no system competes with the threads of the one before
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What every system did with the same few items.
+    """The same few items, run by every system.
 
-    :param items: those items.
-    :param times_ms: name -> milliseconds of each.
-    :param results: name -> result of each.
+    :param times_ms: name of the system -> milliseconds of each item.
+    :param results: name of the system -> result of each item.
     """
 
     items: Sequence[int]
@@ -36,13 +33,13 @@ def warm_up(systems: Mapping[str, Callable[[int], Any]], items: Sequence[int]) -
 def alternate(
     systems: Mapping[str, Callable[[int], Any]], items: Sequence[int], *, block: int = BLOCK, rest: bool
 ) -> Iterator[Turn]:
-    """Run every system on every item, in turns of ``block`` items, so that the machine's drift hits all alike.
+    """Run every system on every item, in turns of ``block`` items, so that the machine's drift affects all equally.
 
-    In a turn, every system starts with one call that is not timed; from turn to turn another one is first. A caller
-    who stops between two turns has the same items from every system.
+    In a turn, every system starts with one untimed call; each turn starts with another system. A caller that stops
+    between two turns has the same items from every system.
 
     :param systems: name -> function of an item.
-    :param rest: sleep before each system; needed where systems have thread pools of their own.
+    :param rest: sleep before each system; needed if systems have their own thread pools.
     """
     names = list(systems)
     for turn, start in enumerate(range(0, len(items), block)):
@@ -64,7 +61,7 @@ def alternate(
 
 
 def alternating_medians(systems: Mapping[str, Callable[[], Any]], runs: int, *, rest: bool) -> dict[str, float]:
-    """Return each system's median milliseconds over ``runs`` turns of one call, after three that do not count.
+    """Return each system's median milliseconds over ``runs`` turns of one call, after three turns of warm-up.
 
     :param rest: as in `alternate`.
     """

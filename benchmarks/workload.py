@@ -15,8 +15,6 @@ from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError
 from fastbert.runtime.tokenization import TextInput
 
-__all__ = ["Workload", "read_workload"]
-
 _log = logging.getLogger(__name__)
 
 
@@ -24,9 +22,9 @@ _log = logging.getLogger(__name__)
 class Workload:
     """Rows in the order in which they are timed.
 
-    :param available: rows in the file.
     :param inputs: input_ids, attention_mask and token_type_ids of each row, int64 [1, tokens].
-    :param labels: class index of each row; None: some have none.
+    :param available: rows in the file.
+    :param labels: int64 [rows], class index of each row; None: some rows have no label.
     :param lengths: int64 [rows], tokens of each, special tokens included.
     :param truncated: rows that were cut to the bundle's ``max_length``.
     """
@@ -47,19 +45,19 @@ def read_workload(
 ) -> Workload:
     """Draw rows from a file.
 
-    :param percentiles: that were asked for.
+    :param percentiles: those that the report must have.
     :raises DataError: the file is unreadable, has labels that the bundle does not know, or has too few rows for a
-        percentile that was asked for.
+        requested percentile.
     """
     rows = read_rows(data, labels=classifier.labels, partly_labelled=True)
     chosen = random.Random(seed).sample(rows, min(len(rows), max_rows))
     for percentile in sorted(map(int, percentiles or ()), reverse=True):
         needed = samples_needed(percentile)
         if len(chosen) < needed:
-            mend = f"raise --max-rows {max_rows}" if len(rows) >= needed else "give a file with more"
+            remedy = f"raise `max_rows` above {max_rows}" if len(rows) >= needed else "use a file with more rows"
             raise DataError(
-                f"p{percentile} was asked for and needs {needed} rows; {len(chosen)} of the {len(rows)} rows of {data} "
-                f"are timed. Ask for a lower percentile, or {mend}."
+                f"`percentiles` has {percentile}, which needs {needed} rows; {len(chosen)} of the {len(rows)} rows of "
+                f"{data} are timed. Request a lower percentile, or {remedy}."
             )
     texts = [row.text_input for row in chosen]
     encoded = [classifier.encode([text]) for text in texts]

@@ -1,4 +1,4 @@
-"""How large micro-batches are, and threads in an engine against workers: ``python -m studies.batches``.
+"""The size of micro-batches, and whether cores serve best as threads or as workers: ``python -m studies.batches``.
 
 The measurement behind `fastbert.runtime.batching.BATCH_TOKENS` and behind the workers of ``fastbert predict --file``.
 """
@@ -18,8 +18,6 @@ from fastbert.data import read_texts
 from fastbert.runtime import Classifier
 from fastbert.runtime.batching import micro_batches
 
-__all__ = ["compare_batches"]
-
 _PASSES = 3
 _TOKENS = (256, 512, 1024, 2048, 4096)
 
@@ -27,9 +25,9 @@ _TOKENS = (256, 512, 1024, 2048, 4096)
 def compare_batches(
     bundle: Path, data: Path, *, variant: str, cores: int, speed: float, rows: int
 ) -> list[dict[str, Any]]:
-    """Return rows a second for every size, with ``cores`` used as threads, as workers, and one core alone.
+    """Return rows/s for every size, with ``cores`` as threads, as workers, and with one core: medians over passes.
 
-    All settings take turns, pass by pass; medians are given.
+    All settings take turns, pass by pass.
     """
     texts = [row.text_input for row in read_texts(data)][:rows]
     classifiers = {

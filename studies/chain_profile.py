@@ -1,22 +1,27 @@
-"""Where the chain's time goes, and what the floor is: ``python -m studies.chain_profile``.
+"""Where the chain's time goes, and what its floor is: ``python -m studies.chain_profile``.
 
-For each shape, models of random weights take turns at batch 1, every exit evaluated, in three processes whose medians
-are given: the whole model in one session; the chain; the chain whose stages have no exit head (its logits are
-constants); and the variant's own layers in one session that never leaves, without a mask as the chain of a single row
-is, with the last head alone, with all heads, and with all heads where a chain must run them. ONNX Runtime runs heads
-that nothing waits for last and together, with their code in the caches; a chain needs each before the next layer. So
-``in_order_times_last_head`` is about what a chain can come to but by a better head (four operators on single numbers a
-stage make it wait), and ``chain_times_in_order`` what it adds to that. (Not against the whole model: in int8 that is
-``quantize_dynamic`` with ONNX Runtime's defaults, and it has a mask.) What the chain takes beyond the whole model is
-then split:
+For each shape, models of random weights take turns at batch 1 with every exit evaluated, in three processes, of which
+the medians are reported:
+
+- the whole model in one session;
+- the chain;
+- the chain whose stages have no exit head: their logits are constants;
+- the variant's own layers in one session that never exits, without a mask (like the chain of a single row): with only
+  the last head, with all heads, and with all heads in the chain's order.
+
+ONNX Runtime runs heads that nothing waits for last and together, with their code in the caches; a chain needs each
+before the next layer. So ``in_order_times_last_head`` is a cost that only a better head could lower (four operators per
+stage on single numbers make the session wait), and ``chain_times_in_order`` is what the chain adds to it. The
+comparison is not with the whole model, which has a mask, and in int8 is ``quantize_dynamic`` with ONNX Runtime's
+defaults. The chain's time beyond the whole model is then split:
 
     heads  = chain - chain without heads
-    exits  = chain without heads - whole model                       what decides after each stage, and Python's part
-    floor of a head = its operators, run again and again with all they touch in the caches
-                      + its weights, read once by one thread at the speed of what has left its caches
+    exits  = chain without heads - whole model      decisions after each stage, and Python's part
+    floor of a head = its operators, run repeatedly with everything in the caches
+                      + its weights, read once from memory by one thread
 
-What a head takes beyond that floor is code and ONNX Runtime's own data, which have left the caches as well. An operator
-profile by ONNX Runtime itself goes with it; the profiler adds to every operator, so its times are shares, not sums.
+A head's time beyond that floor is code and ONNX Runtime's own data, which are no longer in the caches either. The
+report includes ONNX Runtime's operator profile; the profiler slows operators down, so use its times as shares only.
 """
 
 import argparse
@@ -47,9 +52,7 @@ from fastbert.runtime.engines.cpu.sessions import DISABLED_OPTIMIZERS, SessionPl
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.inputs import Inputs
 from fastbert.runtime.manifest import read_manifest
-from studies.targets import Bundles, in_child, int8_here, whole_session
-
-__all__ = ["head_of", "heads_in_order", "profile_chain", "without_head"]
+from studies.random_bundle import Bundles, in_child, int8_here, whole_session
 
 _SHAPES = (
     # layers, hidden size, exit size, tokens, threads, precision, runs
@@ -81,7 +84,7 @@ def without_head(stage: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def head_of(stage: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a stage's exit head alone, for rows without padding: next_hidden_states -> logits and uncertainty."""
+    """Return only a stage's exit head, for rows without padding: next_hidden_states -> logits and uncertainty."""
     model = onnx.ModelProto()
     model.CopyFrom(stage)
     model.graph.input.extend(output for output in stage.graph.output if output.name == "next_hidden_states")
@@ -98,7 +101,7 @@ def heads_in_order(model: onnx.ModelProto, stages: int) -> onnx.ModelProto:
     waiting.CopyFrom(model)
     graph, nodes = waiting.graph, list(waiting.graph.node)
     graph.initializer.append(numpy_helper.from_array(np.array([0, 0, -1]), "order/shape"))
-    graph.initializer.append(numpy_helper.from_array(np.array([0]), "order/nothing"))
+    graph.initializer.append(numpy_helper.from_array(np.array([0]), "order/factor"))
     for stage in range(1, stages):
         before, own = f"stage_{stage - 1:02d}", f"order/{stage:02d}"
         first = next(place for place, node in enumerate(nodes) if node.name.startswith(f"stage_{stage:02d}/"))
@@ -106,10 +109,10 @@ def heads_in_order(model: onnx.ModelProto, stages: int) -> onnx.ModelProto:
             if node.name.startswith(f"stage_{stage:02d}/"):
                 hidden_states = f"{before}/next_hidden_states"
                 node.input[:] = [f"{own}/waited" if name == hidden_states else name for name in node.input]
-        # the same hidden_states, in a shape to which the uncertainty adds nothing, but must be known
+        # the same hidden_states; their shape adds 0 x the uncertainty, which therefore must be known
         nodes[first:first] = [
             helper.make_node("Cast", [f"{before}/uncertainty"], [f"{own}/number"], to=onnx.TensorProto.INT64),
-            helper.make_node("Mul", [f"{own}/number", "order/nothing"], [f"{own}/zero"]),
+            helper.make_node("Mul", [f"{own}/number", "order/factor"], [f"{own}/zero"]),
             helper.make_node("Add", ["order/shape", f"{own}/zero"], [f"{own}/shape"]),
             helper.make_node("Reshape", [f"{before}/next_hidden_states", f"{own}/shape"], [f"{own}/waited"]),
         ]
@@ -121,7 +124,7 @@ def heads_in_order(model: onnx.ModelProto, stages: int) -> onnx.ModelProto:
 def profile_chain(directory: str, tokens: int, threads: int, precision: str, runs: int) -> str:
     """Measure one shape; return JSON: name -> figure, times in microseconds.
 
-    :param directory: what `studies.targets.make_bundle` wrote.
+    :param directory: of `studies.random_bundle.make_bundle`.
     """
     bundle = Path(directory) / "bundle"
     variant = read_manifest(bundle).variant_for("cpu", int8_here() if precision == "int8" else precision)
@@ -131,7 +134,7 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
     bare = [Path(directory) / f"bare-{number}.onnx" for number in range(len(layers))]
     for layer, path in zip(layers, bare, strict=True):
         onnx.save(layer, path)
-    embeddings = Path(directory) / "embeddings.onnx"  # beside them, as their joined model reads all from one folder
+    embeddings = Path(directory) / "embeddings.onnx"  # their joined model reads all of them from one folder
     shutil.copyfile(bundle / variant.embeddings, embeddings)
     bare_model = Path(directory) / "bare-row.onnx"
     onnx.save(single_row_model(embeddings, bare, range(len(bare))), bare_model)
@@ -194,7 +197,7 @@ def profile_chain(directory: str, tokens: int, threads: int, precision: str, run
 
 
 def _one_session(model: onnx.ModelProto, threads: int, arrays: tuple[Any, ...]) -> Callable[[], Any]:
-    """Return what runs the joined graph, bound to its inputs as a chain's engines are."""
+    """Return a function that runs a graph, with bound inputs as in the chain's engines."""
     session = _session(model, threads)
     binding = session.io_binding()
     for graph_input, array in zip(session.get_inputs(), arrays, strict=True):
@@ -216,10 +219,10 @@ def _stage_feeds(model: onnx.ModelProto, tokens: int) -> dict[str, Any]:
 
 
 def _session(model: onnx.ModelProto, threads: int, *, profile: Path | None = None) -> Any:
-    """Make a session with the chain's options; ``profile``: where ONNX Runtime's own profile begins its name."""
+    """Make a session with the chain's options; ``profile``: prefix of ONNX Runtime's profile file, None: no profile."""
     import onnxruntime as ort
 
-    options = session_options(ort, threads=threads, saturates=False)  # the int8 variant that is for this processor
+    options = session_options(ort, threads=threads, saturates=False)  # int8_here never saturates
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return ort.InferenceSession(
@@ -228,7 +231,7 @@ def _session(model: onnx.ModelProto, threads: int, *, profile: Path | None = Non
 
 
 def _hot_head(head: onnx.ModelProto, tokens: int, threads: int) -> float:
-    """Return the microseconds of a head that runs again and again, without those of an empty call."""
+    """Return the microseconds of a head that runs repeatedly, without those of an empty call."""
     empty = Graph("empty")
     empty.output(empty.op("Relu", empty.input("x", "float32", (1,))), "y", "float32", (1,))
     call = _hot_us(_session(empty.model(), threads), {"x": np.zeros(1, np.float32)})
@@ -245,7 +248,7 @@ def _hot_us(session: Any, feeds: dict[str, Any]) -> float:
 
 
 def _cold_bytes_per_us() -> float:
-    """Return how fast one thread reads pieces of 0.5 MB, each after 64 MB of others."""
+    """Return how fast one thread reads memory that is not in its caches: pieces of 0.5 MB out of 64 MB."""
     pieces = np.ones((128, 1 << 17), np.float32)
     times = []
     for _ in range(5):
@@ -257,12 +260,12 @@ def _cold_bytes_per_us() -> float:
 
 
 def _operator_profile(stage: onnx.ModelProto, tokens: int, threads: int) -> list[dict[str, Any]]:
-    """Return ONNX Runtime's own profile of one stage, operator by operator, in the order of execution."""
+    """Return ONNX Runtime's profile of one stage: its operators in the order of execution."""
     with tempfile.TemporaryDirectory() as folder:
         session = _session(stage, threads, profile=Path(folder) / "profile")
         feeds, others = _stage_feeds(stage, tokens), np.ones(1 << 22, np.float32)
         for _ in range(50):
-            others.max()  # 16 MB: push the stage's weights out of the caches, as the next stages would
+            others.max()  # evicts the stage's weights from the caches, as the next stages would
             session.run(None, feeds)
         events = json.loads(Path(session.end_profiling()).read_text())
     times: dict[tuple[str, str], list[float]] = {}
@@ -276,7 +279,7 @@ def _operator_profile(stage: onnx.ModelProto, tokens: int, threads: int) -> list
 
 
 def _medians(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return each figure's median over processes; the operators are those of the first."""
+    """Return each figure's median over processes, and the first process's operators."""
     figures = {key: statistics.median(one[key] for one in found) for key in found[0] if key != "operators"}
     return {**figures, "operators": found[0]["operators"]}
 
@@ -286,7 +289,7 @@ def _describe(name: str, found: dict[str, Any]) -> str:
         f"{name}\n"
         f"  chain {found['chain_times_whole_model']:.3f} x whole model; without heads "
         f"{found['without_heads_times_whole_model']:.3f}\n"
-        f"  one session, against the last head alone: all heads last {found['heads_times_last_head']:.3f}, in order "
+        f"  one session, relative to the last head: all heads last {found['heads_times_last_head']:.3f}, in order "
         f"{found['in_order_times_last_head']:.3f}; chain / in order {found['chain_times_in_order']:.3f}\n"
         f"  layer {found['layer_us']:.0f} us; one thread reads its {found['layer_weights_bytes'] / 1e6:.2f} MB in "
         f"{found['layer_weights_read_us']:.0f} us\n"
@@ -310,7 +313,7 @@ def main() -> None:
         if arguments.shapes and not any(part in name for part in arguments.shapes):
             continue
         shape = (bundles.get(layers, hidden, exit_size), tokens, threads, precision, runs)
-        texts = [in_child("profile_chain", *shape, module="chain_profile") for _ in range(3)]
+        texts = [in_child("chain_profile", "profile_chain", *shape) for _ in range(3)]
         found = document["shapes"][name] = _medians([json.loads(text) for text in texts])
         if not arguments.json:
             sys.stdout.write(_describe(name, found))

@@ -1,8 +1,8 @@
 """What early exit costs and saves on a GPU: ``python -m studies.depths [BUNDLE] [--device cuda]``.
 
-Times depend on how many layers run, not on which texts they are: so each depth is timed by itself, against the same
-model in one engine without exits. From these follows the break-even: the mean number of layers below which the chain
-is faster. Without a bundle it makes one of BERT-base's shape with random weights, and builds it.
+On a GPU, times depend on how many layers run and not on the texts. So each depth is timed separately and compared with
+the same model in one engine without exits. That gives the break-even: the mean number of layers below which the chain
+is faster. Without a bundle, it makes and builds one of BERT-base's shape with random weights.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from fastbert.benchmarks.baselines.whole_model_gpu import (
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.machine.gpu import describe_device
 from fastbert.benchmarks.timing import alternating_medians
-from fastbert.export import Bounds, BuildOptions, build
+from fastbert.export.tensorrt.build import BuildOptions, build
+from fastbert.export.verification.compare import Bounds
 from fastbert.runtime.engines import load_engine
 from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
@@ -36,10 +37,8 @@ from fastbert.runtime.errors import FastBertError
 from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, file_record, read_manifest
 
 _Wholes = Mapping[str, WholeModel]
-# shapes (batch, sequence) to measure, and the whole model's ways to run
+# shapes (batch, sequence) to measure, and the ways to run the whole model
 _Opened = tuple[list[tuple[int, int]], _Wholes]
-
-__all__ = ["SCHEMA", "break_even_layers", "measure"]
 
 SCHEMA = "fastbert-gpu/2"
 _BATCHES, _SEQUENCES = (1, 8, 32), (64, 128)
@@ -49,12 +48,12 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def break_even_layers(depth_ms: Sequence[tuple[int, float]], whole_ms: float) -> dict[str, float]:
-    """Fit ``ms = fixed + layers * per_layer`` and find where it meets the whole model's time.
+def fit_break_even(depth_ms: Sequence[tuple[int, float]], whole_ms: float) -> dict[str, float]:
+    """Fit ``ms = fixed + layers * per_layer`` and find where it reaches the whole model's time.
 
     :param depth_ms: (layers run, ms), at least two depths.
-    :returns: ``per_layer_ms``, ``fixed_ms`` and ``break_even_layers``: a mean depth below it is faster than the whole
-        model; at most 0: no depth is.
+    :returns: ``per_layer_ms``, ``fixed_ms`` and ``break_even_layers``: at a lower mean depth the chain is faster; 0 or
+        less: it never is.
     """
     layers, times = (np.array(column, dtype=float) for column in zip(*depth_ms, strict=True))
     slope, fixed = np.polyfit(layers, times, 1)
@@ -66,14 +65,15 @@ def break_even_layers(depth_ms: Sequence[tuple[int, float]], whole_ms: float) ->
 
 
 def measure(bundle: Path, *, device: str = "tensorrt", variant: str | None = None, runs: int = 200) -> dict[str, Any]:
-    """Time every depth of the chain at each shape, and the whole model in one engine, alternating.
+    """Time every depth of the chain and the whole model at each shape, alternating.
 
-    The shapes are the largest batch of each profile, or batches of 1, 8 and 32 with 64 and 128 tokens where an engine
-    takes any.
+    The shapes are the largest batch of each TensorRT profile; ONNX Runtime takes any shape, so batches of 1, 8 and 32
+    with 64 and 128 tokens.
 
     :param device: ``"tensorrt"`` or ``"cuda"``.
     :param variant: None: the first for the device.
-    :raises EngineError, UsageError, BundleError: the engines cannot be run here.
+    :raises EngineError: the device or its packages are missing.
+    :raises UsageError: the bundle has no such variant.
     """
     manifest = read_manifest(bundle)
     chosen = manifest.variant_for(device, variant)
@@ -109,18 +109,18 @@ def _measure_shape(
     arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
     systems: dict[str, Callable[[], Any]] = {name: partial(whole.run, *arrays) for name, whole in wholes.items()}
     for name, chain in chains.items():
-        for exits in range(1, chain.stages + 1):
-            systems[f"{name}: {exits}"] = partial(_run, chain, arrays, exits)
+        for stages in range(1, chain.stages + 1):
+            systems[f"{name}: {stages}"] = partial(_run, chain, arrays, stages)
     times = alternating_medians(systems, runs, rest=False)
     whole_ms = {name: times[name] for name in wholes}
     best = min(whole_ms.values())
     found = {}
     for name in chains:
-        depths = [(layer + 1, times[f"{name}: {exits}"]) for exits, layer in enumerate(manifest.exits, start=1)]
+        depths = [(layer + 1, times[f"{name}: {stages}"]) for stages, layer in enumerate(manifest.exits, start=1)]
         found[name] = {
             "ms_by_layers_run": {str(depth): value for depth, value in depths},
             "whole_depth_against_whole_model": depths[-1][1] / best,
-            **(break_even_layers(depths, best) if len(depths) > 1 else {}),
+            **(fit_break_even(depths, best) if len(depths) > 1 else {}),
         }
     return {"batch": batch, "sequence": sequence, "whole_model_ms": whole_ms, "chain": found}
 
@@ -152,15 +152,15 @@ def _require(device: str) -> None:
 _OPENED = {"cuda": _open_cuda, "tensorrt": _open_tensorrt}
 
 
-def _run(chain: DeviceChain, arrays: Sequence[Any], exits: int) -> None:
+def _run(chain: DeviceChain, arrays: Sequence[Any], stages: int) -> None:
     state = chain.start(*arrays)
-    for stage in range(exits):
+    for stage in range(stages):
         state, _ = chain.run_stage(stage, state)
     chain.logits(state)
 
 
 def main() -> None:
-    """Build where needed, measure, print a line for each shape, and write the report; exit 1 where it cannot run."""
+    """Build if needed, measure, print the results per shape, and write the report; exit 1 if the device is missing."""
     parser = argparse.ArgumentParser(prog="python -m studies.depths", description=__doc__.split(":")[0])
     parser.add_argument("bundle", nargs="?", type=Path, help="a bundle with a variant for the device")
     parser.add_argument("--device", choices=list(_OPENED), default="tensorrt")
@@ -184,19 +184,18 @@ def main() -> None:
 
 
 def _document(bundle: Path | None, device: str, runs: int) -> dict[str, Any]:
-    _require(device)  # before anything that takes long
+    _require(device)  # before long work
     with tempfile.TemporaryDirectory(prefix="fastbert-gpu-") as folder:
         if bundle is None:
-            from studies.targets import make_bundle
+            from studies.random_bundle import make_bundle
 
             make_bundle(12, 768, folder, precisions=("fp32", "fp16"))
             bundle = Path(folder) / "bundle"
             if device == "tensorrt":
-                bounds = Bounds(max_label_flips=1.0)  # random weights decide nothing
+                bounds = Bounds(max_label_flips=1.0)  # random weights are sure of no label
                 build(bundle, BuildOptions(batches=_BATCHES, sequences=_SEQUENCES, bounds=bounds))
         document = measure(bundle, device=device, runs=runs)
-    command = " ".join(["python -m studies.depths", *sys.argv[1:]])
-    document["environment"] = {**describe_environment(), "command": command}
+    document["environment"] = describe_environment()
     return document
 
 

@@ -1,9 +1,9 @@
-"""GPU variants' graphs against float32, on the CPU: ``python -m studies.half_precision MODEL --data F``.
+"""GPU variants' graphs compared with float32, on the CPU: ``python -m studies.half_precision MODEL --data F``.
 
-Two reckonings, since no CPU computes as a GPU does. ``fp16`` and ``int8-qdq`` run the graphs themselves on ONNX
-Runtime's CPU provider: weights and some values are rounded, but it joins most operators in float32. ``pytorch-half`` is
-the PyTorch model in half precision, which rounds what every operator gives: more rounding than an engine that fuses.
-How a GPU rounds is seen by ``fastbert build``, which verifies there.
+Two estimates, as no CPU computes exactly as a GPU does. ``fp16`` and ``int8-qdq`` run the graphs on ONNX Runtime's CPU
+provider: it rounds weights and some values, but fuses most operators in float32. ``pytorch-half`` is the PyTorch model
+in half precision, which rounds after every operator: more than an engine with fused operators does. ``fastbert build``
+verifies on the GPU itself.
 """
 
 import argparse
@@ -21,15 +21,14 @@ import onnx
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.checkpoint import Checkpoint, load_checkpoint
 from fastbert.data import read_rows
-from fastbert.export import Bounds, ExportOptions, export_bundle
+from fastbert.export import ExportOptions, export_bundle
+from fastbert.export.verification.compare import Bounds
 from fastbert.reference import Reference, compute_reference
 from fastbert.runtime import Classifier
 from fastbert.runtime.chain import ChainOutput
 from fastbert.runtime.engines.gpu import onnxruntime as onnxruntime_cuda
 from fastbert.runtime.exit_rule import exit_positions
 from fastbert.runtime.manifest import file_record, read_manifest
-
-__all__ = ["compare", "pytorch_half"]
 
 SPEEDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 VARIANTS = ("fp16", "int8-qdq")
@@ -40,7 +39,7 @@ def compare(bundle: Path, data: Path, speeds: Sequence[float] = SPEEDS) -> dict[
     """Run the chain of each of `VARIANTS` and of fp32 on labelled rows, in batches of 32 sorted by length.
 
     :param bundle: has the variants fp32, fp16 and int8-qdq.
-    :returns: variant -> per speed accuracy, exit flips and label flips against fp32; and its ``Cast`` nodes.
+    :returns: variant -> its ``Cast`` nodes, and per speed the accuracy, and exit and label flips relative to fp32.
     """
     manifest = read_manifest(bundle)
     rows = read_rows(data, labels=manifest.labels, require_label=True)
@@ -54,15 +53,15 @@ def compare(bundle: Path, data: Path, speeds: Sequence[float] = SPEEDS) -> dict[
         variant = next(held for held in manifest.variants if held.name == name)
         engine = onnxruntime_cuda.load(bundle, variant, provider=onnxruntime_cuda.CPU)
         classifier = Classifier._from_engine(bundle, manifest, engine)
-        by_speed = {str(s): _judge(expected[s], _run(classifier, texts, s), right) for s in speeds}
+        by_speed = {str(s): judge(expected[s], _run(classifier, texts, s), right) for s in speeds}
         found[name] = {"cast_nodes": {file: _casts(bundle / file) for file in variant.files}, "speeds": by_speed}
     return found
 
 
 def pytorch_half(checkpoint: Checkpoint, exact: Checkpoint, data: Path, speeds: Sequence[float] = SPEEDS) -> Any:
-    """Judge the PyTorch model in half precision, every operator of it, in the same way.
+    """Judge the PyTorch model in half precision in the same way.
 
-    :param checkpoint: its model is turned into half precision.
+    :param checkpoint: its model is converted to half precision.
     :param exact: the same in float32.
     """
     labels = exact.model.config.labels
@@ -71,11 +70,11 @@ def pytorch_half(checkpoint: Checkpoint, exact: Checkpoint, data: Path, speeds: 
     expected = compute_reference(exact, rows)
     checkpoint.model.half()
     found = compute_reference(checkpoint, rows)
-    return {"speeds": {str(s): _judge(_leave(expected, s), _leave(found, s), right) for s in speeds}}
+    return {"speeds": {str(s): judge(_exit_early(expected, s), _exit_early(found, s), right) for s in speeds}}
 
 
-def _leave(reference: Reference, speed: float) -> ChainOutput:
-    """Return what early exit gives, of all exits' answers."""
+def _exit_early(reference: Reference, speed: float) -> ChainOutput:
+    """Return the answers of early exit, from those of all exits."""
     exits, index = exit_positions(reference.uncertainty, speed), np.arange(len(reference.logits))
     return ChainOutput(reference.logits[index, exits], exits, reference.uncertainty[index, exits])
 
@@ -90,7 +89,11 @@ def _run(classifier: Classifier, texts: Sequence[Any], speed: float) -> ChainOut
     return ChainOutput(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _judge(expected: ChainOutput, found: ChainOutput, right: Any) -> dict[str, Any]:
+def judge(expected: ChainOutput, found: ChainOutput, right: Any) -> dict[str, Any]:
+    """Return accuracies, flips and the largest logit difference at equal exits.
+
+    :param right: int [rows], index of each row's class.
+    """
     answers, theirs = found.logits.argmax(axis=1), expected.logits.argmax(axis=1)
     same_exit = found.exit_layer == expected.exit_layer
     differences = np.abs(found.logits - expected.logits)[same_exit]
@@ -120,15 +123,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fastbert-half-") as folder:
         bundle = Path(folder) / "bundle"
         names = ("fp32", *VARIANTS)
-        options = ExportOptions(precisions=names, bounds=Bounds(max_label_flips=1.0))
-        report = export_bundle(checkpoint, bundle, options)
+        report = export_bundle(checkpoint, bundle, ExportOptions(precisions=names, bounds=Bounds(max_label_flips=1.0)))
         found = compare(bundle, arguments.data)
     found["pytorch-half"] = pytorch_half(second, checkpoint, arguments.data)
     document = {
-        "environment": {
-            **describe_environment(),
-            "command": " ".join(["python -m studies.half_precision", *sys.argv[1:]]),
-        },
+        "environment": describe_environment(),
         "verification_at_export": {one.variant: one.as_dict() for one in report.verifications},
         **found,
     }

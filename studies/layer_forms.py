@@ -1,8 +1,8 @@
 """Ways to write a transformer layer as a graph: ``python -m studies.layer_forms [--json]``.
 
-The measurement behind `fastbert.export.graphs.encoder` and behind the fusion that the runtime switches off. Every form
-computes the same layer of random weights (``gelu tanh`` approximates it); forms take turns in one process, one thread,
-batch 1.
+The measurement behind `fastbert.export.graphs.encoder` and behind the fusion that the runtime disables. Every form
+computes the same layer of random weights (``gelu tanh`` approximates it). Forms take turns in one process, with one
+thread, at batch 1.
 """
 
 import argparse
@@ -22,11 +22,9 @@ from fastbert.export.int8.cpu import Int8Graph
 from fastbert.export.int8.rounding import Rounding
 from fastbert.runtime.engines.cpu.sessions import DISABLED_OPTIMIZERS, session_options
 
-__all__ = ["FORMS", "compare_forms"]
-
 _HEADS = 12
 
-# form -> (arguments of `_layer`, ONNX Runtime's optimizers that are off)
+# form -> (arguments of `layer_graph`, disabled optimizers of ONNX Runtime)
 FORMS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "as exported": ({}, DISABLED_OPTIMIZERS),
     "SkipLayerNormFusion on": ({}, ()),
@@ -49,18 +47,18 @@ def compare_forms(hidden: int, tokens: int, precision: str, *, runs: int) -> dic
     value = np.random.default_rng(0).standard_normal((1, tokens, hidden)).astype(np.float32)
     systems = {}
     for name, (form, disabled) in FORMS.items():
-        model = _layer(graph_type(name), hidden, **form)
+        model = layer_graph(graph_type(name), hidden, **form)
         session = ort.InferenceSession(
             model, session_options(ort, threads=1), providers=["CPUExecutionProvider"], disabled_optimizers=disabled
         )
-        wide = tokens if form.get("fused_attention") else 1  # that operator takes no mask of one row
+        wide = tokens if form.get("fused_attention") else 1  # that operator does not broadcast the mask over rows
         mask = np.zeros((1, 1, wide, tokens), np.float32)
         systems[name] = partial(session.run, None, {"hidden_states": value, "mask": mask})
     medians = alternating_medians(systems, runs, rest=False)
     return {name: median / medians["as exported"] for name, median in medians.items()}
 
 
-def _layer(
+def layer_graph(
     graph: Graph,
     hidden: int,
     *,
@@ -69,7 +67,7 @@ def _layer(
     fused_attention: bool = False,
     approximate: str = "none",
 ) -> bytes:
-    """Write one layer of random weights in one form."""
+    """Return one layer of random weights in one form, as serialized ONNX."""
     random = np.random.default_rng(0)
     shape = ("batch", "sequence", hidden)
     value = graph.input("hidden_states", "float32", shape)
@@ -109,7 +107,8 @@ def _layer(
     inner = graph.op("Gelu", linear(attended, "inner", weight(hidden, 4 * hidden)), approximate=approximate)
     result = norm(graph.op("Add", linear(inner, "outer", weight(4 * hidden, hidden)), attended), "norm_2")
     graph.output(result, "next_hidden_states", "float32", shape)
-    return graph.model().SerializeToString()
+    model: bytes = graph.model().SerializeToString()
+    return model
 
 
 def main() -> None:

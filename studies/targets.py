@@ -1,243 +1,76 @@
-"""What the project promises, measured: ``python -m studies.targets [NAME] [--report FILE] [--json]``.
+"""The project's promises, measured: ``python -m studies.targets [NAME] [--report FILE] [--json]``.
 
-One line a target: its name, the figure, the bar, and whether it holds. Most models here have random weights; times are
-compared as medians of runs that alternate in one process, with equal threads; each has a process of its own. What
-needs a trained model is read from a report of ``fastbert bench`` (`studies.report_targets`).
+One line per target: its name, the figure, the bar, and whether it is met. Most models here have random weights; times
+are medians of runs that alternate in one process, with equal threads, and each comparison has its own process. Targets
+that need a trained model are judged from a report of ``fastbert bench`` over its labelled rows.
 """
 
 import argparse
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fastbert.benchmarks.machine.environment import describe_environment
-from fastbert.benchmarks.timing import alternating_medians
-from fastbert.runtime.hardware import int8_products_saturate
-from studies.report_targets import report_targets
-from studies.target import Target, TargetResult
+from studies.measures import import_seconds
+from studies.random_bundle import Bundles, in_child
 
-__all__ = ["TARGETS", "Bundles", "Target", "TargetResult", "in_child", "make_bundle", "measure", "whole_session"]
+_SPEEDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+_ACCURACY_SPEEDS = (0.0, 0.1, 0.3, 0.5)
+_ALLOWED_LOSS = 0.005  # of accuracy, at the best operating point
+_OFFLINE_SPEED = 0.3
 
 
-def in_child(function: str, *arguments: Any, module: str = "targets") -> str:
-    """Call a function of a module of this folder in a fresh interpreter and return what it returned, as text.
+@dataclass(frozen=True)
+class Target:
+    """A promise: the figure of ``measure`` is at most ``bar``, or with ``at_least`` at least ``bar``."""
 
-    :raises RuntimeError: it failed.
+    name: str
+    bar: float
+    unit: str
+    measure: Callable[[], float]
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """A target, measured.
+
+    :param holds: whether it is met.
     """
-    code = f"from studies import {module}; print({module}.{function}(*{arguments!r}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{function} failed:\n{done.stderr}")
-    return done.stdout.strip().split("\n")[-1]
 
-
-def int8_here() -> str:
-    """Return the int8 variant that is for this processor."""
-    return "int8-reduced" if int8_products_saturate() else "int8"
-
-
-def make_bundle(
-    layers: int, hidden: int, directory: str, precisions: Sequence[str] = ("fp32",), exit_size: int = 128
-) -> int:
-    """Write a bundle of a BERT of random weights, and the whole model as one graph beside it; return its bytes."""
-    from tokenizers import Tokenizer, models
-    from transformers import BertConfig, PreTrainedTokenizerFast
-
-    from fastbert.benchmarks.baselines.whole_model import join_stages
-    from fastbert.checkpoint import Checkpoint
-    from fastbert.configuration import ExitHeadConfig, FastBertConfig
-    from fastbert.data.rows import Row
-    from fastbert.export import Bounds, ExportOptions, export_bundle
-    from fastbert.modeling import FastBertForSequenceClassification
-    from fastbert.runtime.manifest import read_manifest
-
-    backbone = BertConfig(
-        hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=12, intermediate_size=4 * hidden
-    )
-    head = ExitHeadConfig(size=exit_size)
-    config = FastBertConfig(
-        backbone, exit_head=head, distilled=True, id2label={0: "0", 1: "1"}, label2id={"0": 0, "1": 1}
-    )
-    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "a": 2}, unk_token="[UNK]"))
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
-    checkpoint = Checkpoint(FastBertForSequenceClassification(config), fast)
-    bounds = Bounds(max_label_flips=1.0)  # random weights are certain of no label, so int8 may well turn the one row's
-    options = ExportOptions(precisions=precisions, verify_data=[Row("a")], bounds=bounds)
-    export_bundle(checkpoint, Path(directory) / "bundle", options)
-    variant = read_manifest(Path(directory) / "bundle").variant_for("cpu")
-    whole = join_stages(Path(directory) / "bundle", variant).SerializeToString()
-    return (Path(directory) / "whole.onnx").write_bytes(whole)
-
-
-def chain_overhead(
-    directory: str,
-    tokens: int,
-    threads: int,
-    runs: int,
-    precision: str = "fp32",
-    whole_first: bool = False,
-) -> float:
-    """Return chain time / whole-model time at batch 1, every exit evaluated: medians over alternating runs.
-
-    Before each timed run an untimed one: neither pays for the other's having emptied the caches. The whole model in
-    float32 runs with the chain's own settings, which are faster than ONNX Runtime's; in int8 it is what users would
-    make, ``quantize_dynamic`` with ONNX Runtime's defaults (whose products saturate on a processor without VNNI).
-
-    :param precision: ``"fp32"`` or ``"int8"``: `int8_here`.
-    :param whole_first: load the whole model before the chain; what is loaded last is some 2 % faster.
-    """
-    from fastbert.runtime import Classifier
-
-    bundle = Path(directory) / "bundle"
-    variant = int8_here() if precision == "int8" else precision
-    loaders: dict[str, Callable[[], Any]] = {
-        "chain": lambda: Classifier.load(bundle, variant=variant, threads=threads),
-        "whole": lambda: whole_session(directory, threads, precision),
-    }
-    loaded = {name: loaders[name]() for name in sorted(loaders, reverse=whole_first)}
-    classifier, session = loaded["chain"], loaded["whole"]
-    ids = np.random.default_rng(0).integers(3, classifier.manifest.vocab_size, (1, tokens))
-    mask, types = np.ones_like(ids), np.zeros_like(ids)
-    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-    medians = alternating_medians(
-        {"chain": lambda: classifier.run(ids, mask, types, speed=0.0), "whole": lambda: session.run(None, feeds)},
-        runs,
-        rest=threads > 1,
-    )
-    return medians["chain"] / medians["whole"]
-
-
-def load_seconds(directory: str, system: str) -> float:
-    """Return how long this fresh process takes to load the chain or the whole model, ONNX Runtime imported before."""
-    import onnxruntime  # noqa: F401
-
-    from fastbert.runtime import Classifier
-
-    began = time.perf_counter()
-    if system == "chain":
-        Classifier.load(Path(directory) / "bundle", variant="fp32", threads=1)
-    else:
-        whole_session(directory, 1)
-    return time.perf_counter() - began
-
-
-def file_memory(directory: str, rows: int) -> float:
-    """Return resident memory at the end of ``rows`` texts of 1 to 60 words / that after the first 50,000."""
-    from fastbert.runtime import Classifier
-
-    classifier = Classifier.load(Path(directory) / "bundle", threads=1, batches=True)
-    lengths = np.random.default_rng(0).integers(1, 60, rows)
-    early = 0
-    for number, _ in enumerate(classifier.predict_iter(("a " * int(n) for n in lengths), speed=0.5, workers=2)):
-        if number == 50_000:
-            early = _resident()
-    return _resident() / early
-
-
-def resident_bytes(directory: str, system: str) -> int:
-    """Return the resident memory of a process that loaded the chain or the whole model and ran it once."""
-    ids = np.full((1, 64), 5)
-    if system == "chain":
-        from fastbert.runtime import Classifier
-
-        kept: Any = Classifier.load(Path(directory) / "bundle", threads=1)
-        kept.run(ids, speed=0.0)
-    else:
-        kept = whole_session(directory, 1)
-        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        kept.run(None, feeds)
-    return _resident()
-
-
-def _resident() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.split("\n") if line.startswith("VmRSS")).split()[1]) * 1024
-
-
-def import_seconds() -> float:
-    """Return how long a fresh interpreter takes to start and ``import fastbert.runtime``: the best of 5."""
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import fastbert.runtime"], check=True)
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def whole_session(directory: str, threads: int, precision: str = "fp32", *, shared: bool = False) -> Any:
-    """Return the whole model in one session with ONNX Runtime's defaults.
-
-    :param precision: ``"fp32"``: without the fusion that slows it down. ``"int8"``: what users would make,
-        ``quantize_dynamic``.
-    :param shared: use the process's global pool instead of ``threads`` of its own.
-    """
-    import onnxruntime
-
-    from fastbert.runtime.engines.cpu.sessions import DISABLED_OPTIMIZERS
-
-    options = onnxruntime.SessionOptions()
-    if shared:
-        options.use_per_session_threads = False
-    else:
-        options.intra_op_num_threads = threads
-    whole, quantized = Path(directory) / "whole.onnx", Path(directory) / "whole-int8.onnx"
-    if precision == "int8" and not quantized.exists():
-        from onnxruntime.quantization import quantize_dynamic
-
-        quantize_dynamic(whole, quantized)
-    return onnxruntime.InferenceSession(
-        quantized if precision == "int8" else whole,
-        options,
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=() if precision == "int8" else DISABLED_OPTIMIZERS,
-    )
-
-
-class Bundles:
-    """Bundles of random weights, fp32 and `int8_here`, made when first asked for and gone with this object."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="fastbert-targets-")
-
-    def get(self, layers: int, hidden: int, exit_size: int = 128) -> str:
-        """Return the directory that `make_bundle` wrote into."""
-        directory = Path(self._folder.name) / f"{layers}x{hidden}-{exit_size}"
-        if not directory.exists():
-            directory.mkdir()
-            in_child("make_bundle", layers, hidden, str(directory), ("fp32", int8_here()), exit_size)
-        return str(directory)
+    name: str
+    figure: float
+    bar: float
+    unit: str
+    holds: bool
+    at_least: bool = False
 
 
 _bundles = Bundles()
 
 
 def _overhead(layers: int, hidden: int, tokens: int, threads: int, precision: str, exit_size: int = 128) -> float:
-    """Return the median of four processes; in two the chain is loaded first, in two the whole model."""
+    """Return the median of four processes; two load the chain first, and two the whole model."""
     directory, runs = _bundles.get(layers, hidden, exit_size), 40 if hidden > 384 else 120
-    arguments = (directory, tokens, threads, runs, precision)
-    return statistics.median(float(in_child("chain_overhead", *arguments, order)) for order in (False, True) * 2)
+    arguments = ("measures", "chain_overhead", directory, tokens, threads, runs, precision)
+    return statistics.median(float(in_child(*arguments, whole_first)) for whole_first in (False, True) * 2)
 
 
 def _file_memory(rows: int) -> float:
-    return float(in_child("file_memory", _bundles.get(1, 48), rows))
+    return float(in_child("measures", "file_memory", _bundles.get(1, 48), rows))
 
 
 def _ratio(function: str, layers: int, hidden: int, runs: int) -> float:
-    """Return chain / whole model of what a function gives in fresh processes, medians over runs that alternate."""
+    """Return chain / whole model: medians of a function of `studies.measures` over alternating fresh processes."""
     found: dict[str, list[float]] = {"chain": [], "whole": []}
     for _ in range(runs):
         for system, values in found.items():
-            values.append(float(in_child(function, _bundles.get(layers, hidden), system)))
+            values.append(float(in_child("measures", function, _bundles.get(layers, hidden), system)))
     return statistics.median(found["chain"]) / statistics.median(found["whole"])
 
 
@@ -267,6 +100,74 @@ TARGETS = (
 )
 
 
+def report_targets(path: Path) -> list[Target]:
+    """Return the targets that a report can judge; their names begin with the name of the report's folder.
+
+    :param path: a ``report.json``, schema ``fastbert-bench/2``.
+    """
+    report = json.loads(path.read_bytes())
+    data = path.resolve().parent.name
+    found = []
+    if report["single_stream"]:
+        systems = {(one["family"], one["speed"]): one for one in report["single_stream"]["systems"]}
+        names = {family for family, _ in systems}
+        whole = [one for (family, speed), one in systems.items() if speed is None]
+        int8 = "int8-reduced" if "int8-reduced" in names else "int8"
+        for family, bar in (("fp32", 2.2), (int8, 4.5)):
+            if family in names:
+                unit = "measured / layer speed-up, the least over speeds 0.1-0.5"
+                measure = partial(_efficiency, systems, family)
+                found.append(Target(f"{data}-efficiency-{family}", 0.92, unit, measure, at_least=True))
+            if {family, "pytorch-early-exit"} <= names:
+                unit = "times faster than PyTorch's early exit, the least over speeds 0.1-0.5"
+                measure = partial(_against_pytorch, systems, family)
+                found.append(Target(f"{data}-pytorch-{family}", bar, unit, measure, at_least=True))
+        if {"fp32", int8} <= names:
+            unit = "points of accuracy lost to fp32, the most over speeds 0, 0.1, 0.3, 0.5"
+            found.append(Target(f"{data}-accuracy-{int8}", 0.3, unit, partial(_accuracy_loss, systems, int8)))
+        if int8 in names and whole:
+            unit = f"p50 of the fastest whole model / of int8 within {100 * _ALLOWED_LOSS:g} points of full depth"
+            measure = partial(_best_point, systems, whole, int8)
+            found.append(Target(f"{data}-best-point-{int8}", 2.0, unit, measure, at_least=True))
+    if report["offline"]:
+        systems = {(one["family"], one["speed"]): one for one in report["offline"]["systems"]}
+        unit = f"throughput at speed {_OFFLINE_SPEED} / the whole model's / layer speed-up"
+        measure = partial(_offline, systems, report["model"]["layers"])
+        found.append(Target(f"{data}-offline-fp32", 1.1, unit, measure, at_least=True))
+    return found
+
+
+def _efficiency(systems: dict[Any, Any], family: str) -> float:
+    return min(float(systems[family, speed]["efficiency"]) for speed in _SPEEDS)
+
+
+def _against_pytorch(systems: dict[Any, Any], family: str) -> float:
+    def mean_ms(name: str, speed: float) -> float:
+        return float(systems[name, speed]["latency"]["mean_ms"])
+
+    return min(mean_ms("pytorch-early-exit", speed) / mean_ms(family, speed) for speed in _SPEEDS)
+
+
+def _accuracy_loss(systems: dict[Any, Any], int8: str) -> float:
+    losses = [systems["fp32", speed]["accuracy"] - systems[int8, speed]["accuracy"] for speed in _ACCURACY_SPEEDS]
+    return float(round(100 * max(losses), 6))
+
+
+def _best_point(systems: dict[Any, Any], whole: list[Any], int8: str) -> float:
+    """Compare with the accuracy of float32 at full depth, so that a loss by int8 at full depth counts."""
+    full = systems["fp32", 0.0]["accuracy"]
+    points = [one for (family, speed), one in systems.items() if family == int8 and speed is not None]
+    allowed = [one for one in points if one["accuracy"] >= full - _ALLOWED_LOSS - 1e-9]
+    if not allowed:
+        return 0.0
+    return float(min(one["latency"]["p50_ms"] for one in whole) / min(one["latency"]["p50_ms"] for one in allowed))
+
+
+def _offline(systems: dict[Any, Any], layers: int) -> float:
+    chain, whole = systems["fp32", _OFFLINE_SPEED], systems["onnxruntime", None]
+    return float(chain["rows_per_s"] / whole["rows_per_s"] / (layers / chain["mean_layers"]))
+
+
 def measure(target: Target) -> TargetResult:
     """Measure one target."""
     figure = target.measure()
@@ -275,11 +176,11 @@ def measure(target: Target) -> TargetResult:
 
 
 def main() -> None:
-    """Measure the targets named, or all, and print a line for each; exit 1 if one does not hold."""
+    """Measure the named targets, or all, and print one line each; exit 1 if one is missed."""
     parser = argparse.ArgumentParser(prog="python -m studies.targets", description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(target.name for target in TARGETS))
     parser.add_argument(
-        "--report", type=Path, action="append", default=[], help="also judge a report.json of fastbert bench"
+        "--report", type=Path, action="append", default=[], help="also judge this report.json of fastbert bench"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
@@ -293,7 +194,7 @@ def main() -> None:
             results.append(measure(target))
             if not arguments.json:
                 found = results[-1]
-                verdict = "holds" if found.holds else "DOES NOT HOLD"
+                verdict = "met" if found.holds else "MISSED"
                 bar = f"{'>=' if found.at_least else '<='} {found.bar:.2f}"
                 sys.stdout.write(f"{found.name:<40} {found.figure:7.3f}  {bar}  {verdict}  ({found.unit})\n")
                 sys.stdout.flush()

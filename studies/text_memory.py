@@ -1,20 +1,18 @@
-"""How much memory one prediction takes by the kind and the length of its text: the bound that docs/deploy.md states.
+"""Memory of one prediction by kind and length of its text: ``python -m studies.text_memory BUNDLE``.
 
-::
-
-    python studies/text_memory.py BUNDLE --output studies/reports/text_memory.json
-
-Each kind runs in a new process, once short predictions have made everything ready and the text is there: what counts
-is how far the resident memory rises beyond that while it is predicted. Linux only.
+The measurement behind the bound that docs/service.md states. Each kind runs in a fresh process, after short predictions
+and with its text in memory; the figure is how far resident memory rises above that during the prediction. Linux only.
 """
 
 import argparse
 import json
-import platform
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+from fastbert.benchmarks.machine.environment import describe_environment
+from fastbert.runtime import Classifier
+from studies.random_bundle import in_child
 
 MEGABYTE = 1_000_000
 TEXTS: dict[str, Callable[[], list[str | tuple[str, str]]]] = {
@@ -34,11 +32,8 @@ TEXTS: dict[str, Callable[[], list[str | tuple[str, str]]]] = {
 }
 
 
-def measure(bundle: str, kind: str) -> dict[str, float]:
-    """Predict one kind of text in this process."""
-    import time
-
-    from fastbert.runtime import Classifier
+def measure(bundle: str, kind: str) -> str:
+    """Predict one kind of text in this process; return JSON: seconds, and megabytes beyond the text."""
 
     def resident(field: str) -> float:
         lines = Path("/proc/self/status").read_text().split("\n")
@@ -49,30 +44,25 @@ def measure(bundle: str, kind: str) -> dict[str, float]:
     classifier.predict(["good film " * 400] * 8)
     texts = TEXTS[kind]()
     before = resident("VmRSS:")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     start = time.perf_counter()
     classifier.predict(texts)
-    return {"seconds": round(time.perf_counter() - start, 2), "beyond_text_mb": round(resident("VmHWM:") - before)}
+    seconds = time.perf_counter() - start
+    return json.dumps({"seconds": round(seconds, 2), "beyond_text_mb": round(resident("VmHWM:") - before)})
 
 
 def main() -> None:
     """Measure every kind and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m studies.text_memory", description=__doc__.split(":")[0])
     parser.add_argument("bundle")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--kind", choices=TEXTS, help="measure only this one, here")
     asked = parser.parse_args()
-    if asked.kind:
-        print(json.dumps(measure(asked.bundle, asked.kind)))
-        return
     found = {}
     for kind in TEXTS:
-        command = [sys.executable, __file__, asked.bundle, "--kind", kind]
-        found[kind] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        found[kind] = json.loads(in_child("text_memory", "measure", asked.bundle, kind))
         print(f"{kind:<40}{found[kind]['beyond_text_mb']:>6} MB {found[kind]['seconds']:>8} s", flush=True)
     report = {
-        "command": "python studies/text_memory.py BUNDLE --output studies/reports/text_memory.json",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "environment": describe_environment(),
         "max_length": json.loads((Path(asked.bundle) / "manifest.json").read_bytes())["max_length"],
         "texts": found,
     }

@@ -1,4 +1,4 @@
-"""What the chain is compared with: `BASELINES`, a row each; the module that a row names loads it."""
+"""What the chain is compared with: one row of `BASELINES` per baseline, whose module loads it."""
 
 import importlib
 import importlib.util
@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastbert.benchmarks.systems import Budget, Family, Runner, Sources
+from fastbert.benchmarks.systems import Budget, Runner, Skipped, Sources, System
 from fastbert.runtime.errors import FastBertError, UsageError
+from fastbert.runtime.manifest import read_manifest
 
-__all__ = ["ALL", "BASELINES", "Baseline", "Skipped", "baseline_family", "check_names", "prepare_baselines"]
+__all__ = ["ALL", "BASELINES", "Baseline", "baseline_system", "check_names", "prepare_baselines"]
 
 ALL = "all"
 _HERE = "fastbert.benchmarks.baselines"
@@ -19,31 +20,23 @@ _HERE = "fastbert.benchmarks.baselines"
 class Baseline:
     """One row of the table.
 
-    :param kind: ``"whole"`` or ``"early-exit"``, see `fastbert.benchmarks.systems.Family`.
-    :param precision: ``"float32"``, ``"int8"``, ``"bfloat16"`` ...
-    :param module: has ``prepare(sources, **arguments)``, which writes files or raises why it cannot be had here, and
-        ``load(sources, budget, **arguments) -> Runner``.
+    :param kind: ``"whole"`` or ``"early-exit"``, see `fastbert.benchmarks.systems.System`.
+    :param precision: ``"float32"``, ``"int8"``, ``"bfloat16"`` ...; None: that of the device's variant.
+    :param module: has ``prepare(sources, **arguments)``, which writes files or raises a `FastBertError` that says why
+        the baseline is not available, and ``load(sources, budget, **arguments) -> Runner``.
     :param needs: modules that must be importable.
-    :param extra: the extra that brings them.
+    :param extra: the extra that installs them.
     """
 
     title: str
     kind: str
-    precision: str
+    precision: str | None
     module: str
     needs: tuple[str, ...]
     extra: str
     devices: tuple[str, ...] = ("cpu",)
     needs_checkpoint: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A baseline that was asked for and not run."""
-
-    name: str
-    reason: str
 
 
 def _onnxruntime(title: str, precision: str) -> Baseline:
@@ -67,10 +60,10 @@ def _pytorch(title: str, kind: str) -> Baseline:
 
 
 def _gpu(title: str, device: str, needs: tuple[str, ...], extra: str) -> Baseline:
-    return Baseline(title, "whole", "float16", f"{_HERE}.gpu", needs, extra, devices=(device,))
+    return Baseline(title, "whole", None, f"{_HERE}.gpu", needs, extra, devices=(device,))
 
 
-# In the order in which `fastbert.benchmarks.report.analysis` looks for the whole model to compare a chain with.
+# The first whole model in a chain's precision is the one that its speed-ups are against.
 BASELINES: dict[str, Baseline] = {
     "onnxruntime": _onnxruntime("whole model, ONNX Runtime fp32", "float32"),
     "onnxruntime-int8": _onnxruntime("whole model, ONNX Runtime int8", "int8"),
@@ -85,30 +78,26 @@ BASELINES: dict[str, Baseline] = {
 
 
 def check_names(names: Sequence[str], *, has_checkpoint: bool) -> None:
-    """Refuse names that are not in the table, or that need a checkpoint where there is none.
+    """Check names of baselines before anything is loaded. Without a checkpoint, `ALL` omits those that need one.
 
-    `ALL` leaves those out that need one.
-
-    :raises UsageError: a name is one of these.
+    :raises UsageError: a name is unknown, or the baseline needs a checkpoint and there is none.
     """
     for name in names:
         if name not in BASELINES and name != ALL:
-            raise UsageError(f"The baseline {name!r} is unknown; use {', '.join(BASELINES)}, {ALL} or none.")
+            raise UsageError(f"`baselines`: {name!r} is unknown; use {', '.join(BASELINES)}, or {ALL}.")
         if name != ALL and BASELINES[name].needs_checkpoint and not has_checkpoint:
             raise UsageError(
-                f"The baseline {name} needs the checkpoint that the bundle was exported from: --checkpoint DIR"
+                f"The baseline {name} needs the checkpoint that the bundle was exported from: set `checkpoint`."
             )
 
 
-def prepare_baselines(names: Sequence[str], sources: Sources) -> tuple[list[Family], list[Skipped]]:
-    """Make what the baselines need; one that cannot be had here is skipped, with the reason.
+def prepare_baselines(names: Sequence[str], sources: Sources) -> tuple[list[System], list[Skipped]]:
+    """Write the files that the baselines need. Baselines that are not available here are skipped, with the reason.
 
-    :param names: of `BASELINES`, or `ALL`.
-    :raises UsageError: a name is unknown; or a baseline that was named, not only meant by `ALL`, needs a checkpoint.
+    :param names: of `BASELINES`, or `ALL`; see `check_names`.
     """
-    check_names(names, has_checkpoint=sources.checkpoint is not None)
     wanted = list(BASELINES) if ALL in names else list(names)
-    families, skipped = [], []
+    systems, skipped = [], []
     for name in wanted:
         baseline = BASELINES[name]
         reason = _obstacle(baseline, sources)
@@ -118,30 +107,31 @@ def prepare_baselines(names: Sequence[str], sources: Sources) -> tuple[list[Fami
             except FastBertError as error:
                 reason = str(error)
         if reason is None:
-            families.append(baseline_family(name, sources))
+            systems.append(baseline_system(name, sources))
         else:
             skipped.append(Skipped(name, reason))
-    return families, skipped
+    return systems, skipped
 
 
-def baseline_family(name: str, sources: Sources) -> Family:
-    """Return the family of a baseline whose files were prepared."""
+def baseline_system(name: str, sources: Sources) -> System:
+    """Return a baseline whose files `prepare_baselines` wrote, as a system."""
     baseline = BASELINES[name]
+    precision = baseline.precision or read_manifest(sources.bundle).variant_for(sources.device).precision
 
     def load(budget: Budget) -> Runner:
         runner: Runner = importlib.import_module(baseline.module).load(sources, budget, **baseline.arguments)
         return runner
 
-    return Family(name, baseline.title, baseline.kind, baseline.precision, load)
+    return System(name, baseline.title, baseline.kind, precision, load)
 
 
 def _obstacle(baseline: Baseline, sources: Sources) -> str | None:
-    """Return why a baseline cannot be had here, or None."""
+    """Return why a baseline is not available, or None."""
     missing = [module for module in baseline.needs if importlib.util.find_spec(module) is None]
     if missing:
-        return f"{missing[0]} is not installed here. Install it with: pip install 'fastbert-deploy[{baseline.extra}]'"
+        return f"{missing[0]} is not installed. Install it with: pip install 'fastbert-deploy[{baseline.extra}]'"
     if sources.device not in baseline.devices:
         return f"it runs on {', '.join(baseline.devices)}, not on {sources.device}"
     if baseline.needs_checkpoint and sources.checkpoint is None:
-        return "it needs the checkpoint that the bundle was exported from: --checkpoint DIR"
+        return "it needs the checkpoint that the bundle was exported from: set `checkpoint`"
     return None

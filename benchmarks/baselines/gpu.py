@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.benchmarks.baselines.runner import WholeModelRunner
 from fastbert.benchmarks.baselines.whole_model_gpu import (
     ENGINE,
     SESSION,
@@ -15,16 +16,12 @@ from fastbert.benchmarks.baselines.whole_model_gpu import (
     open_session,
     write_whole_model,
 )
-from fastbert.benchmarks.systems import Answer, Budget, Runner, Sources
+from fastbert.benchmarks.systems import Budget, Runner, Sources
 from fastbert.runtime.manifest import read_manifest
-
-__all__ = ["GpuRunner", "load", "prepare"]
-
-_ENGINES = {"cuda": "onnxruntime_cuda", "tensorrt": "tensorrt"}
 
 
 def prepare(sources: Sources) -> None:
-    """Write the graph; for TensorRT build it, which takes as long as a stage for each layer."""
+    """Write the graph. For TensorRT, build it too, which takes as long as all stages together."""
     manifest = read_manifest(sources.bundle)
     variant = manifest.variant_for(sources.device)
     if sources.device == "tensorrt":
@@ -34,43 +31,38 @@ def prepare(sources: Sources) -> None:
 
 
 def load(sources: Sources, budget: Budget) -> Runner:
-    """Return what runs it."""
+    """Load the engine or session that `prepare` wrote."""
     manifest = read_manifest(sources.bundle)
+    variant = manifest.variant_for(sources.device)
     if sources.device == "tensorrt":
-        executor = open_engine(sources.folder / ENGINE, manifest.variant_for(sources.device), len(manifest.labels))
+        executor = open_engine(sources.folder / ENGINE, variant, len(manifest.labels))
     else:
         executor = open_session(sources.folder / SESSION, manifest, cuda_graphs=sources.cuda_graphs)
-    settings = {"engine": _ENGINES[sources.device], "device": sources.device, "calls": budget.calls}
+    settings = {"engine": variant.engine, "device": sources.device, "calls": budget.calls}
     settings |= {"cuda_graphs": True} if sources.cuda_graphs else {}
-    return GpuRunner(executor, manifest.layers, settings, cuda_graphs=sources.cuda_graphs)
+    return _GpuRunner(executor, manifest.layers, settings, cuda_graphs=sources.cuda_graphs)
 
 
-class GpuRunner:
-    """What was opened; each thread has buffers of its own."""
+class _GpuRunner(WholeModelRunner):
+    """Each thread has its own buffers."""
 
-    def __init__(self, executor: Any, layers: int, settings: dict[str, Any], *, cuda_graphs: bool = False) -> None:
+    def __init__(self, executor: Any, layers: int, settings: dict[str, Any], *, cuda_graphs: bool) -> None:
+        super().__init__(layers, settings)
         self._executor = executor
         self._cuda_graphs = cuda_graphs
-        self._layers = layers
         self._threads = threading.local()
-        self.settings = settings
 
-    def run(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-        speed: float | None,
-    ) -> Answer:
-        """Classify a padded batch, in parts where it is larger than every profile."""
+    def _logits(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         if not hasattr(self._threads, "model"):
             self._threads.model = WholeModel(self._executor, cuda_graphs=self._cuda_graphs)
-        size = self._executor.max_batch or len(input_ids)
-        parts = [
-            self._threads.model.run(
-                *(array[start : start + size] for array in (input_ids, attention_mask, token_type_ids))
-            )
-            for start in range(0, len(input_ids), size)
-        ]
-        logits = np.concatenate(parts)
-        return logits, np.full(len(logits), self._layers)
+        size = self._executor.max_batch or len(input_ids)  # larger batches run in parts
+        return np.concatenate(
+            [
+                self._threads.model.run(
+                    *(array[start : start + size] for array in (input_ids, attention_mask, token_type_ids))
+                )
+                for start in range(0, len(input_ids), size)
+            ]
+        )

@@ -1,6 +1,6 @@
 """Whole-model graphs for the baselines, written once into the bench's folder.
 
-Exit heads stay in float32 in every one of them, as in the bundle's own int8 variant.
+Exit heads stay in float32 in all of them, as in the bundle's own int8 variant.
 """
 
 import logging
@@ -11,8 +11,6 @@ from fastbert.export.int8.rounding import quantize_weight
 from fastbert.runtime.errors import EngineError
 from fastbert.runtime.manifest import read_manifest
 
-__all__ = ["float_model", "quantized_model", "weight_quantized_model"]
-
 _FLOAT = "whole-float32.onnx"
 _HEAD = "exit_"  # in the names of all nodes of exit heads
 
@@ -20,7 +18,7 @@ _HEAD = "exit_"  # in the names of all nodes of exit heads
 def float_model(sources: Sources) -> Path:
     """Join the float32 variant's engines into one graph without early exits.
 
-    :raises EngineError: the bundle has no float32 variant to join.
+    :raises EngineError: the bundle has no float32 variant.
     """
     path = sources.folder / _FLOAT
     if not path.exists():
@@ -30,7 +28,10 @@ def float_model(sources: Sources) -> Path:
         variant = next((v for v in variants if v.precision == "float32" and v.engine == "onnxruntime"), None)
         if variant is None:
             held = ", ".join(v.name for v in variants)
-            raise EngineError(f"the whole model is joined from a float32 variant; {sources.bundle} holds only {held}")
+            raise EngineError(
+                f"This baseline is made from a float32 variant; {sources.bundle} has only {held}. Export one with: "
+                "fastbert export MODEL --precision fp32"
+            )
         path.write_bytes(join_stages(sources.bundle, variant).SerializeToString())
     return path
 
@@ -60,7 +61,7 @@ def quantized_model(sources: Sources) -> Path:
 
 
 def weight_quantized_model(sources: Sources) -> Path:
-    """Store the MatMuls' weights as int8 with one scale a channel: ``DequantizeLinear -> MatMul``, symmetric."""
+    """Store the MatMuls' weights as int8 with one scale per channel: ``DequantizeLinear -> MatMul``, symmetric."""
     path = sources.folder / "whole-int8-weights.onnx"
     if not path.exists():
         import onnx
@@ -69,18 +70,18 @@ def weight_quantized_model(sources: Sources) -> Path:
         model = onnx.load(float_model(sources))
         graph = model.graph
         weights = {initializer.name: initializer for initializer in graph.initializer}
-        stored, made = {}, []
+        stored, dequantize = {}, []
         for node in graph.node:
             if node.op_type != "MatMul" or _HEAD in node.name or node.input[1] not in weights:
                 continue
             name = node.input[1]
             if name not in stored:
                 stored[name] = quantize_weight(numpy_helper.to_array(weights[name]))
-                made.append(
+                dequantize.append(
                     helper.make_node("DequantizeLinear", [f"{name}/int8", f"{name}/scale"], [f"{name}/float"], axis=1)
                 )
             node.input[1] = f"{name}/float"
-        nodes = [*made, *graph.node]
+        nodes = [*dequantize, *graph.node]
         used = {value for node in nodes for value in node.input}
         kept = [initializer for initializer in graph.initializer if initializer.name in used]
         for name, (values, scale) in stored.items():
@@ -96,5 +97,5 @@ def weight_quantized_model(sources: Sources) -> Path:
 
 
 def _no_advice(record: logging.LogRecord) -> bool:
-    """Drop the quantizer's advice to preprocess: there is nothing to fuse before, and ONNX Runtime fuses after."""
+    """Drop the quantizer's advice to preprocess: nothing can be fused before, and ONNX Runtime fuses at load time."""
     return "pre-processing before quantization" not in record.getMessage()

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.benchmarks.baselines import onnx_graphs
-from fastbert.benchmarks.systems import Answer, Budget, Runner, Sources
+from fastbert.benchmarks.baselines.runner import WholeModelRunner, graph_inputs
+from fastbert.benchmarks.systems import Budget, Runner, Sources
 from fastbert.runtime.engines.cpu.sessions import DISABLED_OPTIMIZERS, session_options
 from fastbert.runtime.manifest import read_manifest
-
-__all__ = ["SessionRunner", "load", "prepare"]
 
 _PROVIDER = "CPUExecutionProvider"
 _GRAPHS = {"float32": onnx_graphs.float_model, "int8": onnx_graphs.quantized_model}
@@ -22,10 +21,10 @@ def prepare(sources: Sources, *, precision: str) -> None:
 
 
 def load(sources: Sources, budget: Budget, *, precision: str) -> Runner:
-    """Make the session. The optimizers that slow the chain down are off here too: it is the faster way for both.
+    """Make the session. The optimizers that slow the chain down are off here too, as that is faster for both.
 
-    In int8 products are what ONNX Runtime's defaults make of them: on a processor without VNNI fast ones, which
-    saturate. The chain's own int8 is exact there, `int8-reduced` fast and exact.
+    int8 products are ONNX Runtime's default: on a processor without VNNI they are fast and may saturate. The chain's
+    own `int8` is exact there, and `int8-reduced` is both fast and exact.
     """
     import onnxruntime as ort
 
@@ -35,31 +34,26 @@ def load(sources: Sources, budget: Budget, *, precision: str) -> Runner:
         providers=[_PROVIDER],
         disabled_optimizers=DISABLED_OPTIMIZERS,
     )
-    return SessionRunner(session, read_manifest(sources.bundle).layers, budget, _PROVIDER)
+    settings = {
+        "provider": session.get_providers()[0],
+        "provider_asked": _PROVIDER,
+        "threads": session.get_session_options().intra_op_num_threads,
+        "calls": budget.calls,
+    }
+    return SessionRunner(session, read_manifest(sources.bundle).layers, settings)
 
 
-class SessionRunner:
-    """One session that gives ``logits``."""
+class SessionRunner(WholeModelRunner):
+    """One session whose first output is ``logits``. Threads may share it."""
 
-    def __init__(self, session: Any, layers: int, budget: Budget, asked: str) -> None:
+    def __init__(self, session: Any, layers: int, settings: dict[str, Any]) -> None:
+        super().__init__(layers, settings)
         self._session = session
-        self._layers = layers
         self._names = [value.name for value in session.get_inputs()]
-        self.settings = {
-            "provider": session.get_providers()[0],
-            "provider_asked": asked,
-            "threads": session.get_session_options().intra_op_num_threads,
-            "calls": budget.calls,
-        }
 
-    def run(
-        self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
-        token_type_ids: NDArray[np.int64],
-        speed: float | None,
-    ) -> Answer:
-        """Classify a padded batch."""
-        given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        logits = self._session.run(None, {name: given[name] for name in self._names})[0]
-        return logits, np.full(len(logits), self._layers)
+    def _logits(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        inputs = graph_inputs(self._names, input_ids, attention_mask, token_type_ids)
+        logits: NDArray[np.float32] = self._session.run(None, inputs)[0]
+        return logits

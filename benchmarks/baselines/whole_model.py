@@ -1,4 +1,4 @@
-"""The baseline: a bundle's model without early exits, as one ONNX graph in one session."""
+"""A bundle's model without early exits, as one ONNX graph."""
 
 from pathlib import Path
 
@@ -10,16 +10,14 @@ from onnx.utils import Extractor
 from fastbert.export.joined.external_weights import remove_mask
 from fastbert.runtime.manifest import Variant
 
-__all__ = ["join_stages"]
-
 _EXIT_OUTPUTS = ("logits", "uncertainty")
 
 
 def join_stages(bundle: Path, variant: Variant, *, every_exit: bool = False, masked: bool = True) -> ModelProto:
-    """Join a variant's engines into one graph, keep the last exit, and drop the heads of the others.
+    """Join a variant's engines into one graph that keeps only the last exit's head.
 
-    :param every_exit: keep all heads, and answer what they answer: logits and uncertainty of each exit, in layer order.
-    :param masked: False: for rows without padding: no input for the mask, as in `fastbert.export.joined.single_row`.
+    :param every_exit: keep all heads; the outputs are logits and uncertainty of each exit, in layer order.
+    :param masked: False: a graph for rows without padding, without an input for the mask.
     :returns: a model with the inputs of the embeddings and the output ``logits``: float32 [batch, classes].
     """
     joined = onnx.load(bundle / variant.embeddings)

@@ -1,4 +1,4 @@
-"""The baselines on a GPU: a bundle's model without early exits, as one TensorRT engine or one ONNX Runtime session."""
+"""The whole model on a GPU, as one graph: a TensorRT engine or an ONNX Runtime session."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 from fastbert.benchmarks.baselines.whole_model import join_stages
 from fastbert.export.tensorrt.builder import EngineBuilder
 from fastbert.runtime.engines.gpu.cuda import open_gpu
-from fastbert.runtime.engines.gpu.device_chain import Lane
 from fastbert.runtime.engines.gpu.onnxruntime import CUDA, Sessions
 from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.engines.gpu.tensorrt import Engines, require_tensorrt
 from fastbert.runtime.manifest import Manifest, Variant
-
-__all__ = ["ENGINE", "SESSION", "WholeModel", "build_whole_model", "open_engine", "open_session", "write_whole_model"]
 
 _IDS = ("input_ids", "attention_mask", "token_type_ids")
 _GRAPH = "whole"
@@ -32,44 +29,65 @@ class WholeModel:
     def __init__(self, executor: Any, *, cuda_graphs: bool = False) -> None:
         self._executor = executor
         self._graphs = cuda_graphs
+        self._capacity = (0, 0)
+        self._device: dict[str, Any] = {}
+        self._host: dict[str, NDArray[Any]] = {}
         with executor.turn:
-            self._lane = Lane(executor)
+            self._worker = executor.worker()
+            self._reserve(*executor.capacity)
 
     def run(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return the logits: int64 [batch, sequence] each -> float32 [batch, classes]."""
         rows, length = input_ids.shape
-        lane, shape = self._lane, self._executor.fit(rows, length, pad_batch=self._graphs)
+        batch, sequence = self._executor.fit(rows, length, pad_batch=self._graphs)
+        worker, stream = self._worker, self._worker.stream
         with self._executor.turn:
-            lane.reserve(*shape)
-            stream = lane.worker.stream
-            stream.synchronize()  # a run that an error cut short may still be reading what is written here
+            self._reserve(batch, sequence)
+            stream.synchronize()  # a run that failed may still be reading the buffers that are written here
             for name, array in zip(_IDS, (input_ids, attention_mask, token_type_ids), strict=True):
-                padded = lane.host(name, shape)
+                padded = self._host[name][: batch * sequence].reshape(batch, sequence)
                 padded[:] = 0
                 padded[:rows, :length] = array
-                stream.to_device(lane.address(name), padded)
-            addresses = {**{name: lane.address(name) for name in _IDS}, self._executor.output: lane.address("logits")}
+                stream.to_device(self._device[name].address, padded)
+            addresses = {name: int(self._device[name].address) for name in _IDS}
+            addresses[self._executor.output] = int(self._device["logits"].address)
 
             def enqueue() -> None:
-                lane.worker.enqueue(_GRAPH, dict.fromkeys(_IDS, shape), addresses)
+                worker.enqueue(_GRAPH, dict.fromkeys(_IDS, (batch, sequence)), addresses)
 
-            if self._graphs:
-                lane.replay(shape, enqueue)
+            if self._graphs:  # a graph holds addresses: buffers that grew need a new one
+                worker.replay((self._capacity, batch, sequence), enqueue)
             else:
                 enqueue()
-            logits = lane.host("logits", (shape[0], self._executor.classes))
-            stream.to_host(logits, lane.address("logits"))
+            logits = self._host["logits"][: batch * self._executor.classes].reshape(batch, -1)
+            stream.to_host(logits, self._device["logits"].address)
             stream.synchronize()
         return logits[:rows].copy()
 
+    def _reserve(self, batch: int, sequence: int) -> None:
+        """Make room for a run of this shape, on the device and on the host."""
+        if batch <= self._capacity[0] and sequence <= self._capacity[1]:
+            return
+        batch, sequence = max(batch, self._capacity[0]), max(sequence, self._capacity[1])
+        self._worker.stream.synchronize()
+        self._capacity = (0, 0)
+        self._device.clear()  # before the larger ones are allocated
+        sizes: dict[str, tuple[int, Any]] = {name: (batch * sequence, np.int64) for name in _IDS}
+        sizes["logits"] = (batch * self._executor.classes, np.float32)
+        for name, (elements, dtype) in sizes.items():
+            nbytes, what = elements * np.dtype(dtype).itemsize, f"{name} of {batch} x {sequence} tokens"
+            self._device[name] = self._executor.memory.allocate(nbytes, what)
+            self._host[name] = self._executor.memory.pinned((elements,), dtype)
+        self._capacity = (batch, sequence)
+
 
 def build_whole_model(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> Path:
-    """Build the graphs that a TensorRT variant was built from as one engine, with its profiles and level.
+    """Build the graphs that a TensorRT variant was built from as one engine, with the same profiles and level.
 
     :returns: the plan's path in ``folder``.
-    :raises EngineError: it cannot be built here.
+    :raises EngineError: the build fails.
     """
     details = variant.tensorrt_build
     source = next(held for held in manifest.variants if held.name == details.source)
@@ -87,33 +105,26 @@ def build_whole_model(bundle: Path, manifest: Manifest, variant: Variant, folder
 
 
 def write_whole_model(bundle: Path, variant: Variant, folder: Path) -> Path:
-    """Write the graphs of a variant for ONNX Runtime on a GPU as one; return its path in ``folder``."""
+    """Join the graphs of a variant for ONNX Runtime on a GPU; return the path in ``folder``."""
     path = folder / SESSION
     path.write_bytes(join_stages(bundle, variant).SerializeToString())
     return path
 
 
 def open_engine(plan: Path, variant: Variant, classes: int) -> Any:
-    """Read a plan of `build_whole_model`; return what a `WholeModel` runs."""
+    """Load a plan of `build_whole_model`, for `WholeModel`."""
     return _Engine(plan, Buckets(variant.tensorrt_build.profiles), classes)
 
 
 def open_session(path: Path, manifest: Manifest, *, cuda_graphs: bool = False, provider: str = CUDA) -> Any:
-    """Make the session of `write_whole_model`, with the options of the chain's; return what a `WholeModel` runs.
+    """Load the graph of `write_whole_model` with the chain's session options, for `WholeModel`.
 
-    :param provider: `CUDA`, or `fastbert.runtime.engines.gpu.onnxruntime.CPU` for a check of the graph.
+    :param provider: `CUDA`, or `fastbert.runtime.engines.gpu.onnxruntime.CPU` to check the graph without a GPU.
     """
     return _Session(path, manifest, provider, cuda_graphs=cuda_graphs)
 
 
-class _NoStages:
-    """What a `Lane` asks about hidden states: there are none outside the graph."""
-
-    hidden_size = 0
-    hidden_dtype = np.dtype(np.float16)
-
-
-class _Engine(_NoStages, Engines):
+class _Engine(Engines):
     def __init__(self, plan: Path, buckets: Buckets, classes: int) -> None:
         trt = require_tensorrt()
         super().__init__(trt, open_gpu("tensorrt"), buckets, {_GRAPH: plan})
@@ -125,7 +136,7 @@ class _Engine(_NoStages, Engines):
         self.max_batch = buckets.max_batch
 
 
-class _Session(_NoStages, Sessions):
+class _Session(Sessions):
     def __init__(self, path: Path, manifest: Manifest, provider: str, *, cuda_graphs: bool) -> None:
         super().__init__({_GRAPH: path}, provider, max_positions=manifest.max_positions, cuda_graphs=cuda_graphs)
         self.output = self.sessions[_GRAPH].get_outputs()[0].name

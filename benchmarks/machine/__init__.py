@@ -1,1 +1,1 @@
-"""The machine that measures: its processor, GPU, load and memory."""
+"""The machine that a bench runs on: its processor, GPU, load and memory."""

@@ -1,10 +1,9 @@
-"""What a measurement was made on. `BLOCKS`: parts that a device adds."""
+"""The machine, versions and command of a measurement, for its report."""
 
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any
 
 from fastbert.benchmarks.machine.gpu import describe_device
 from fastbert.runtime.hardware import processor_info, usable_cores
-
-__all__ = ["BLOCKS", "describe_environment"]
 
 _FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
 _PACKAGES = (
@@ -27,12 +24,14 @@ _PACKAGES = (
     "numpy",
 )
 
-# device -> function that describes it, for the key "device"
-BLOCKS: dict[str, Callable[[], dict[str, Any]]] = {"cuda": describe_device, "tensorrt": describe_device}
+_GPU_DEVICES = ("cuda", "tensorrt")
 
 
 def describe_environment(device: str = "cpu") -> dict[str, Any]:
-    """Return processor, cores, versions, time and the command, for a report."""
+    """Return processor, cores, versions, time and command; for a GPU also what `describe_device` measures.
+
+    :param device: one of `fastbert.runtime.engines.DEVICES`.
+    """
     info = processor_info()
     flags = set(info.get("flags", "").split())
     return {
@@ -49,12 +48,12 @@ def describe_environment(device: str = "cpu") -> dict[str, Any]:
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": _command(),
-        "device": BLOCKS[device]() if device in BLOCKS else {},
+        "device": describe_device() if device in _GPU_DEVICES else {},
     }
 
 
 def _command() -> str:
-    """Return the command that runs, as a user would type it."""
+    """Return the command of this process, as a user would type it."""
     program = Path(sys.argv[0])
     if program.name in ("fastbert", "cli.py"):
         return shlex.join(["fastbert", *sys.argv[1:]])

@@ -1,40 +1,50 @@
 """Load time and memory of one engine: ``python -m fastbert.benchmarks.machine.footprint``, a fresh process for each.
 
-It reads a JSON request from stdin and prints a JSON answer. Nothing is imported here that the engine does not need.
+It reads a JSON request from stdin and prints a JSON answer. It imports only what the engine needs, as imports count.
 """
 
 import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastbert.benchmarks.report.results import Footprint
-    from fastbert.benchmarks.systems import Budget, Family, Sources
+    from fastbert.benchmarks.systems import Budget, Sources, System
     from fastbert.benchmarks.workload import Workload
-
-__all__ = ["measure_footprint"]
 
 _ROWS = 8
 _LIMIT_S = 300
 
 
-def measure_footprint(
-    family: "Family", sources: "Sources", budget: "Budget", workload: "Workload"
-) -> "tuple[Footprint | None, str | None]":
-    """Load a family in a process of its own, run the longest rows at full depth, and return what that took.
+@dataclass(frozen=True)
+class Footprint:
+    """One engine in a fresh process that does nothing else.
 
-    :returns: the footprint and None, or None and why there is none.
+    :param load_s: from a running interpreter to a loaded engine, imports included; files are in the page cache.
+    :param first_answer_ms: the first call after that.
+    :param peak_memory_bytes: largest resident memory of the process after it ran its longest rows at full depth; None:
+        the system does not report it.
     """
-    from fastbert.benchmarks.report.results import Footprint
 
+    load_s: float
+    first_answer_ms: float
+    peak_memory_bytes: int | None
+
+
+def measure_footprint(
+    system: "System", sources: "Sources", budget: "Budget", workload: "Workload"
+) -> tuple[Footprint | None, str | None]:
+    """Load a system in a fresh process and run the longest rows at full depth.
+
+    :returns: the footprint and None, or None and the error.
+    """
     longest = sorted(range(len(workload)), key=lambda row: -int(workload.lengths[row]))[:_ROWS]
     request = {
-        "family": family.name,
-        "chain": family.kind == "chain",
+        "system": system.name,
+        "chain": system.kind == "chain",
         "sources": asdict(sources),
         "threads": budget.threads,
         "rows": [[array.tolist() for array in workload.inputs[row]] for row in longest],
@@ -57,9 +67,10 @@ def measure_footprint(
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what `measure_footprint` asks."""
+    """Answer a request of `measure_footprint`, in this process."""
     began = time.perf_counter()
-    from fastbert.benchmarks.systems import Budget, Sources, chain_families
+    from fastbert.benchmarks.systems import Budget, Sources, chain_systems
+    from fastbert.runtime.manifest import read_manifest
 
     named = request["sources"]
     sources = Sources(
@@ -70,12 +81,12 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         named["cuda_graphs"],
     )
     if request["chain"]:
-        (family,) = chain_families(sources, [request["family"]])
+        (system,) = chain_systems(sources, read_manifest(sources.bundle), [request["system"]])
     else:
-        from fastbert.benchmarks.baselines import baseline_family
+        from fastbert.benchmarks.baselines import baseline_system
 
-        family = baseline_family(request["family"], sources)
-    runner = family.load(Budget(request["threads"]))
+        system = baseline_system(request["system"], sources)
+    runner = system.load(Budget(request["threads"]))
     load_s = time.perf_counter() - began
 
     import numpy as np
@@ -90,7 +101,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _peak_memory_bytes() -> int | None:
-    """Return the largest resident memory that this process had; None where the system does not say."""
+    """Return the largest resident memory of this process so far; None: the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text().split("\n")
     except OSError:

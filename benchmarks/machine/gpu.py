@@ -1,4 +1,4 @@
-"""What GPU a measurement was made on: its name, clocks, driver, and what a look at an exit costs on it."""
+"""The GPU of a measurement: its name, clocks and driver, and the cost of checking an exit on it."""
 
 import importlib
 import statistics
@@ -11,16 +11,14 @@ import numpy as np
 
 from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
 
-__all__ = ["describe_device", "describe_gpu", "median_ms", "synchronisation_us"]
-
 _WARM_UP = 10
 
-_CLOCKS = {"graphics": 0, "sm": 1, "memory": 2}  # NVML's numbers; the names are others in cuda-bindings 13.3 and 13.5
+_CLOCKS = {"graphics": 0, "sm": 1, "memory": 2}  # NVML's numbers; cuda-bindings 13.3 and 13.5 name them differently
 _PACKAGES = ("tensorrt-cu13", "cuda-bindings", "onnxruntime-gpu", "polygraphy")
 
 
 def describe_device() -> dict[str, Any]:
-    """Return the GPU's state and the cost of a look, for a report on this device.
+    """Return the GPU's state and the cost of checking an exit.
 
     :raises EngineError: there is no GPU.
     """
@@ -28,17 +26,23 @@ def describe_device() -> dict[str, Any]:
 
 
 def synchronisation_us(gpu: Gpu, runs: int = 1000) -> dict[str, float]:
-    """Return what a look at an exit costs beyond the layers: medians of waiting for 4 bytes, and for nothing."""
+    """Return what checking an exit costs beyond its layer, in microseconds.
+
+    ``copy_and_wait_us``: copy 4 bytes to the host and wait; ``wait_us``: only wait. Both are medians.
+    """
     stream, buffer, host = gpu.stream(), gpu.allocate(4, "a measurement"), gpu.pinned((1,), np.float32)
 
-    def look() -> None:
+    def check_exit() -> None:
         stream.to_host(host, buffer.address)
         stream.synchronize()
 
-    return {"copy_and_wait_us": 1e3 * median_ms(look, runs), "wait_us": 1e3 * median_ms(stream.synchronize, runs)}
+    return {
+        "copy_and_wait_us": 1e3 * _median_ms(check_exit, runs),
+        "wait_us": 1e3 * _median_ms(stream.synchronize, runs),
+    }
 
 
-def median_ms(call: Callable[[], Any], runs: int) -> float:
+def _median_ms(call: Callable[[], Any], runs: int) -> float:
     """Return the median time of a call, after a warm-up."""
     for _ in range(_WARM_UP):
         call()
@@ -51,13 +55,13 @@ def median_ms(call: Callable[[], Any], runs: int) -> float:
 
 
 def describe_gpu() -> dict[str, Any]:
-    """Return the first GPU's state, clocks of this moment; what it does not tell is None, and ``note`` says why."""
+    """Return the first GPU's state and current clocks. What is not available is None, and ``note`` says why."""
     found: dict[str, Any] = {"packages": {name: number for name in _PACKAGES if (number := _version(name))}}
     try:
         nvml = importlib.import_module("cuda.bindings.nvml")
         nvml.init_v2()
-    except Exception as error:  # the package, the driver's library, or the permission to ask it is missing
-        return {**found, "note": f"NVML cannot be asked: {error}"}
+    except Exception as error:  # no package, no driver, or no permission
+        return {**found, "note": f"NVML is not available: {error}"}
     try:
         device = nvml.device_get_handle_by_index_v2(0)
         questions: dict[str, Callable[[], Any]] = {
@@ -73,10 +77,10 @@ def describe_gpu() -> dict[str, Any]:
         for name, ask in questions.items():
             try:
                 found[name] = ask()
-            except Exception as error:  # not every GPU, nor every version of the package, answers every question
+            except Exception as error:  # not every GPU and not every version of the package answers every question
                 found[name] = None
                 problems.append(f"{name}: {error}")
-        return found | ({"note": f"NVML could not tell {'; '.join(problems)}"} if problems else {})
+        return found | ({"note": f"NVML does not report {'; '.join(problems)}"} if problems else {})
     finally:
         nvml.shutdown()
 
@@ -86,7 +90,7 @@ def _clocks(nvml: Any, ask: Callable[[Any, Any], int], device: Any) -> dict[str,
 
 
 def _dotted(version: int) -> str:
-    """Return CUDA's number for a version, as 13040, as people write it."""
+    """Return a version in CUDA's form, such as 13040, as ``"13.4"``."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 

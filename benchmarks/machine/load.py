@@ -1,4 +1,4 @@
-"""Whether something else used the processor while we measured."""
+"""The processor's load by this process and by others during a measurement."""
 
 import os
 import time
@@ -8,18 +8,16 @@ import psutil
 
 from fastbert.runtime.hardware import usable_cores
 
-__all__ = ["LoadMonitor", "MachineLoad"]
-
 
 @dataclass(frozen=True)
 class MachineLoad:
-    """The processor between two moments.
+    """The processor between two moments. Shares are in [0, 1].
 
-    :param own_share: of the usable cores, that this process and its finished children used, in [0, 1].
-    :param other_share: of the usable cores, that everything else on the machine used.
-    :param stolen_share: of the machine's time, that its hypervisor withheld.
-    :param load_average: of the last minute, when we began; None where the system has none.
-    :param clock_step_s: how far the wall clock moved against the monotonic clock: it was set meanwhile.
+    :param own_share: of the usable cores' time, used by this process and its finished children.
+    :param other_share: of the usable cores' time, used by everything else on the machine.
+    :param stolen_share: of the machine's time, stolen by its hypervisor.
+    :param load_average: over the minute before the start; None: the system has none.
+    :param clock_step_s: how far the wall clock moved against the monotonic clock, when it was set.
     """
 
     own_share: float
@@ -30,7 +28,7 @@ class MachineLoad:
 
 
 class LoadMonitor:
-    """Starts when it is made; `read` gives what happened since."""
+    """Measures the load from its creation to `read`."""
 
     def __init__(self) -> None:
         self._load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -55,7 +53,7 @@ class LoadMonitor:
 
     @staticmethod
     def _now() -> tuple[float, float, float, float, float]:
-        """Return wall clock, monotonic clock, own seconds of processor, the machine's busy seconds, stolen seconds."""
+        """Return wall clock, monotonic clock, and processor seconds: own, the machine's busy, and stolen."""
         times = os.times()
         own = times.user + times.system + times.children_user + times.children_system
         machine = psutil.cpu_times()

@@ -1,1 +1,1 @@
-"""The report: its fields, tables, warnings, page and plots."""
+"""The report of a bench: assembled, judged, and written as JSON, page and tables."""

@@ -1,4 +1,4 @@
-"""``report.html``: one page that needs nothing else, made from ``report.json``."""
+"""``report.html``: one self-contained page, rendered from ``report.json``."""
 
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,11 @@ from markupsafe import Markup
 
 from fastbert.benchmarks.report.plots import draw_plots
 
-__all__ = ["render_page"]
-
 
 def render_page(document: dict[str, Any]) -> str:
     """Render a report.
 
-    :param document: `fastbert.benchmarks.report.results.BenchReport.as_dict`, or what was read from a ``report.json``.
+    :param document: `fastbert.benchmarks.report.results.BenchReport.as_dict`, or the content of a ``report.json``.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -35,7 +33,7 @@ def render_page(document: dict[str, Any]) -> str:
 
 
 def _best(document: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the system that the verdict is about."""
+    """Return the system at the verdict's speed."""
     found = document["single_stream"]
     name = document["verdict"]["system"]
     return next((system for system in found["systems"] if system["name"] == name), None) if found else None

@@ -1,56 +1,25 @@
-"""The plots of the report page, drawn by matplotlib as SVG. Each takes ``report.json`` and answers one question.
+"""The plots of the report page, drawn by matplotlib as SVG. Each takes ``report.json`` and answers one question."""
 
-Colours: Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), which colour-blind readers can tell apart; shapes
-and labels say the same once more.
-"""
-
-import io
-import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
+from fastbert.benchmarks.report.figures import STYLE, WIDTH_IN, Look, svg_element, time_axis
 from fastbert.benchmarks.report.results import SCHEMA
-
-__all__ = ["Plot", "draw_plots"]
-
-_CHAIN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-_OTHER_COLOURS = ("#333333", "#777777", "#E69F00", "#CC79A7", "#56B4E9", "#8B6F47", "#B8B000", "#999999")
-_MARKERS = ("s", "D", "^", "v", "P", "X", "<", ">")
-_WIDTH_IN = 5.0  # 360 points: at a phone's width the letters keep 9 px
-_STYLE = {
-    "font.size": 9.5,
-    "svg.fonttype": "none",  # text stays text: sharp, and in the page's own font
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#8a939e",
-    "axes.labelcolor": "#1c2733",
-    "text.color": "#1c2733",
-    "xtick.color": "#46525f",
-    "ytick.color": "#46525f",
-    "axes.grid": True,
-    "grid.color": "#e4e8ed",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "figure.constrained_layout.use": True,
-}
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawn plot.
+    """A plot of the page.
 
     :param name: its id in the page.
-    :param question: what it answers, as its heading.
+    :param question: that it answers: its heading.
     :param caption: how to read it.
-    :param svg: an ``<svg>`` element without size, or None: what it shows was not measured.
+    :param svg: an ``<svg>`` element without size, or None: its data was not measured.
     """
 
     name: str
@@ -60,45 +29,26 @@ class Plot:
 
 
 def draw_plots(document: dict[str, Any]) -> list[Plot]:
-    """Draw every plot whose scenario was measured; the others say what to ask for.
+    """Draw every plot whose scenario was measured; the captions of the others say which option measures it.
 
     :param document: `fastbert.benchmarks.report.results.BenchReport.as_dict`.
     """
     assert document["schema"] == SCHEMA
-    look = _Look(document)
+    look = Look(document)
     drawn = []
     for name, (question, caption, missing, draw) in _PLOTS.items():
-        with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):  # ids differ from plot to plot
+        with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):  # ids differ from plot to plot
             figure = draw(document, look)
-            svg = None if figure is None else _svg(figure, question)
+            svg = None if figure is None else svg_element(figure, question)
         drawn.append(Plot(name, question, missing if svg is None else caption, svg))
     return drawn
 
 
-class _Look:
-    """Colour, marker and title of every family."""
-
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.families = {family["name"]: family for family in document["families"]}
-        chains = [name for name, family in self.families.items() if family["kind"] == "chain"]
-        others = [name for name in self.families if name not in chains]
-        self.chains = chains
-        self.colours = {name: _CHAIN_COLOURS[index % 4] for index, name in enumerate(chains)}
-        self.colours |= {name: _OTHER_COLOURS[index % 8] for index, name in enumerate(others)}
-        self.markers = dict.fromkeys(chains, "o")
-        self.markers |= {name: _MARKERS[index % 8] for index, name in enumerate(others)}
-
-    def title(self, system: dict[str, Any]) -> str:
-        """Return a system's name for people."""
-        title = self.families[system["family"]]["title"]
-        return title if system["speed"] is None else f"{title}, speed {system['speed']:g}"
-
-
-def _accuracy(document: dict[str, Any], look: _Look) -> Figure | None:
+def _accuracy(document: dict[str, Any], look: Look) -> Figure | None:
     found = document["single_stream"]
     if found is None or any(system["accuracy"] is None for system in found["systems"]):
         return None
-    figure = Figure(figsize=(_WIDTH_IN, 4.1))
+    figure = Figure(figsize=(WIDTH_IN, 4.1))
     axes = figure.add_subplot()
     speeds = []
     for name, family in look.families.items():
@@ -121,7 +71,7 @@ def _accuracy(document: dict[str, Any], look: _Look) -> Figure | None:
                 )
                 for system, x, y in zip(systems, times, accuracies, strict=True)
             ]  # fmt: skip
-    _time_axis(axes, [_middle(system["latency"]) for system in found["systems"]], "x")
+    time_axis(axes, [_middle(system["latency"]) for system in found["systems"]], "x")
     axes.margins(x=0.08, y=0.14)
     axes.set_xlabel("p50 latency at batch 1, ms (left is faster)")
     axes.set_ylabel("accuracy, % (up is better)")
@@ -131,7 +81,7 @@ def _accuracy(document: dict[str, Any], look: _Look) -> Figure | None:
 
 
 def _keep_apart(figure: Figure, labels: list[Any]) -> None:
-    """Remove the labels that would touch one before them."""
+    """Remove labels that would touch an earlier one."""
     figure.draw_without_rendering()  # places everything
     kept: list[Any] = []
     for label in labels:
@@ -142,13 +92,13 @@ def _keep_apart(figure: Figure, labels: list[Any]) -> None:
             kept.append(box)
 
 
-def _exits(document: dict[str, Any], look: _Look) -> Figure | None:
+def _exits(document: dict[str, Any], look: Look) -> Figure | None:
     found = document["single_stream"]
     if found is None:
         return None
     systems = [system for system in found["systems"] if system["family"] in look.chains]
     speeds = sorted({system["speed"] for system in systems})
-    figure = Figure(figsize=(_WIDTH_IN, 0.55 + 0.72 * len(speeds) + (0.25 if len(look.chains) > 1 else 0)))
+    figure = Figure(figsize=(WIDTH_IN, 0.55 + 0.72 * len(speeds) + (0.25 if len(look.chains) > 1 else 0)))
     rows = figure.subplots(len(speeds), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     width = 0.8 / len(look.chains)
     for axes, speed in zip(rows, speeds, strict=True):
@@ -178,11 +128,11 @@ def _exits(document: dict[str, Any], look: _Look) -> Figure | None:
     return figure
 
 
-def _exit_latency(document: dict[str, Any], look: _Look) -> Figure | None:
+def _exit_latency(document: dict[str, Any], look: Look) -> Figure | None:
     found = document["single_stream"]
     if found is None:
         return None
-    figure = Figure(figsize=(_WIDTH_IN, 3.9))
+    figure = Figure(figsize=(WIDTH_IN, 3.9))
     axes = figure.add_subplot()
     width = 0.7 / len(look.chains)
     for index, name in enumerate(look.chains):
@@ -221,12 +171,12 @@ def _exit_latency(document: dict[str, Any], look: _Look) -> Figure | None:
     return figure
 
 
-def _server(document: dict[str, Any], look: _Look) -> Figure | None:
+def _server(document: dict[str, Any], look: Look) -> Figure | None:
     found = document["server"]
     if found is None:
         return None
     systems = [system for system in found["systems"] if _shown_under_load(system, document, look)]
-    figure = Figure(figsize=(_WIDTH_IN, 5.6))
+    figure = Figure(figsize=(WIDTH_IN, 5.6))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.15, 1))
     rates = found["rates_per_s"]
     upper.plot(rates, rates, color="#b3bbc4", linestyle=":", linewidth=1.5, label="every request answered")
@@ -252,21 +202,21 @@ def _server(document: dict[str, Any], look: _Look) -> Figure | None:
     upper.set_ylim(bottom=0)
     upper.set_ylabel("answered, rows/s")
     tails = [_tail(p["latency"]) for s in systems for p in s["points"] if not p["saturated"] and p["latency"]]
-    _time_axis(lower, tails, "y")
+    time_axis(lower, tails, "y")
     lower.set_ylabel("p95 from arrival, ms")
     lower.set_xlabel("arrivals, rows/s")
     if not tails:
-        lower.text(0.5, 0.5, "every rate saturates", transform=lower.transAxes, ha="center")
+        lower.text(0.5, 0.5, "saturated at every rate", transform=lower.transAxes, ha="center")
     figure.legend(loc="outside lower center", ncols=1 if len(systems) < 4 else 2, fontsize=8)
     return figure
 
 
-def _offline(document: dict[str, Any], look: _Look) -> Figure | None:
+def _offline(document: dict[str, Any], look: Look) -> Figure | None:
     found = document["offline"]
     if found is None:
         return None
     systems = sorted(found["systems"], key=lambda system: system["rows_per_s"])
-    figure = Figure(figsize=(_WIDTH_IN, 0.7 + 0.23 * len(systems)))
+    figure = Figure(figsize=(WIDTH_IN, 0.7 + 0.23 * len(systems)))
     axes = figure.add_subplot()
     bars = axes.barh(
         [look.title(system) for system in systems],
@@ -281,8 +231,8 @@ def _offline(document: dict[str, Any], look: _Look) -> Figure | None:
     return figure
 
 
-def _shown_under_load(system: dict[str, Any], document: dict[str, Any], look: _Look) -> bool:
-    """Return whether a system is drawn in the crowded plot: whole models, and a chain's recommended speed or ends."""
+def _shown_under_load(system: dict[str, Any], document: dict[str, Any], look: Look) -> bool:
+    """Return whether a system is drawn in this crowded plot: whole models, and one speed per chain, the verdict's."""
     if system["speed"] is None:
         return True
     if system["family"] not in look.chains:
@@ -290,78 +240,48 @@ def _shown_under_load(system: dict[str, Any], document: dict[str, Any], look: _L
     best = document["verdict"]["system"]
     speeds = [one["speed"] for one in document["server"]["systems"] if one["family"] == system["family"]]
     recommended = float(best.rpartition(" ")[2]) if best else max(speeds)
-    return system["speed"] == (recommended if recommended in speeds else max(speeds))
+    return bool(system["speed"] == (recommended if recommended in speeds else max(speeds)))
 
 
 def _middle(latency: dict[str, Any]) -> float:
-    """Return the median, or the mean where there are too few rows for it."""
+    """Return the median, or with too few rows the mean."""
     return float(latency["mean_ms"] if latency["p50_ms"] is None else latency["p50_ms"])
 
 
 def _tail(latency: dict[str, Any]) -> float:
-    """Return p95, or the largest where there are too few requests for it."""
+    """Return p95, or with too few requests the maximum."""
     return float(latency["max_ms"] if latency["p95_ms"] is None else latency["p95_ms"])
 
 
-def _time_axis(axes: Axes, values: list[float], which: str) -> None:
-    """Make an axis of times logarithmic where they span much, with plain numbers."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    if values and max(values) > 4 * min(values):
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log", subs=[2, 5])
-        plain = FuncFormatter(lambda value, _: f"{value:g}")
-        axis.set_major_formatter(plain)
-        axis.set_minor_formatter(plain)
-    else:
-        axis.set_major_locator(MaxNLocator(6))
-
-
-def _svg(figure: Figure, label: str) -> str:
-    """Return a figure as one ``<svg>`` element that takes the width it is given."""
-    fonts = logging.getLogger("matplotlib.font_manager")
-    level = fonts.level
-    fonts.setLevel(logging.ERROR)
-    try:
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    finally:
-        fonts.setLevel(level)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    opening, rest = text.split(">", 1)
-    opening = re.sub(r' (width|height)="[^"]*"', "", opening)
-    return f'{opening} role="img" aria-label="{label}">{rest}'
-
-
-# name -> question, caption, what to say where it was not measured, function
-_PLOTS: dict[str, tuple[str, str, str, Callable[[dict[str, Any], _Look], Figure | None]]] = {
+# name -> question, caption, caption if it was not measured, function
+_PLOTS: dict[str, tuple[str, str, str, Callable[[dict[str, Any], Look], Figure | None]]] = {
     "plot-accuracy": (
-        "What does a speed cost, and what does it give?",
-        "Numbers at the points are speeds, where there is room; single points are models that always run all layers.",
+        "How fast and how accurate is each speed?",
+        "Numbers beside points are speeds; single points are models that always run all layers.",
         "Not drawn: it needs the scenario single-stream and rows with labels.",
         _accuracy,
     ),
     "plot-exits": (
-        "Where do texts leave?",
-        "Share of the rows that leave after each layer, at each speed.",
+        "Where do texts exit?",
+        "Share of the rows that exit after each layer, at each speed.",
         "Not measured: add --scenario single-stream.",
         _exits,
     ),
     "plot-exit-latency": (
-        "What does a text cost that leaves there?",
-        "Median, quartiles, and 5 % to 95 % of the rows, all speeds together: rows differ in length.",
+        "How long does a text take that exits there?",
+        "Median, quartiles, and 5th to 95th percentile of the rows, all speeds together; rows differ in length.",
         "Not measured: add --scenario single-stream.",
         _exit_latency,
     ),
     "plot-server": (
-        "How much load does it hold?",
-        "Answers against arrivals, and the tail where the rate is held. Where a line leaves the dotted one, it is "
-        "saturated.",
+        "How much load can it take?",
+        "Requests answered against requests arrived, and p95 until saturation. A system is saturated where its line "
+        "falls below the dotted one.",
         "Not measured: add --scenario server.",
         _server,
     ),
     "plot-offline": (
-        "How many rows a second, all at once?",
+        "How many rows per second, all at once?",
         "The median of the passes.",
         "Not measured: add --scenario offline.",
         _offline,

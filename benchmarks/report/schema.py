@@ -4,8 +4,8 @@
 
     python -m fastbert.benchmarks.report.schema > benchmarks/report/report.schema.json
 
-Made from `fastbert.benchmarks.report.results`; a test compares the file with it. Readers should ignore fields that
-they do not know: within ``fastbert-bench/2`` fields are only added.
+It is generated from `fastbert.benchmarks.report.results`; a test compares the file with it. Readers should ignore
+unknown fields: ``fastbert-bench/2`` only adds fields, and those that a report of an earlier version lacks are optional.
 """
 
 import json
@@ -13,8 +13,6 @@ import sys
 from typing import Any
 
 from fastbert.benchmarks.report.results import SCHEMA, BenchReport
-
-__all__ = ["report_schema"]
 
 
 def report_schema() -> dict[str, Any]:
@@ -25,7 +23,7 @@ def report_schema() -> dict[str, Any]:
     schema["properties"] = {"schema": {"const": SCHEMA}, **schema["properties"]}
     schema["required"] = ["schema", *schema["required"]]
     for part in (schema, *schema["$defs"].values()):
-        part.pop("description", None)  # docstrings: they are for readers of the code
+        part.pop("description", None)  # docstrings, which are for readers of the code
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

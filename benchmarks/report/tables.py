@@ -1,4 +1,4 @@
-"""Reports for the terminal and for files."""
+"""Tables for the terminal, and the report's files."""
 
 import json
 from collections.abc import Sequence
@@ -8,13 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
-from fastbert.benchmarks.evaluate import SpeedResult
-from fastbert.console.streams import table_cell
+from fastbert.benchmarks.evaluation import SpeedResult
+from fastbert.console import table_cell
 from fastbert.files.atomic import replace_file, require_writable_file
 from fastbert.runtime.errors import UsageError
 
-__all__ = ["bench_tables", "check_output", "evaluation_tables", "write_report"]
-
+_CLASSES = 10
 _SHORT = {
     "onnxruntime": "ORT",
     "onnxruntime-int8": "ORT int8",
@@ -26,7 +25,7 @@ _SHORT = {
 
 
 def bench_tables(document: dict[str, Any]) -> list[Table]:
-    """Return a table for each scenario that was measured.
+    """Return one table per measured scenario.
 
     :param document: `fastbert.benchmarks.report.results.BenchReport.as_dict`.
     """
@@ -95,7 +94,7 @@ def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
 def _server_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
     table = Table(
         title=f"server: Poisson arrivals, {found['workers']} worker{'s' if found['workers'] > 1 else ''} of 1 thread, "
-        f"{found['seconds_per_point']:.1f} s a rate; p50 / p95 ms from arrival to answer, queue included"
+        f"{found['seconds_per_point']:.1f} s per rate; p50 / p95 ms from arrival to answer, queue included"
     )
     table.add_column("system", overflow="fold")
     table.add_column("speed", justify="right", no_wrap=True)
@@ -118,7 +117,7 @@ def _point(point: dict[str, Any]) -> str:
 
 
 def _compared(document: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Return the whole models that get a column: those that chains are set against, PyTorch, and the fastest one."""
+    """Return the whole models that get a column: the chains' references, PyTorch, and the fastest one."""
     whole = [family["name"] for family in document["families"] if family["kind"] == "whole"]
     measured = {system["name"]: system for system in found["systems"] if system["name"] in whole}
     chosen = {family["reference"] for family in document["families"] if family["kind"] == "chain"} | {"pytorch"}
@@ -144,9 +143,9 @@ def _share(value: float | None) -> str:
 
 
 def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
-    """Return three tables: a row for each speed; how deep each class goes; and which exits answered."""
+    """Return three tables: one row per speed; mean layers of the classes that exit latest; and rows per exit."""
     table = Table(title=f"{results[0].samples} rows; FLOPs: 2 per multiply-add, attention products included")
-    for column in ("speed", "accuracy", "macro F1", "mean layers", "x fewer layers", "MFLOPs a row", "x fewer FLOPs"):
+    for column in ("speed", "accuracy", "macro F1", "mean layers", "x fewer layers", "MFLOPs/row", "x fewer FLOPs"):
         table.add_column(column, justify="right", no_wrap=True)
     for result in results:
         table.add_row(
@@ -158,33 +157,41 @@ def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
             f"{result.flops_per_sample / 1e6:.1f}",
             f"{result.flops_speedup:.2f}",
         )
-    classes = Table()
-    classes.add_column("mean layers by class", overflow="fold")  # a row for each: there may be many, of long names
-    for result in results:
-        classes.add_column(f"speed {result.speed:g}", justify="right", no_wrap=True)
-    for name in results[0].class_mean_layers:
-        classes.add_row(table_cell(name), *(_number(result.class_mean_layers[name]) for result in results))
     exits = Table(title="rows that exit after layer (0-based)")
     for column in ("speed", *map(str, results[0].exit_histogram)):
         exits.add_column(column, justify="right", no_wrap=True)
     for result in results:
         exits.add_row(f"{result.speed:g}", *map(str, result.exit_histogram.values()))
-    return [table, classes, exits]
+    return [table, _class_table(results), exits]
+
+
+def _class_table(results: Sequence[SpeedResult]) -> Table:
+    """Return a table with one row per class, latest exits first, of at most `_CLASSES` rows."""
+    names = list(results[0].class_mean_layers)
+    depths = {name: sum(result.class_mean_layers[name] or 0.0 for result in results) for name in names}
+    shown = sorted(names, key=lambda name: -depths[name])[:_CLASSES]
+    title = None
+    if len(shown) < len(names):
+        title = f"{len(shown)} of {len(names)} classes: those that exit latest (all classes: JSON output)"
+    table = Table(title=title)
+    table.add_column("mean layers by class", overflow="fold")
+    for result in results:
+        table.add_column(f"speed {result.speed:g}", justify="right", no_wrap=True)
+    for name in shown:
+        table.add_row(table_cell(name), *(_number(result.class_mean_layers[name]) for result in results))
+    return table
 
 
 def check_output(output: Path) -> None:
-    """Refuse an output that `write_report` could not write.
+    """Check that `write_report` can write.
 
-    :raises UsageError: a directory stands where a JSON file should go, or a file where a directory should; or nothing
-        can be written there.
+    :raises UsageError: ``output`` is a directory but should be a JSON file, or the reverse; or it is not writable.
     """
-    with suppress(OSError):  # which the check below names
+    with suppress(OSError):  # the check below reports it
         if output.suffix == ".json" and output.is_dir():
-            raise UsageError(
-                f"{output} is a directory; a name that ends in .json is for a file. Name another --output."
-            )
+            raise UsageError(f"`output` {output} is a directory, but a name that ends in .json is for a file.")
         if output.suffix != ".json" and output.exists() and not output.is_dir():
-            raise UsageError(f"{output} is a file; name a directory for the report, or a file that ends in .json.")
+            raise UsageError(f"`output` {output} is a file; it must be a directory, or a file that ends in .json.")
     for path in _files(output):
         require_writable_file(path)
 
@@ -192,9 +199,9 @@ def check_output(output: Path) -> None:
 def write_report(output: Path, document: dict[str, Any]) -> list[Path]:
     """Write ``report.json`` and ``report.html`` into a directory, or only JSON if ``output`` ends in ``.json``.
 
-    Each file is written whole or not at all.
+    Each file is written atomically.
 
-    :returns: what was written.
+    :returns: the files.
     """
     files = _files(output)
     texts = [json.dumps(document, indent=2, ensure_ascii=False) + "\n"]
@@ -203,7 +210,7 @@ def write_report(output: Path, document: dict[str, Any]) -> list[Path]:
 
         texts.append(render_page(document))
     for path, text in zip(files, texts, strict=True):
-        replace_file(path, text.encode(errors="backslashreplace"))  # names of files that are not UTF-8
+        replace_file(path, text.encode(errors="backslashreplace"))  # for file names that are not UTF-8
     return files
 
 

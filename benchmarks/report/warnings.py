@@ -1,4 +1,4 @@
-"""What a reader should be warned of. Each check is a row of `CHECKS`; its name is the warning's code."""
+"""Warnings of a report. Each check is a row of `CHECKS`; its name is the warning's code."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,18 +10,16 @@ from fastbert.benchmarks.report.results import BenchReport, BenchWarning
 from fastbert.benchmarks.scenarios import offline, single_stream
 from fastbert.runtime.hardware import usable_cores
 
-__all__ = ["CHECKS", "Evidence", "find_warnings"]
-
 _OTHER_LOAD, _STOLEN, _CLOCK_S, _DRIFT = 0.05, 0.02, 0.05, 0.10
 _ACCURACY = 0.03  # half of the 95 % interval, normal approximation
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the checks look at.
+    """What the checks read.
 
-    :param noise: coefficient of variation of calls on the same row, over rows and systems; None: no row was run twice.
-    :param drift: largest change of a system's speed from the first to the last pass over the same rows, as a share.
+    :param truncated: rows that were cut to the bundle's ``max_length``.
+    :param noise: see `fastbert.benchmarks.scenarios.single_stream.SingleStream`; ``drift`` as well.
     """
 
     report: BenchReport
@@ -32,13 +30,13 @@ class Evidence:
 
 
 def find_warnings(evidence: Evidence) -> tuple[BenchWarning, ...]:
-    """Return what the checks say."""
+    """Run every check."""
     return tuple(BenchWarning(code, message) for code, check in CHECKS.items() for message in check(evidence))
 
 
 def _incomplete(evidence: Evidence) -> Iterator[str]:
     if evidence.report.status != "complete":
-        yield f"{evidence.report.interrupted_by} stopped the bench: the report holds what was measured until then."
+        yield f"{evidence.report.interrupted_by} stopped the bench: the report has what was measured until then."
 
 
 def _unstable(evidence: Evidence) -> Iterator[str]:
@@ -51,7 +49,7 @@ def _unstable(evidence: Evidence) -> Iterator[str]:
     if evidence.noise is not None and evidence.noise > 0.10:
         yield (
             f"single-stream: calls on the same row vary by {100 * evidence.noise:.0f} % (coefficient of variation); "
-            "the tails are the machine's, not the model's."
+            "the tails come from the machine, not from the model."
         )
     if batch and batch.window_spread is not None and batch.window_spread > offline.SPREAD:
         yield f"offline: the last two passes differ by {100 * batch.window_spread:.0f} %."
@@ -61,7 +59,7 @@ def _stopped_by_time(evidence: Evidence) -> Iterator[str]:
     found = evidence.report.single_stream
     if found and found.stopped == "time":
         part = "less than one pass" if found.passes <= 1 else f"{found.passes:.1f} passes"
-        yield f"single-stream ended by the time allowed after {part} over {found.rows} rows; raise --max-seconds."
+        yield f"single-stream reached its time limit after {part} over {found.rows} rows; raise `max_seconds`."
 
 
 def _too_few_samples(evidence: Evidence) -> Iterator[str]:
@@ -70,21 +68,21 @@ def _too_few_samples(evidence: Evidence) -> Iterator[str]:
         missing = [p for p in PERCENTILES if found.rows < samples_needed(p)]
         if missing:
             names = ", ".join(f"p{p}" for p in missing)
-            yield f"{found.rows} rows are too few for {names} ({samples_needed(missing[-1])} rows needed): not given."
+            yield f"{found.rows} rows are too few for {names}, not reported: {samples_needed(missing[-1])} are needed."
         known = [system.accuracy for system in found.systems if system.accuracy is not None]
         if known:
             half_width = max(1.96 * math.sqrt(accuracy * (1 - accuracy) / found.rows) for accuracy in known)
             if half_width > _ACCURACY:
                 yield (
-                    f"{found.rows} rows give an accuracy to within {100 * half_width:.1f} points only (95 % interval): "
-                    "small differences between speeds are chance."
+                    f"{found.rows} rows give accuracy only to within {100 * half_width:.1f} points (95 % interval): "
+                    "small differences between speeds may be chance."
                 )
     if server:
         counts = [point.completed for system in server.systems for point in system.points if not point.saturated]
         missing = [p for p in PERCENTILES if counts and min(counts) < samples_needed(p)]
         if missing:
             names = ", ".join(f"p{p}" for p in missing)
-            yield f"server: some points have {min(counts)} requests, too few for {names}: not given there."
+            yield f"server: some points have {min(counts)} requests, too few for {names}: not reported there."
 
 
 def _saturated(evidence: Evidence) -> Iterator[str]:
@@ -98,28 +96,28 @@ def _saturated(evidence: Evidence) -> Iterator[str]:
 
 
 def _provider_fallback(evidence: Evidence) -> Iterator[str]:
-    for family in evidence.report.families:
-        asked, used = family.settings.get("provider_asked"), family.settings.get("provider")
+    for system in evidence.report.families:
+        asked, used = system.settings.get("provider_asked"), system.settings.get("provider")
         if asked != used:
-            yield f"{family.name} was asked to run on {asked} and runs on {used}."
+            yield f"{system.name} was asked to run on {asked} and runs on {used}."
 
 
 def _other_load(evidence: Evidence) -> Iterator[str]:
     load = evidence.load
     if load.other_share > _OTHER_LOAD:
         yield (
-            f"Other programs used {100 * load.other_share:.0f} % of the processor while this measured"
+            f"Other programs used {100 * load.other_share:.0f} % of the processor during the bench"
             + ("" if load.load_average is None else f" (load average before: {load.load_average:.1f})")
-            + ". All systems took turns and were hit alike, but absolute times are too long."
+            + ". All systems took turns and were affected equally, but absolute times are too long."
         )
     if load.stolen_share > _STOLEN:
-        yield f"The hypervisor withheld {100 * load.stolen_share:.0f} % of the processor's time."
+        yield f"{100 * load.stolen_share:.0f} % of CPU time was stolen by the hypervisor."
 
 
 def _clock(evidence: Evidence) -> Iterator[str]:
     step = evidence.load.clock_step_s
     if abs(step) > _CLOCK_S:
-        yield f"The system's clock was moved by {step:+.2f} s meanwhile; times are from the monotonic clock."
+        yield f"The system's clock was set during the bench, by {step:+.2f} s; times are from the monotonic clock."
 
 
 def _drift(evidence: Evidence) -> Iterator[str]:
@@ -131,7 +129,7 @@ def _drift(evidence: Evidence) -> Iterator[str]:
 def _threads(evidence: Evidence) -> Iterator[str]:
     threads = evidence.report.method["threads"]
     if threads > usable_cores():
-        yield f"{threads} threads were asked for; this process may use {usable_cores()} cores."
+        yield f"Systems have {threads} threads, but this process may use only {usable_cores()} cores."
 
 
 def _truncated(evidence: Evidence) -> Iterator[str]:
@@ -140,11 +138,11 @@ def _truncated(evidence: Evidence) -> Iterator[str]:
 
 
 def _other_precision(evidence: Evidence) -> Iterator[str]:
-    for family in evidence.report.families:
-        if family.same_precision is False:
+    for system in evidence.report.families:
+        if system.same_precision is False:
             yield (
-                f"{family.name} ({family.precision}) is set against {family.reference}, whose precision is another: "
-                "its speed-up, efficiency, overhead and break-even hold the gain of the precision too."
+                f"{system.name} ({system.precision}) is compared with {system.reference}, which has another precision: "
+                "its speed-up, efficiency, overhead and break-even include the effect of the precision."
             )
 
 

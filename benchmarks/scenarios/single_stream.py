@@ -1,65 +1,115 @@
 """The scenario ``single-stream``: one request after the other, at batch 1, on real rows."""
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, f1_score
 
-from fastbert.benchmarks.systems import Family, Runner
+from fastbert.benchmarks.latency import LatencyStatistics, summarize
+from fastbert.benchmarks.scenarios import Scenario, Setup
+from fastbert.benchmarks.speedups import attainable_speedup
+from fastbert.benchmarks.systems import Runner, SystemAtSpeed, reference_for
 from fastbert.benchmarks.timing import BLOCK, Turn, alternate, warm_up
-from fastbert.benchmarks.workload import Workload
+from fastbert.flops import flops_by_exit, full_model_flops
 
-__all__ = ["STOP_RULE", "TIMED", "SingleStreamRecord", "run_single_stream"]
-
-TIMED = (
-    "One call at batch 1, in Python. latency: from token ids to logits; latency_with_tokenization: from a text to "
-    "logits, with the bundle's tokenizer for every system. Loading is in neither."
-)
+_log = logging.getLogger(__name__)
 _WARM_UP = 10
 _MIN_PASSES, _MAX_PASSES, _MIN_CALLS = 2, 20, 200
 SPREAD = 0.05
-STOP_RULE = (
-    f"Warm-up: {_WARM_UP} calls a system, and one before each turn of {BLOCK} rows. Then passes over the rows, all "
-    f"systems in turns, until there are at least {_MIN_PASSES} passes and {_MIN_CALLS} calls a system and every "
+_TIMED = (
+    "One call at batch 1, in Python. latency: from token ids to logits; latency_with_tokenization: from a text to "
+    "logits, with the bundle's tokenizer for every system. Loading is in neither."
+)
+_STOP_RULE = (
+    f"Warm-up: {_WARM_UP} calls per system, and one before each turn of {BLOCK} rows. Then passes over the rows, all "
+    f"systems in turns, until there are at least {_MIN_PASSES} passes and {_MIN_CALLS} calls per system and every "
     f"system's median differs by at most {100 * SPREAD:.0f} % between the last two passes; at most {_MAX_PASSES} "
     "passes, and at most the time allowed."
 )
 
 
-@dataclass
-class SingleStreamRecord:
-    """What was measured so far; whole turns only, so every system has the same rows.
+@dataclass(frozen=True)
+class SingleStreamSpeed:
+    """One system at one speed, at batch 1.
 
-    :param total_ms: system -> a list a pass, of milliseconds with tokenization; ``model_ms`` without.
-    :param labels: system -> class index of each row, from the first pass; ``layers``: layers run.
-    :param stopped: see `fastbert.benchmarks.report.results.SingleStreamResult`.
+    :param family: name of the system.
+    :param speed: None: it has no exits.
+    :param latency: of the call from token ids to logits.
+    :param latency_with_tokenization: of tokenization and that call.
+    :param accuracy: share of correct labels among the timed rows; None: the file has no labels. ``macro_f1`` as well.
+    :param mean_layers: layers run, averaged over the timed rows.
+    :param exit_histogram: 0-based layer -> rows that exited there.
+    :param exit_mean_ms: 0-based layer -> mean latency of the rows that exited there.
+    :param flops_speedup: FLOPs of the whole model / of this, on these rows; see `fastbert.flops`.
+    :param layer_speedup: layers of the model / mean_layers.
+    :param attainable_speedup: measured_speedup of a chain whose exits and calls cost nothing; below layer_speedup if
+        long rows exit late.
+    :param measured_speedup: mean latency of the reference of its system / of this.
+    :param efficiency: measured_speedup / layer_speedup.
+    :param times_faster: whole model -> its mean latency / of this; ``times_faster_p50``: the same for medians.
     """
 
-    systems: Mapping[str, tuple[Family, float | None]]
-    total_ms: dict[str, list[list[float]]] = field(default_factory=dict)
-    model_ms: dict[str, list[list[float]]] = field(default_factory=dict)
-    labels: dict[str, list[int]] = field(default_factory=dict)
-    layers: dict[str, list[int]] = field(default_factory=dict)
-    stopped: str = "interrupted"
-    elapsed_s: float = 0.0
+    name: str
+    family: str
+    speed: float | None
+    latency: LatencyStatistics
+    latency_with_tokenization: LatencyStatistics
+    accuracy: float | None
+    macro_f1: float | None
+    mean_layers: float
+    exit_histogram: Mapping[str, int]
+    exit_mean_ms: Mapping[str, float]
+    flops_speedup: float | None
+    layer_speedup: float
+    attainable_speedup: float | None = field(default=None, kw_only=True)  # the first reports lack it
+    measured_speedup: float | None
+    efficiency: float | None
+    times_faster: Mapping[str, float]
+    times_faster_p50: Mapping[str, float]
 
-    def add(self, turn: Turn, number: int) -> None:
-        """Keep a turn of pass ``number``."""
-        for name in self.systems:
-            for kept in (self.total_ms, self.model_ms):
-                while len(kept.setdefault(name, [])) <= number:
-                    kept[name].append([])
-            tokenization = [result[2] for result in turn.results[name]]
-            self.total_ms[name][number] += turn.times_ms[name]
-            self.model_ms[name][number] += [
-                total - part for total, part in zip(turn.times_ms[name], tokenization, strict=True)
-            ]
-            if number == 0:
-                self.labels.setdefault(name, []).extend(result[0] for result in turn.results[name])
-                self.layers.setdefault(name, []).extend(result[1] for result in turn.results[name])
+
+@dataclass(frozen=True)
+class SingleStreamResult:
+    """One request after the other.
+
+    :param rows: rows that every system was timed on.
+    :param passes: passes over those rows; the last one may be partial.
+    :param window_spread: largest difference between the medians of the last two whole passes, over systems, as a
+        share; None: there was only one pass.
+    :param stopped: why it ended: ``"stable"``, ``"passes"``, ``"time"`` or ``"interrupted"``.
+    :param settings: name of a system -> what its engine reported about itself.
+    """
+
+    timed: str
+    stop_rule: str
+    threads: int
+    rows: int
+    passes: float
+    window_spread: float | None
+    stopped: str
+    elapsed_s: float
+    systems: tuple[SingleStreamSpeed, ...]
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class SingleStream(Scenario):
+    """Times every system on every row, in turns. Keeps whole turns only, so every system has the same rows.
+
+    :ivar total_ms: name -> one list per pass, of milliseconds with tokenization; ``model_ms``: without.
+    :ivar labels: name -> class index of each row, from the first pass; ``layers``: layers run.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.total_ms: dict[str, list[list[float]]] = {}
+        self.model_ms: dict[str, list[list[float]]] = {}
+        self.labels: dict[str, list[int]] = {}
+        self.layers: dict[str, list[int]] = {}
 
     @property
     def rows(self) -> int:
@@ -68,71 +118,145 @@ class SingleStreamRecord:
 
     @property
     def passes(self) -> float:
-        """Passes over those rows; the last one may be a part."""
+        """Passes over those rows; the last one may be partial."""
         timed = next(iter(self.model_ms.values()), [])
         return sum(map(len, timed)) / self.rows if self.rows else 0.0
 
-    def window_spread(self) -> float | None:
-        """Return how far the medians of the last two whole passes are apart, over systems; None without two."""
-        spreads = []
-        for passes in self.model_ms.values():
-            whole = [one for one in passes if len(one) == self.rows]
-            if len(whole) < 2:
-                return None
-            spreads.append(abs(float(np.median(whole[-1]) / np.median(whole[-2])) - 1))
-        return max(spreads, default=None)
+    def result(self) -> SingleStreamResult | None:
+        """Return what was measured; None: not even one turn."""
+        if not self.rows:
+            return None
+        return SingleStreamResult(
+            timed=_TIMED,
+            stop_rule=_STOP_RULE,
+            threads=self.setup.threads,
+            rows=self.rows,
+            passes=self.passes,
+            window_spread=self._window_spread(),
+            stopped=self._stopped,
+            elapsed_s=self._elapsed_s,
+            systems=self._systems(),
+            settings=self.setup.settings,
+        )
 
-    def by_row(self, name: str) -> NDArray[np.float64]:
-        """Return each row's median over passes, without tokenization: float64 [rows]."""
-        passes = self.model_ms[name]
-        whole = [one for one in passes if len(one) == self.rows]
-        return np.median(np.array(whole), axis=0)
+    def row_ms(self, name: str) -> NDArray[np.float64]:
+        """Return each row's median over whole passes, without tokenization: float64 [rows]."""
+        medians: NDArray[np.float64] = np.median(self._whole_passes(name), axis=0)
+        return medians
 
+    def noise(self) -> float | None:
+        """Return the coefficient of variation of calls on the same row, over rows and systems; None: no second pass."""
+        noises = [np.median(one.std(axis=0, ddof=1) / one.mean(axis=0)) for one in self._repeated()]
+        return float(np.median(noises)) if noises else None
 
-def run_single_stream(
-    record: SingleStreamRecord,
-    runners: Mapping[str, Runner],
-    workload: Workload,
-    encode: Callable[[Sequence[Any]], Any],
-    *,
-    threads: int,
-    max_seconds: float,
-    note: Callable[[str], None],
-) -> None:
-    """Fill the record. If it is interrupted, the record holds every whole turn until then."""
+    def drift(self) -> float | None:
+        """Return a system's largest change from the first to the last whole pass, as a share; None: no second pass."""
+        return max((float(np.median(one[-1] / one[0]) - 1) for one in self._repeated()), key=abs, default=None)
 
-    def call(family: Family, speed: float | None) -> Callable[[int], tuple[int, int, float]]:
-        runner = runners[family.name]
+    def _window_spread(self) -> float | None:
+        return max((abs(float(np.median(one[-1]) / np.median(one[-2])) - 1) for one in self._repeated()), default=None)
+
+    def _repeated(self) -> list[NDArray[np.float64]]:
+        """Return the milliseconds of whole passes, float64 [passes, rows], per system; empty without a second pass."""
+        passes = [self._whole_passes(name) for name in self.model_ms]
+        return passes if passes and len(passes[0]) > 1 else []
+
+    def _whole_passes(self, name: str) -> NDArray[np.float64]:
+        return np.array([one for one in self.model_ms[name] if len(one) == self.rows])
+
+    def _call(self, one: SystemAtSpeed, runner: Runner) -> Callable[[int], tuple[int, int, float]]:
+        """Return a function: row -> class index, layers run, milliseconds of tokenization."""
+        texts, encode = self.setup.workload.texts, self.setup.encode
 
         def run(row: int) -> tuple[int, int, float]:
             began = time.perf_counter_ns()
-            batch = encode([workload.texts[row]])
+            batch = encode([texts[row]])
             tokenization_ms = (time.perf_counter_ns() - began) / 1e6
-            logits, layers = runner.run(batch.input_ids, batch.attention_mask, batch.token_type_ids, speed)
+            logits, layers = runner.run(batch.input_ids, batch.attention_mask, batch.token_type_ids, one.speed)
             return int(logits[0].argmax()), int(layers[0]), tokenization_ms
 
         return run
 
-    systems = {name: call(family, speed) for name, (family, speed) in record.systems.items()}
-    warm_up(systems, range(min(_WARM_UP, len(workload))))
-    began = time.monotonic()
-    try:
-        record.stopped = "interrupted"
+    def _warm_up(self, calls: Mapping[str, Callable[[int], Any]]) -> None:
+        warm_up(calls, range(min(_WARM_UP, len(self.setup.workload))))
+
+    def _measure(self, calls: Mapping[str, Callable[[int], Any]]) -> str:
+        rows = len(self.setup.workload)
         for number in range(_MAX_PASSES):
-            for turn in alternate(systems, range(len(workload)), rest=threads > 1):
-                record.add(turn, number)
-                if time.monotonic() - began > max_seconds:
-                    record.stopped = "time"
-                    return
-            spread = record.window_spread()
-            note(
-                f"single-stream: pass {number + 1}, {record.rows} rows, {time.monotonic() - began:.0f} s"
-                + ("" if spread is None else f", medians within {100 * spread:.1f} %")
+            for turn in alternate(calls, range(rows), rest=self.setup.threads > 1):
+                self._add(turn, number)
+                if self._seconds() > self.setup.options.max_seconds:
+                    return "time"
+            spread = self._window_spread()
+            _log.info(
+                "single-stream: pass %d, %d rows, %.0f s%s", number + 1, self.rows, self._seconds(),
+                "" if spread is None else f", medians within {100 * spread:.1f} %",
+            )  # fmt: skip
+            enough = number + 1 >= _MIN_PASSES and (number + 1) * rows >= _MIN_CALLS
+            if enough and spread is not None and spread <= SPREAD:
+                return "stable"
+        return "passes"
+
+    def _add(self, turn: Turn, number: int) -> None:
+        """Keep a turn of pass ``number``."""
+        for name, results in turn.results.items():
+            labels, layers, tokenization_ms = (list(values) for values in zip(*results, strict=True))
+            for kept in (self.total_ms, self.model_ms):
+                while len(kept.setdefault(name, [])) <= number:
+                    kept[name].append([])
+            times = turn.times_ms[name]
+            self.total_ms[name][number] += times
+            self.model_ms[name][number] += [a - b for a, b in zip(times, tokenization_ms, strict=True)]
+            if number == 0:
+                self.labels.setdefault(name, []).extend(labels)
+                self.layers.setdefault(name, []).extend(layers)
+
+    def _systems(self) -> tuple[SingleStreamSpeed, ...]:
+        workload, manifest = self.setup.workload, self.setup.manifest
+        lengths = workload.lengths[: self.rows]
+        labels = None if workload.labels is None else workload.labels[: self.rows]
+        full = full_model_flops(manifest.flops, manifest.layers, lengths)
+        by_exit = flops_by_exit(manifest.flops, manifest.exits, lengths)
+        position = {layer + 1: index for index, layer in enumerate(manifest.exits)}
+        times = {name: np.concatenate(passes) for name, passes in self.model_ms.items()}
+        whole = self.setup.whole_models()
+
+        def judged(one: SystemAtSpeed) -> SingleStreamSpeed:
+            name, exits_early = one.name, one.system.kind != "whole"
+            layers, predicted = np.array(self.layers[name]), np.array(self.labels[name])
+            reference = reference_for(one.system, self.setup.loaded())
+            measured = float(times[reference.name].mean() / times[name].mean()) if reference else None
+            flops = by_exit[np.arange(len(layers)), [position[int(run)] for run in layers]]
+            row_ms, layer_speedup = self.row_ms(name), manifest.layers / float(layers.mean())
+            macro_f1 = None
+            if labels is not None:
+                macro_f1 = float(f1_score(labels, predicted, average="macro", labels=sorted(set(labels.tolist()))))
+            return SingleStreamSpeed(
+                name=name,
+                family=one.system.name,
+                speed=one.speed,
+                latency=summarize(times[name], rows=self.rows),
+                latency_with_tokenization=summarize(np.concatenate(self.total_ms[name]), rows=self.rows),
+                accuracy=None if labels is None else float(accuracy_score(labels, predicted)),
+                macro_f1=macro_f1,
+                mean_layers=float(layers.mean()),
+                exit_histogram={str(layer): int((layers == layer + 1).sum()) for layer in manifest.exits}
+                if exits_early
+                else {},
+                exit_mean_ms={str(run - 1): float(row_ms[layers == run].mean()) for run in sorted(set(layers.tolist()))}
+                if exits_early
+                else {},
+                flops_speedup=float(full.mean() / flops.mean()) if exits_early else None,
+                layer_speedup=layer_speedup,
+                attainable_speedup=attainable_speedup(self.row_ms(reference.name), layers, manifest.layers)
+                if reference
+                else None,
+                measured_speedup=measured,
+                efficiency=None if measured is None else measured / layer_speedup,
+                times_faster={base: float(times[base].mean() / times[name].mean()) for base in whole if base != name},
+                times_faster_p50={
+                    base: float(np.median(times[base]) / np.median(times[name])) for base in whole if base != name
+                },
             )
-            calls = (number + 1) * len(workload)
-            if number + 1 >= _MIN_PASSES and calls >= _MIN_CALLS and spread is not None and spread <= SPREAD:
-                record.stopped = "stable"
-                return
-        record.stopped = "passes"
-    finally:
-        record.elapsed_s = time.monotonic() - began
+
+        return tuple(judged(one) for one in self.setup.systems)

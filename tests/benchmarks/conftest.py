@@ -1,12 +1,14 @@
-"""One bench of everything on the tiny bundle, made once a session."""
+"""One bench of everything on the tiny bundle, made once per session."""
 
 import pytest
 from support.factories import make_rows, write_tsv
 
-from fastbert.benchmarks.bench import run_bench
-from fastbert.benchmarks.options import BenchOptions
+from fastbert.benchmarks import BenchOptions, bench, run_bench
+from fastbert.benchmarks.machine.footprint import Footprint, measure_footprint
+from fastbert.benchmarks.scenarios import offline, server, single_stream
 
 SPEEDS = (0.0, 0.4, 1.0)
+NO_FOOTPRINT = Footprint(1.0, 1.0, None)
 
 
 @pytest.fixture(scope="session")
@@ -16,19 +18,30 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def report(bundle, checkpoint_dir, data):
-    return run_bench(
-        BenchOptions(
-            bundle=bundle,
-            data=data,
-            speeds=SPEEDS,
-            scenarios=("single-stream", "offline", "server"),
-            checkpoint=checkpoint_dir,
-            baselines=("onnxruntime", "onnxruntime-int8", "pytorch-early-exit"),
-            threads=1,
-            max_seconds=6,
-            rates=(20.0, 100_000.0),
+    """A complete report: two passes, the chain's footprint alone, and a third of a second per arrival rate."""
+
+    def chain_footprint(system, *arguments):
+        return measure_footprint(system, *arguments) if system.name == "fp32" else (NO_FOOTPRINT, None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "measure_footprint", chain_footprint)
+        patch.setattr(single_stream, "_MAX_PASSES", 2)
+        patch.setattr(offline, "_MAX_PASSES", 2)
+        patch.setattr(server, "_SECONDS", 0.3)
+        patch.setattr(server, "_QUEUE_S", 0.1)  # a queue of 10,000 requests is too long
+        return run_bench(
+            BenchOptions(
+                bundle=bundle,
+                data=data,
+                speeds=SPEEDS,
+                scenarios=("single-stream", "offline", "server"),
+                checkpoint=checkpoint_dir,
+                baselines=("onnxruntime", "onnxruntime-int8", "pytorch-early-exit"),
+                threads=1,
+                max_seconds=60,
+                rates=(20.0, 100_000.0),
+            )
         )
-    )
 
 
 @pytest.fixture(scope="session")

@@ -19,18 +19,18 @@ def test_percentiles_are_numpys():
     ("count", "given"),
     [(9, []), (10, [50]), (50, [50, 90]), (100, [50, 90, 95]), (499, [50, 90, 95]), (500, [50, 90, 95, 99])],
 )
-def test_a_percentile_from_too_few_samples_is_not_given(count, given):
+def test_a_percentile_of_too_few_samples_is_not_reported(count, given):
     found = summarize(np.arange(count))
     assert [p for p in (50, 90, 95, 99) if getattr(found, f"p{p}_ms") is not None] == given
 
 
-def test_a_row_that_is_timed_again_is_no_new_sample_of_the_tail():
+def test_timing_a_row_again_adds_nothing_to_the_tail():
     found = summarize(np.arange(600), rows=60)
     assert (found.n, found.p95_ms) == (600, None)
     assert found.p90_ms is not None
 
 
-def test_samples_needed_are_those_that_summarize_wants():
+def test_samples_needed_are_those_that_summarize_needs():
     for percentile in (50, 90, 95, 99):
         needed = samples_needed(percentile)
         assert getattr(summarize(np.arange(needed)), f"p{percentile}_ms") is not None

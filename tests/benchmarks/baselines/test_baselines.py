@@ -1,11 +1,15 @@
 import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from fastbert.benchmarks.baselines import BASELINES, baseline_family, prepare_baselines
-from fastbert.benchmarks.systems import Budget, Sources, chain_families
-from fastbert.runtime.errors import UsageError
+from fastbert.benchmarks.baselines import BASELINES, baseline_system, openvino, prepare_baselines
+from fastbert.benchmarks.systems import Budget, Sources, chain_systems
+from fastbert.export import ExportOptions, export_bundle
+from fastbert.export.verification.compare import Bounds
+from fastbert.runtime.errors import EngineError, UsageError
+from fastbert.runtime.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +22,10 @@ def test_every_baseline_gives_the_models_answers(name, sources, classifier):
     missing = [module for module in BASELINES[name].needs if importlib.util.find_spec(module) is None]
     if missing:
         pytest.skip(f"{missing[0]} is not installed")
-    families, skipped = prepare_baselines([name], sources)
+    systems, skipped = prepare_baselines([name], sources)
     if skipped:
         pytest.skip(skipped[0].reason)
-    runner = families[0].load(Budget(1))
+    runner = systems[0].load(Budget(1))
     encoded = classifier.encode(["good film", "bad " * 9, ""])
     arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
     speed = None if BASELINES[name].kind == "whole" else 0.4
@@ -38,24 +42,57 @@ def test_every_baseline_gives_the_models_answers(name, sources, classifier):
 def test_int8_products_of_the_whole_model_are_onnx_runtimes_default(sources, monkeypatch):
     monkeypatch.setattr("fastbert.runtime.engines.cpu.sessions.int8_products_saturate", lambda: True)
     prepare_baselines(["onnxruntime-int8"], sources)
-    runner = baseline_family("onnxruntime-int8", sources).load(Budget(1))
+    runner = baseline_system("onnxruntime-int8", sources).load(Budget(1))
     with pytest.raises(RuntimeError, match="x64quantprecision"):
         runner._session.get_session_options().get_session_config_entry("session.x64quantprecision")
 
 
-def test_variants_are_families(sources):
-    assert [(f.name, f.kind, f.precision) for f in chain_families(sources, None)] == [("fp32", "chain", "float32")]
+def test_variants_are_systems(sources):
+    assert [(f.name, f.kind, f.precision) for f in chain_systems(sources, read_manifest(sources.bundle), None)] == [
+        ("fp32", "chain", "float32")
+    ]
     with pytest.raises(UsageError, match="'int3'"):
-        chain_families(sources, ["int3"])
+        chain_systems(sources, read_manifest(sources.bundle), ["int3"])
 
 
 def test_a_baseline_for_another_device_is_skipped(sources, bundle):
     import dataclasses
 
-    families, skipped = prepare_baselines(["onnxruntime"], dataclasses.replace(sources, device="cuda"))
-    assert (families, skipped[0].reason) == ([], "it runs on cpu, not on cuda")
+    systems, skipped = prepare_baselines(["onnxruntime"], dataclasses.replace(sources, device="cuda"))
+    assert (systems, skipped[0].reason) == ([], "it runs on cpu, not on cuda")
 
 
-def test_a_family_can_be_loaded_from_prepared_files_alone(sources):
+def test_a_system_can_be_loaded_from_prepared_files_alone(sources):
     prepare_baselines(["onnxruntime"], sources)
-    assert baseline_family("onnxruntime", sources).load(Budget(1)).settings["threads"] == 1
+    assert baseline_system("onnxruntime", sources).load(Budget(1)).settings["threads"] == 1
+
+
+def test_a_bundle_without_float32_has_no_whole_model(checkpoint, tmp_path):
+    bounds = Bounds(max_label_flips=1.0)
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(precisions=("int8",), bounds=bounds))
+    _, [skipped] = prepare_baselines(["onnxruntime"], Sources(tmp_path / "b", None, "cpu", tmp_path))
+    assert "is made from a float32 variant" in skipped.reason
+    assert "has only int8. Export one with: fastbert export MODEL --precision fp32" in skipped.reason
+
+
+@pytest.mark.parametrize(
+    ("precision", "properties", "message"),
+    [
+        ("bfloat16", {"OPTIMIZATION_CAPABILITIES": ["FP32", "INT8"]}, "does not run bfloat16 .* only FP32, INT8"),
+        ("float32", {"INFERENCE_PRECISION_HINT": "bf16"}, "compiled for bf16 instead of f32"),
+    ],
+)
+def test_openvino_in_another_precision_is_an_error(sources, monkeypatch, precision, properties, message):
+    class Core:
+        def get_property(self, *names):
+            return properties[names[-1]] if names[0] == "CPU" else SimpleNamespace(get_type_name=lambda: "bf16")
+
+        def compile_model(self, *_):
+            return self
+
+    monkeypatch.setattr(openvino, "_core", Core)
+    with pytest.raises(EngineError, match=message):
+        if precision == "bfloat16":
+            openvino.prepare(sources, precision=precision)
+        else:
+            openvino.load(sources, Budget(1), precision=precision)

@@ -1,8 +1,11 @@
-"""The report page, looked at in a real browser."""
+"""The report page, opened in a real browser."""
 
+import html
+import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -76,7 +79,7 @@ def test_the_page_is_readable_at_desktop_and_phone_width(browser, page, width):
     assert overlapping == []
 
 
-def test_the_page_asks_for_nothing_from_outside(browser, page):
+def test_the_page_loads_nothing_from_outside(browser, page):
     browser.get(page.as_uri())
     asked = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     assert asked == []
@@ -117,7 +120,14 @@ def test_names_from_outside_are_escaped(document):
     assert "<script>" not in text
 
 
-def test_a_scenario_that_was_not_measured_says_what_to_ask_for(document):
+def test_the_caption_of_a_missing_plot_names_the_option(document):
     text = render_page({**document, "server": None, "offline": None})
     assert "Not measured: add --scenario server." in text
     assert 'id="server"' not in text
+
+
+def test_a_stored_report_of_an_earlier_version_is_rendered():
+    """One of the first, which lacks fields that were added later."""
+    stored = json.loads((Path(__file__).parents[3] / "studies/reports/amx/sst2/report.json").read_text())
+    assert "attainable_speedup" not in stored["single_stream"]["systems"][0]
+    assert stored["verdict"]["text"] in html.unescape(render_page(stored))

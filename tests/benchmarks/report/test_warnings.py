@@ -1,11 +1,10 @@
 import dataclasses
-import time
 
 import pytest
 
-from fastbert.benchmarks.machine.load import LoadMonitor, MachineLoad
+from fastbert.benchmarks.machine.load import MachineLoad
 from fastbert.benchmarks.report.warnings import CHECKS, Evidence, find_warnings
-from fastbert.runtime.hardware import usable_cores
+from fastbert.benchmarks.systems import Skipped
 
 QUIET = MachineLoad(0.5, 0.0, 0.0, 0.1, 0.0)
 
@@ -23,7 +22,7 @@ def replaced(part, **changes):
     return dataclasses.replace(part, **changes)
 
 
-def test_each_check_speaks_when_it_should_and_only_then(report, codes):
+def test_each_check_warns_when_it_should_and_only_then(report, codes):
     calm = replaced(report.single_stream, window_spread=0.01, rows=2000, stopped="stable")
     quiet = {"single_stream": calm, "offline": None, "server": None, "families": (), "skipped": ()}
     assert codes(**quiet) == set()
@@ -42,7 +41,7 @@ def test_each_check_speaks_when_it_should_and_only_then(report, codes):
         "drift": {"drift": 0.3},
         "threads": {"method": {**report.method, "threads": 4096}},
         "truncated": {"truncated": 3},
-        "skipped": {"skipped": (bench_skipped(),)},
+        "skipped": {"skipped": (Skipped("openvino", "it is not installed"),)},
     }
     assert set(cases) == set(CHECKS)
     for code, change in cases.items():
@@ -54,19 +53,12 @@ def test_each_check_speaks_when_it_should_and_only_then(report, codes):
     assert "other_load" in codes(**quiet, load=replaced(QUIET, stolen_share=0.2))
 
 
-def bench_skipped():
-    from fastbert.benchmarks.baselines import Skipped
-
-    return Skipped("openvino", "it is not installed")
-
-
-def test_the_load_monitor_sees_its_own_work():
-    monitor = LoadMonitor()
-    wall, processor = time.monotonic(), time.process_time()
-    total = sum(index * index for index in range(5_000_000))
-    processor, wall = time.process_time() - processor, time.monotonic() - wall
-    load = monitor.read()
-    assert total
-    assert load.own_share == pytest.approx(processor / wall / usable_cores(), rel=0.3)
-    assert load.other_share >= 0
-    assert abs(load.clock_step_s) < 0.05
+def test_load_is_reported_with_its_share(report):
+    load = MachineLoad(own_share=0.5, other_share=0.4, stolen_share=0.03, load_average=1.5, clock_step_s=-3.0)
+    messages = {w.message for w in find_warnings(Evidence(report, load, 0, None, None))}
+    assert {
+        "Other programs used 40 % of the processor during the bench (load average before: 1.5). All systems took turns "
+        "and were affected equally, but absolute times are too long.",
+        "3 % of CPU time was stolen by the hypervisor.",
+        "The system's clock was set during the bench, by -3.00 s; times are from the monotonic clock.",
+    } <= messages

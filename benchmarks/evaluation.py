@@ -1,4 +1,4 @@
-"""``fastbert evaluate``: what each speed gives, for a checkpoint (PyTorch) or a bundle (its engines)."""
+"""``fastbert evaluate``: accuracy and cost at each speed, of a bundle (its engines) or a checkpoint (PyTorch)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,26 +13,25 @@ from fastbert.data import read_rows
 from fastbert.data.rows import Row
 from fastbert.flops import flops_by_exit, full_model_flops
 from fastbert.runtime import Classifier
+from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule, exit_positions
 from fastbert.runtime.manifest import MANIFEST
-
-__all__ = ["ExitTable", "SpeedResult", "evaluate", "evaluate_speed", "parse_speeds"]
 
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class ExitTable:
-    """Every exit's answer on every sample.
+    """Every exit's answer to every sample.
 
     :param logits: float32 [samples, exits, classes].
     :param uncertainty: float32 [samples, exits].
-    :param lengths: int64 [samples], tokens.
+    :param lengths: int64 [samples], tokens, special tokens included.
     :param labels: int64 [samples], class index.
     :param class_names: by class index.
     :param exits: 0-based layer of each exit.
     :param layers: layers of the model.
-    :param flops: `fastbert.flops.model_flops`.
+    :param flops: of `fastbert.flops.model_flops`.
     """
 
     logits: NDArray[np.float32]
@@ -49,13 +48,13 @@ class ExitTable:
 class SpeedResult:
     """One speed on one data file.
 
-    :param accuracy: share of right labels, in [0, 1].
+    :param accuracy: share of correct labels, in [0, 1]; ``macro_f1`` too is in [0, 1].
     :param mean_layers: layers run, averaged over the samples.
     :param layer_speedup: layers of the model / mean_layers.
     :param flops_per_sample: see `fastbert.flops` for the convention.
     :param flops_speedup: FLOPs of the whole model without early exits / flops_per_sample.
-    :param exit_histogram: layer of the exit (0-based) -> samples that left there.
-    :param class_mean_layers: class name -> layers run, averaged over that class's samples; None: no such sample.
+    :param exit_histogram: layer of the exit (0-based) -> samples that exited there.
+    :param class_mean_layers: class name -> layers run, averaged over that class's samples; None: it has none.
     """
 
     speed: float
@@ -71,25 +70,42 @@ class SpeedResult:
 
 
 def evaluate(
-    target: Path, data: Path, speeds: Sequence[float], *, device: str = "cpu", threads: int | None = None
+    target: Path,
+    data: Path,
+    speeds: Sequence[float],
+    *,
+    device: str | None = None,
+    variant: str | None = None,
+    threads: int | None = None,
 ) -> list[SpeedResult]:
     """Run every exit on every row once, then judge each speed.
 
-    :param target: a bundle, or a checkpoint.
+    :param target: a bundle, or a checkpoint, which has no ``device``, ``variant`` or ``threads``.
     :param data: labelled rows.
-    :param device: that runs a bundle.
-    :param threads: processor threads, for a bundle.
-    :raises DataError: no labels, or labels that the model does not know.
+    :param device: one of `fastbert.runtime.engines.DEVICES`; None: the CPU.
+    :param variant: name of a variant; None: the bundle's first for the device.
+    :param threads: processor threads; None: the cores that this process may use.
+    :raises DataError: rows without labels, or with labels that the model does not know.
+    :raises UsageError: the bundle has no such variant, or an option is not for a checkpoint.
     """
-    for speed in speeds:
-        ExitRule(speed)  # before the work, not after it
-    is_bundle = (target / MANIFEST).is_file()
-    table = _bundle_table(target, data, device, threads) if is_bundle else _checkpoint_table(target, data)
+    if (target / MANIFEST).is_file():
+        classifier = Classifier.load(
+            target, device=device or "cpu", variant=variant, threads=threads, batches=device in (None, "cpu")
+        )
+        table = _bundle_table(classifier, data)
+    else:
+        options = {"device": device if device != "cpu" else None, "variant": variant, "threads": threads}
+        named = [f"`{name}`" for name, value in options.items() if value is not None]
+        if named:
+            verb = "is" if len(named) == 1 else "are"
+            raise UsageError(
+                f"{' and '.join(named)} {verb} for a bundle; {target} is not a bundle: it has no {MANIFEST}."
+            )
+        table = _checkpoint_table(target, data)
     return [evaluate_speed(table, speed) for speed in speeds]
 
 
-def _bundle_table(bundle: Path, data: Path, device: str, threads: int | None) -> ExitTable:
-    classifier = Classifier.load(bundle, device=device, threads=threads, batches=device == "cpu")
+def _bundle_table(classifier: Classifier, data: Path) -> ExitTable:
     manifest = classifier.manifest
     rows = read_rows(data, labels=manifest.labels, require_label=True)
     texts = [row.text_input for row in rows]
@@ -145,7 +161,7 @@ def _label_indices(rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray:
 def evaluate_speed(table: ExitTable, speed: float) -> SpeedResult:
     """Judge one speed.
 
-    :raises UsageError: ``speed`` is no number in [0, 1].
+    :raises UsageError: ``speed`` is not a number in [0, 1].
     """
     positions = exit_positions(table.uncertainty, speed)
     samples = np.arange(len(positions))
@@ -173,7 +189,7 @@ def evaluate_speed(table: ExitTable, speed: float) -> SpeedResult:
 def parse_speeds(text: str) -> list[float]:
     """Read a comma-separated list of speeds, such as ``0,0.1,0.5``.
 
-    :raises UsageError: an element is no number in [0, 1].
+    :raises UsageError: an element is not a number in [0, 1].
     """
     return [ExitRule(_number(part)).speed for part in text.split(",")]
 

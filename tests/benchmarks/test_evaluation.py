@@ -1,0 +1,125 @@
+import json
+
+import numpy as np
+import pytest
+from support.factories import LABELS, make_rows, write_tsv
+
+from fastbert.benchmarks.evaluation import ExitTable, SpeedResult, evaluate, evaluate_speed, parse_speeds
+from fastbert.benchmarks.report.tables import evaluation_tables
+from fastbert.export import ExportOptions, export_bundle
+from fastbert.runtime import Classifier
+from fastbert.runtime.errors import DataError, UsageError
+from fastbert.runtime.exit_rule import exit_positions
+
+FLOPS = {"layer": [0, 100, 0], "exits": [[10, 0, 0]] * 2}
+
+
+def test_a_table_by_hand():
+    logits = np.array([[[2, 0], [0, 2]], [[0, 2], [0, 2]], [[2, 0], [2, 0]]], np.float32)
+    uncertainty = np.array([[0.1, 0.1], [0.9, 0.9], [0.3, 0.1]], np.float32)
+    table = ExitTable(logits, uncertainty, np.array([1, 1, 1]), np.array([1, 1, 0]), ("a", "b"), (0, 1), 2, FLOPS)
+    result = evaluate_speed(table, 0.2)
+    assert result.accuracy == pytest.approx(2 / 3)
+    assert result.exit_histogram == {0: 1, 1: 2}
+    assert result.mean_layers == pytest.approx(5 / 3)
+    assert result.class_mean_layers == {"a": 2.0, "b": 1.5}
+    assert result.flops_per_sample == pytest.approx((110 + 220 + 220) / 3)
+    assert result.flops_speedup == pytest.approx(210 * 3 / 550)
+    assert evaluate_speed(table, 0.0).accuracy == 1.0
+
+
+def test_a_row_exits_strictly_below_the_speed_or_at_the_last_exit():
+    uncertainty = np.array([[0.5, 0.9], [0.25, 0.9]], np.float32)
+    assert exit_positions(uncertainty, 0.5).tolist() == [1, 0]
+
+
+def test_speeds_are_parsed_and_checked():
+    assert parse_speeds("0, 0.1,1") == [0.0, 0.1, 1.0]
+    for text in ("2", "-1", "nan", "fast", "0.1,,0.2", ""):
+        with pytest.raises(UsageError, match="from 0"):
+            parse_speeds(text)
+
+
+def test_bundle_and_checkpoint_agree_with_the_chain(bundle, checkpoint_dir, classifier, tmp_path):
+    rows = make_rows(50, seed=3)
+    data = write_tsv(tmp_path / "d.tsv", rows)
+    speeds = [0.0, 0.4, 0.8]
+    of_bundle, of_checkpoint = evaluate(bundle, data, speeds), evaluate(checkpoint_dir, data, speeds)
+    assert of_bundle == of_checkpoint
+    for result in of_bundle:
+        predictions = classifier.predict([row.text for row in rows], speed=result.speed)
+        right = [prediction.label == row.label for prediction, row in zip(predictions, rows, strict=True)]
+        assert result.accuracy == pytest.approx(np.mean(right))
+        assert result.mean_layers == pytest.approx(np.mean([prediction.exit_layer + 1 for prediction in predictions]))
+        assert set(result.class_mean_layers) == set(LABELS)
+
+
+def test_unlabelled_data_is_refused(bundle, tmp_path):
+    with pytest.raises(DataError, match="no label"):
+        evaluate(bundle, write_tsv(tmp_path / "d.tsv", make_rows(5), labels=False), [0.0])
+
+
+def test_a_variant_of_the_bundle_is_evaluated(checkpoint, tmp_path):
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(precisions=("fp32", "int8")))
+    rows = make_rows(50, seed=3)
+    data = write_tsv(tmp_path / "d.tsv", rows)
+    (result,) = evaluate(tmp_path / "b", data, [0.4], variant="int8", threads=1)
+    int8 = Classifier.load(tmp_path / "b", variant="int8", threads=1)
+    predictions = int8.predict([row.text for row in rows], speed=0.4)
+    assert result.exit_histogram == {
+        layer: sum(prediction.exit_layer == layer for prediction in predictions) for layer in range(3)
+    }
+    right = [prediction.label == row.label for prediction, row in zip(predictions, rows, strict=True)]
+    assert result.accuracy == pytest.approx(np.mean(right))
+    with pytest.raises(UsageError, match="'int4'"):
+        evaluate(tmp_path / "b", data, [0.4], variant="int4")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": "int8"}, "`variant` is for a bundle; .*model is not a bundle: it has no manifest.json"),
+        ({"threads": 2, "device": "cuda"}, "`device` and `threads` are for a bundle"),
+        ({"variant": "int8", "threads": 2, "device": "tensorrt"}, "`device` and `variant` and `threads` are for"),
+    ],
+)
+def test_options_that_a_checkpoint_lacks_are_refused(checkpoint_dir, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate(checkpoint_dir, write_tsv(tmp_path / "d.tsv", make_rows(5)), [0.0], **options)
+
+
+def test_a_checkpoint_may_be_told_its_only_device(checkpoint_dir, tmp_path):
+    data = write_tsv(tmp_path / "d.tsv", make_rows(5))
+    assert evaluate(checkpoint_dir, data, [0.0], device="cpu") == evaluate(checkpoint_dir, data, [0.0])
+
+
+def result(speed, depths):
+    return SpeedResult(speed, 100, 0.9, 0.9, 3.0, 2.0, 1e6, 2.0, {0: 40, 1: 60}, depths)
+
+
+def test_of_many_classes_the_table_has_those_that_exit_latest():
+    depths = {f"intent {number}": number / 10 for number in range(77)}
+    depths["intent 5"] = None  # the file has no such row
+    _, classes, exits = evaluation_tables([result(0.1, depths), result(0.5, depths)])
+    assert classes.title == "10 of 77 classes: those that exit latest (all classes: JSON output)"
+    names, first, second = (list(column.cells) for column in classes.columns)
+    assert names == [f"intent {number}" for number in range(76, 66, -1)]
+    assert first == second == [f"{number / 10:.2f}" for number in range(76, 66, -1)]
+    assert list(exits.columns[1].cells) == ["40", "40"]
+
+
+def test_a_few_classes_are_all_in_the_table_and_one_without_rows_comes_last():
+    _, classes, _ = evaluation_tables([result(0.1, {"none": None, "quick": 1.0, "slow": 2.0})])
+    assert classes.title is None
+    assert [list(column.cells) for column in classes.columns] == [["slow", "quick", "none"], ["2.00", "1.00", "-"]]
+
+
+def test_the_command_evaluates_a_variant(run_cli, bundle, checkpoint_dir, tmp_path):
+    data = write_tsv(tmp_path / "d.tsv", make_rows(20))
+    code, out, _ = run_cli("evaluate", bundle, "--data", data, "--speed", "0.4", "--variant", "fp32", "--json")
+    (found,) = json.loads(out)
+    assert (code, found["samples"]) == (0, 20)
+    assert found["accuracy"] == evaluate(bundle, data, [0.4])[0].accuracy
+    code, out, err = run_cli("evaluate", checkpoint_dir, "--data", data, "--variant", "fp32")
+    assert (code, out) == (2, "")
+    assert "is for a bundle" in err
