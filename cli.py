@@ -30,6 +30,7 @@ from fastbert.console.streams import (
     utf8_text,
     visible,
 )
+from fastbert.version import __version__, other_fastbert
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,8 +80,6 @@ _PIPE_WINDOW = 32  # texts read from a pipe before the first answer
 @app.callback(invoke_without_command=True)
 def _top(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
     if version:
-        from fastbert.version import __version__
-
         _print(f"fastbert-deploy {__version__}")
         raise typer.Exit
 
@@ -188,7 +187,9 @@ def evaluate(
     target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")],
     data: Annotated[Path, typer.Option(help="Labelled file.")],
     speed: Speeds = "0,0.1,0.3,0.5,0.8",
-    variant: Annotated[str | None, typer.Option(help="Of a bundle, such as int8. [default: its first]")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Of a bundle, such as int8.", show_default="the bundle's first")
+    ] = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
@@ -436,7 +437,7 @@ def predict(
     given, shown = itertools.tee(inputs)
     predictions = classifier.predict_iter(given, speed=speed, batch_size=batch_size, workers=workers, **window)
     for prediction, text in zip(with_progress(predictions, file), shown, strict=False):
-        record = {"text": text, **asdict(prediction), "layers_run": prediction.exit_layer + 1}
+        record = {"text": text, **asdict(prediction), "layers_run": prediction.layers_run}
         sys.stdout.write(json_text(record) + "\n")
         if file is None:
             sys.stdout.flush()
@@ -591,6 +592,7 @@ def import_(
     Example: fastbert import saved_model/Epoch_3.bin --config fastbert_cls.json --vocab vocab.txt --output model
     """
     _quiet_transformers()
+    from fastbert.console.failures import spelled
     from fastbert.importing import import_checkpoint, parse_labels
 
     report = import_checkpoint(
@@ -610,7 +612,7 @@ def import_(
         _print_json(asdict(report))
         return
     _print(f"{report.output}: {report.format}, {report.layers} layers, labels {', '.join(report.labels)}")
-    _print(report.summary)
+    _print(spelled(report.summary, _flags(sys.argv[1:])))
 
 
 def main() -> None:
@@ -620,10 +622,13 @@ def main() -> None:
     try:
         open_streams()
         handler = logging.StreamHandler()
-        handler.setFormatter(VisibleFormatter("%(message)s"))
+        handler.setFormatter(_NoteFormatter("%(message)s"))
         logging.basicConfig(handlers=[handler], level=logging.WARNING)
         logging.getLogger("fastbert").setLevel(logging.INFO)
         try:
+            if (problem := other_fastbert()) is not None:
+                _fail(problem)
+                sys.exit(1)
             with _cleaning_up_when_ended():
                 app(args=arguments, prog_name="fastbert")
         finally:
@@ -660,6 +665,15 @@ def _cleaning_up_when_ended() -> Iterator[None]:
     finally:
         for number in ending:
             signal.signal(number, signal.SIG_DFL)
+
+
+class _NoteFormatter(VisibleFormatter):
+    """The library's notes, with flags for parameters."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        from fastbert.console.failures import spelled
+
+        return spelled(super().formatMessage(record), _flags(sys.argv[1:]))
 
 
 def _flags(arguments: list[str]) -> dict[str, str]:

@@ -88,6 +88,8 @@ def evaluate(
     :raises DataError: rows without labels, or with labels that the model does not know.
     :raises UsageError: the bundle has no such variant, or an option is not for a checkpoint.
     """
+    for speed in speeds:
+        ExitRule(speed)  # before the work, not after it
     if (target / MANIFEST).is_file():
         classifier = Classifier.load(
             target, device=device or "cpu", variant=variant, threads=threads, batches=device in (None, "cpu")
@@ -184,18 +186,3 @@ def evaluate_speed(table: ExitTable, speed: float) -> SpeedResult:
             for index, name in enumerate(table.class_names)
         },
     )
-
-
-def parse_speeds(text: str) -> list[float]:
-    """Read a comma-separated list of speeds, such as ``0,0.1,0.5``.
-
-    :raises UsageError: an element is not a number in [0, 1].
-    """
-    return [ExitRule(_number(part)).speed for part in text.split(",")]
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text.strip()

@@ -80,21 +80,3 @@ class BenchOptions:
                 raise UsageError(f"`{name}` is {getattr(self, name)}; it must be above 0.")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"`threads` is {self.threads}; it must be at least 1.")
-
-
-def parse_names(text: str | None) -> list[str] | None:
-    """Read a comma-separated list of names, without repetitions; None if there are none."""
-    names = [name.strip() for name in (text or "").split(",") if name.strip()]
-    return list(dict.fromkeys(names)) or None
-
-
-def parse_numbers(text: str | None, parameter: str) -> list[float] | None:
-    """Read a comma-separated list of numbers, without repetitions; None if there are none.
-
-    :param parameter: for the error: the one that the numbers are for.
-    :raises UsageError: an element is not a number.
-    """
-    try:
-        return [float(name) for name in parse_names(text) or []] or None
-    except ValueError as error:
-        raise UsageError(f"`{parameter}` is {text!r}; it must be numbers, separated by commas.") from error

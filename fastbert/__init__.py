@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastbert.version import __version__
+from fastbert.version import __version__, other_fastbert
 
 # The Linux wheels of ONNX Runtime 1.29 and later have telemetry, which is on unless this is set before their import: a
 # thread, a database in the home directory, and forked workers that hang when they end. Set it to 0 to have it.
@@ -102,6 +102,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
+        if (problem := other_fastbert()) is not None:
+            raise ImportError(problem)
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'fastbert' has no attribute {name!r}")
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from fastbert.benchmarks.evaluation import SpeedResult
-from fastbert.console import table_cell
+from fastbert.console.streams import table_cell
 from fastbert.files.atomic import replace_file, require_writable_file
 from fastbert.runtime.errors import UsageError
 

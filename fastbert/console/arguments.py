@@ -7,12 +7,12 @@ import typer
 
 
 def numbers(kind: type[int] | type[float] = float) -> Callable[[str], Any]:
-    """Return a parser of comma-separated numbers: text -> tuple of ``kind``."""
+    """Return a parser of comma-separated numbers, without repetitions: text -> tuple of ``kind``."""
     what = "whole numbers" if kind is int else "numbers"
 
     def parse(text: str) -> Any:
         try:
-            return tuple(kind(part) for part in text.split(","))
+            return tuple(dict.fromkeys(kind(part) for part in text.split(",")))
         except ValueError:
             raise typer.BadParameter(f"{text!r} is not a comma-separated list of {what}.") from None
 
@@ -20,10 +20,13 @@ def numbers(kind: type[int] | type[float] = float) -> Callable[[str], Any]:
 
 
 def names(known: Sequence[str]) -> Callable[[str], Any]:
-    """Return a parser of comma-separated names, each one of ``known`` where there are any: text -> tuple."""
+    """Return a parser of comma-separated names, without repetitions: text -> tuple.
+
+    :param known: the names that are allowed; empty: any.
+    """
 
     def parse(text: str) -> Any:
-        found = tuple(part.strip() for part in text.split(","))
+        found = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
         for name in found:
             if known and name not in known:
                 raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}.")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 
 from fastbert.runtime.errors import FastBertError, MissingDependencyError, UsageError
 
@@ -32,13 +31,9 @@ def exit_code(error: Exception) -> int:
 
 
 def describe(error: Exception, flags: Mapping[str, str]) -> str:
-    """Return what was wrong and what to do, in one paragraph.
-
-    :param flags: parameter of the command that ran -> how the command line spells it. The library's messages have
-        parameters in backquotes: `max_length` becomes --max-length.
-    """
+    """Return what was wrong and what to do, in one paragraph; ``flags`` as in `spelled`."""
     if isinstance(error, FastBertError):
-        return _PARAMETER.sub(lambda found: _flag(found[1], flags) or found[0], str(error))
+        return spelled(str(error), flags)
     package = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
     if package in EXTRAS:
         return str(MissingDependencyError(package, EXTRAS[package]))
@@ -49,20 +44,15 @@ def describe(error: Exception, flags: Mapping[str, str]) -> str:
     return f"Unexpected {type(error).__name__}: {error}. Run again with --debug for the traceback, and report it."
 
 
+def spelled(message: str, flags: Mapping[str, str]) -> str:
+    """Return a message of the library as the command line spells it: `max_length` in backquotes becomes --max-length.
+
+    :param flags: parameter of the command that ran -> its flag.
+    """
+    return _PARAMETER.sub(lambda found: _flag(found[1], flags) or found[0], message)
+
+
 def _flag(parameter: str, flags: Mapping[str, str]) -> str | None:
     """Return the flag of a parameter; the library's `speeds` is the command line's --speed, since it takes a list."""
     candidates = (parameter, parameter.removesuffix("s"), parameter.removesuffix("es"))
     return next((flags[name] for name in candidates if name in flags), None)
-
-
-def other_fastbert() -> str | None:
-    """Return what to do where the unrelated package ``fastbert`` is installed too, whose files are named like ours."""
-    try:
-        found = version("fastbert")
-    except PackageNotFoundError:
-        return None
-    return (
-        f"The package fastbert {found} is installed in this environment. It is another project with the same import "
-        "name, and one overwrites the other's files. Remove it and install this one again: pip uninstall -y fastbert; "
-        "pip install --force-reinstall --no-deps fastbert-deploy"
-    )

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -39,10 +40,11 @@ class FrozenOutputs:
     def open(cls, directory: Path, lengths: Sequence[int], *, layers: int, hidden_size: int) -> "FrozenOutputs | None":
         """Return an empty store; None where it would take more than 8 GiB, or more than half of the free disk space."""
         size = 4 * sum(lengths) * layers * hidden_size
-        if size > min(_LARGEST_FILE, shutil.disk_usage(directory).free // 2) or not hasattr(os, "posix_fallocate"):
-            _log.warning("The frozen backbone runs in every epoch: its outputs would take %.1f GB of disk.", size / 1e9)
-            return None
-        return cls(directory, lengths, layers=layers, hidden_size=hidden_size)
+        if hasattr(os, "posix_fallocate") and size <= min(_LARGEST_FILE, shutil.disk_usage(directory).free // 2):
+            with suppress(OSError):  # such as a quota
+                return cls(directory, lengths, layers=layers, hidden_size=hidden_size)
+        _log.warning("The frozen backbone runs in every epoch: its outputs would take %.1f GB of disk.", size / 1e9)
+        return None
 
     def get(
         self, rows: torch.Tensor, sequence: int, compute: Callable[[], Sequence[torch.Tensor]]

@@ -79,7 +79,8 @@ def run_phase(
     trainer.add_callback(_Progress)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(directory))
     trainer.exits = None  # evaluate every exit, also after fine-tuning, which trains only the last
-    exit_logits, label_ids, _ = trainer.predict(dev)
+    predicted = trainer.predict(dev)
+    exit_logits, label_ids = np.asarray(predicted.predictions), np.asarray(predicted.label_ids)
     model.eval()
     if not np.isfinite(exit_logits).all():
         raise CheckpointError(
@@ -165,22 +166,35 @@ def _arguments(phase: str, options: TrainOptions, directory: Path, *, metric: st
 class _PhaseTrainer(Trainer):
     """A Trainer with the loss of one phase."""
 
-    def __init__(self, *, phase: str, options: TrainOptions, frozen: FrozenOutputs | None, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.frozen = frozen
+    def __init__(
+        self,
+        *,
+        phase: str,
+        options: TrainOptions,
+        model: FastBertForSequenceClassification,
+        frozen: FrozenOutputs | None,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(model=model, **arguments)
         self.phase = phase
         self.options = options
-        self.exits = [self.model.config.num_exits - 1] if phase == "finetune" else None
+        self.classifier = model
+        self.frozen = frozen
+        self.exits = [model.config.num_exits - 1] if phase == "finetune" else None
 
     def compute_loss(
-        self, model: torch.nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, **_: Any
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         inputs = dict(inputs)
         labels, rows = inputs.pop("labels"), inputs.pop("row")
         if self.frozen is not None:
             ids, types = inputs["input_ids"], inputs["token_type_ids"]
-            mask = self.model.extended_attention_mask(inputs["attention_mask"])
-            run = partial(self.model.run_layers, ids, mask, types)
+            mask = self.classifier.extended_attention_mask(inputs["attention_mask"])
+            run = partial(self.classifier.run_layers, ids, mask, types)
             inputs["layer_outputs"] = self.frozen.get(rows, ids.shape[1], run)
         exit_logits = model(**inputs, exits=self.exits).exit_logits
         if self.phase == "finetune":
@@ -205,7 +219,7 @@ def _metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 def _accuracy(exit_logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Accuracy of every exit: float [exits]."""
-    return (exit_logits.argmax(-1) == labels[:, None]).mean(0)
+    return np.asarray((exit_logits.argmax(-1) == labels[:, None]).mean(0))
 
 
 class _Progress(ProgressCallback):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.factories import LABELS, make_rows, write_tsv
 
-from fastbert.benchmarks.evaluation import ExitTable, SpeedResult, evaluate, evaluate_speed, parse_speeds
+from fastbert.benchmarks.evaluation import ExitTable, SpeedResult, evaluate, evaluate_speed
 from fastbert.benchmarks.report.tables import evaluation_tables
 from fastbert.export import ExportOptions, export_bundle
 from fastbert.runtime import Classifier
@@ -33,11 +33,10 @@ def test_a_row_exits_strictly_below_the_speed_or_at_the_last_exit():
     assert exit_positions(uncertainty, 0.5).tolist() == [1, 0]
 
 
-def test_speeds_are_parsed_and_checked():
-    assert parse_speeds("0, 0.1,1") == [0.0, 0.1, 1.0]
-    for text in ("2", "-1", "nan", "fast", "0.1,,0.2", ""):
-        with pytest.raises(UsageError, match="from 0"):
-            parse_speeds(text)
+@pytest.mark.parametrize("speed", [2, -1, float("nan"), "fast"])
+def test_speeds_are_checked_before_the_work(tmp_path, speed):
+    with pytest.raises(UsageError, match="from 0"):
+        evaluate(tmp_path / "nowhere", tmp_path / "nowhere.tsv", [0.5, speed])
 
 
 def test_bundle_and_checkpoint_agree_with_the_chain(bundle, checkpoint_dir, classifier, tmp_path):

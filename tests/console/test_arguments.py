@@ -6,7 +6,7 @@ from fastbert.console.arguments import completion, names, numbers
 
 def test_numbers():
     assert numbers()("0, 0.5") == (0.0, 0.5)
-    assert numbers(int)("2,5") == (2, 5)
+    assert numbers(int)("2,5,2") == (2, 5)
     for parse, text in ((numbers(), "0,fast"), (numbers(int), "0.5"), (numbers(), "")):
         with pytest.raises(typer.BadParameter, match="not a comma-separated list"):
             parse(text)

@@ -1,6 +1,6 @@
 import pytest
 
-from fastbert.console.failures import EXTRAS, describe, exit_code, other_fastbert
+from fastbert.console.failures import EXTRAS, describe, exit_code
 from fastbert.runtime.errors import DataError, MissingDependencyError, UsageError
 
 FLAGS = {"max_length": "--max-length", "speed": "--speed", "batch": "--batch", "model": "MODEL"}
@@ -33,13 +33,3 @@ def test_other_errors():
     assert describe(FileNotFoundError(2, "No such file", "x.tsv"), {}) == "x.tsv: No such file."
     assert "--debug" in describe(RuntimeError("surprise"), {})
     assert "pip install" in describe(MissingDependencyError("onnx", "export"), {})
-
-
-def test_the_other_package_of_our_import_name_is_named(tmp_path, monkeypatch):
-    assert other_fastbert() is None
-    (tmp_path / "fastbert-0.9.dist-info").mkdir()
-    (tmp_path / "fastbert-0.9.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: fastbert\nVersion: 0.9\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    assert "fastbert 0.9 is installed" in other_fastbert()
