@@ -112,7 +112,7 @@ def _is_public_method(name: str, member: Any) -> bool:
 
 @cache
 def _names_in_the_source() -> set[str]:
-    """Return every name that the code defines or imports: what a docstring may speak of without a page of its own."""
+    """Return every name that the code defines or imports: what a docstring may speak of without a separate page."""
     found = set()
     for folder in ("fastbert", "export", "runtime", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):

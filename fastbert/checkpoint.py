@@ -163,7 +163,7 @@ def start_from(
     :param max_length: longest sequence in tokens, special tokens included; None: 128, fewer if the model has fewer
         positions, or a FastBERT checkpoint's own.
     :param keep_classifier: use the trained classifier of a Hugging Face model as the last exit.
-    :raises CheckpointError: there is no such model, its family is unknown, it has no classifier to keep, it lacks a
+    :raises CheckpointError: the model is missing, its family is unknown, it has no classifier to keep, it lacks a
         label, or it has fewer than ``max_length`` positions.
     :raises UsageError: a FastBERT checkpoint has another exit head or length.
     """
@@ -263,7 +263,7 @@ def _read_config(source: str | Path) -> Any:
     if _looks_like_path(source) and not (Path(source) / "config.json").is_file():
         raise CheckpointError(f"{source} is not a checkpoint: it has no config.json.")
     if not Path(source).exists():
-        _log.info("There is no directory %s; looking for a model with that name on the hub.", source)
+        _log.info("%s is not a directory here; looking for a model with that name on the hub.", source)
     try:
         config = AutoConfig.from_pretrained(str(source))
     except CheckpointError as error:

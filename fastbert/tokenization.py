@@ -39,7 +39,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     without the normalizer, pre-tokenizer and post-processor of the file.
 
     :param source: a directory, or a name on a model hub.
-    :raises CheckpointError: there is no tokenizer, it has no words, or its files contradict each other.
+    :raises CheckpointError: the tokenizer is missing, it has no words, or its files contradict each other.
     """
     try:
         tokenizer = _from_transformers(source)

@@ -16,7 +16,7 @@ _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")  # how /proc/self/mountinfo escapes w
 
 
 def processor_info() -> dict[str, str]:
-    """Return the first processor's block of /proc/cpuinfo; an empty dict where there is no such file."""
+    """Return the first processor's block of /proc/cpuinfo; an empty dict where that file is missing."""
     try:
         with _CPUINFO.open() as lines:  # not the whole file, which is long on many cores: each load reads it
             pairs = [line.partition(":") for line in takewhile(str.strip, lines)]
@@ -72,7 +72,7 @@ def _quotas() -> Iterator[int]:
 
 
 def _cores(quota_and_period: Sequence[int]) -> Iterator[int]:
-    """Yield a quota as cores: microseconds of processor time per period. Nothing where there is no quota."""
+    """Yield a quota as cores: microseconds of processor time per period. Nothing without a quota."""
     if len(quota_and_period) == 2:
         quota, period = quota_and_period
         if quota >= 0 and period > 0:  # cgroup v1 writes -1 for no quota

@@ -218,7 +218,7 @@ def test_a_closed_stdin_is_named(run_cli, bundle, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     code, _, err = run_cli("predict", bundle)
     assert code == 1
-    assert "no stdin" in err
+    assert "stdin is closed" in err
 
 
 def test_an_unexpected_error_is_one_line_and_a_traceback_with_debug(run_cli, bundle, monkeypatch):
@@ -346,7 +346,7 @@ def test_an_error_of_the_library_names_flags(run_cli, bundle, tmp_path):
 
 @pytest.fixture(scope="module")
 def shell(bundle, tmp_path_factory):
-    """Run the command line in a process of its own, under a shell's redirections: -> (exit code, stdout, stderr)."""
+    """Run the command line in a separate process, under a shell's redirections: -> (exit code, stdout, stderr)."""
     folder = tmp_path_factory.mktemp("shell")
     (folder / "many.txt").write_text("good film, not bad\n" * 300)
     write_tsv(folder / "data.tsv", make_rows(8))

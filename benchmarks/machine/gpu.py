@@ -20,7 +20,7 @@ _PACKAGES = ("tensorrt-cu13", "cuda-bindings", "onnxruntime-gpu", "polygraphy")
 def describe_device() -> dict[str, Any]:
     """Return the GPU's state and the cost of checking an exit.
 
-    :raises EngineError: there is no GPU.
+    :raises EngineError: no GPU.
     """
     return {**describe_gpu(), "synchronisation": synchronisation_us(open_gpu("gpu"))}
 

@@ -74,7 +74,7 @@ def _add_attention(
 def _add_linear_attention(
     graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str
 ) -> str:
-    """Attend over the hidden states: there is no activation after the narrowing layer."""
+    """Attend over the hidden states, without an activation after the narrowing layer."""
     width = weights["narrow.weight"].shape[1]
     size, heads = config.size, config.heads
     d = size // heads

@@ -4,7 +4,7 @@ Calling one session per stage leaves all but one thread idle while Python runs. 
 an ``If``, which runs it or passes an earlier answer through. Nesting all branches would keep every buffer alive;
 chaining them would pass an early answer through each. So stages are grouped, about sqrt(n) per branch.
 
-A single row has no padding, so there is no mask. Weights stay in the files of the other engines, as external data.
+A single row has no padding, so it needs no mask. Weights stay in the files of the other engines, as external data.
 Costs: docs/performance.md#single-row.
 """
 

@@ -64,7 +64,7 @@ def compare_engines(
     :param runner: (engine file, number of a profile) -> runner; None: Polygraphy's for TensorRT.
     :raises MissingDependencyError: Polygraphy is not installed.
     :raises BundleError: a file is missing or altered.
-    :raises UsageError: there is no such variant, or the bundle no longer has its graphs.
+    :raises UsageError: the variant does not exist, or the bundle no longer has its graphs.
     """
     manifest = read_manifest(bundle)
     built = manifest.variant_for("tensorrt", variant)

@@ -13,7 +13,7 @@ _Item = TypeVar("_Item")
 def with_progress(items: Iterator[_Item], file: Path | None) -> Iterator[_Item]:
     """Yield the items and show, on a terminal, how many are done and how many per second.
 
-    :param file: that the items come from. Without one, or with stdout on the terminal, there is no bar.
+    :param file: that the items come from. Without one, or with stdout on the terminal, nothing is shown.
     """
     if file is None or not sys.stderr.isatty() or sys.stdout.isatty():
         yield from items

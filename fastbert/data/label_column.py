@@ -39,7 +39,7 @@ class LabelColumn:
         """
         if value is None:
             if self.required:
-                raise BadRow("there is no label; every row of this file needs one, in a column 'label'.")
+                raise BadRow("the label is missing; every row of this file needs one, in a column 'label'.")
             return None
         if isinstance(value, bool) or not isinstance(value, str | int):
             problem = f"the label {short_repr(value)} is neither a name nor an integer"

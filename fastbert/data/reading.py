@@ -74,7 +74,7 @@ def iter_inputs(path: Path | None) -> Iterator[str | tuple[str, str]]:
     elif path is not None:
         yield from (text for _, text in file_lines(path))
     elif sys.stdin is None:  # closed by the parent process
-        raise DataError("There is no stdin to read texts from. Name texts or a `file`.")
+        raise DataError("stdin is closed, so no texts can be read from it. Name texts or a `file`.")
     else:
         with reading("stdin"):
             yield from (text for _, text in utf8_lines(sys.stdin.buffer, "stdin"))

@@ -26,7 +26,7 @@ class Claim:
         """Take the lock.
 
         :raises BlockingIOError: another process holds it.
-        :raises OSError: there is no such directory.
+        :raises OSError: the directory is missing.
         """
         self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         self.locked = False

@@ -12,7 +12,7 @@ from fastbert.runtime.errors import CheckpointError, UsageError
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
-    :raises CheckpointError: there is no such file, or it is not a JSON object.
+    :raises CheckpointError: the file is missing, or it is not a JSON object.
     """
     if not path.is_file():
         raise CheckpointError(f"The config {path} does not exist.")

@@ -21,7 +21,7 @@ _SEED = 42
 def read(request: Request, findings: Findings) -> tuple[FastBertForSequenceClassification, PreTrainedTokenizerBase]:
     """Load the classifier and its tokenizer.
 
-    :raises CheckpointError: there is no classifier or no fast tokenizer, the family is unknown, or the number of labels
+    :raises CheckpointError: no classifier or no fast tokenizer, the family is unknown, or the number of labels
         is wrong.
     """
     for name in ("config", "bert_config", "vocab"):

@@ -18,7 +18,7 @@ _PARALLEL = "module."  # torch.nn.DataParallel's prefix
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a file that ``torch.save(model.state_dict())`` wrote: float tensors by name, as float32.
 
-    :raises CheckpointError: there is no such file, it is truncated, it would run code, or it holds more than tensors.
+    :raises CheckpointError: the file is missing, it is truncated, it would run code, or it holds more than tensors.
     """
     if not path.is_file():
         raise CheckpointError(f"The checkpoint {path} does not exist.")

@@ -39,7 +39,7 @@ def read_vocabulary(path: Path) -> dict[str, int]:
     tabs (in ERNIE's file) gives its first field. The last of equal tokens counts. A line without a token keeps its id,
     under a name that is in no text.
 
-    :raises CheckpointError: there is no such file, it is not UTF-8, or it lacks a token that every model needs.
+    :raises CheckpointError: the file is missing, it is not UTF-8, or it lacks a token that every model needs.
     """
     if not path.is_file():
         raise CheckpointError(f"The vocabulary {path} does not exist. Pass another one as `vocab`.")

@@ -69,7 +69,7 @@ class TrainOptions:
         if not 0.0 <= self.label_share <= 1.0:
             raise UsageError(f"`label_share` is {self.label_share}; it must be from 0 to 1.")
         if self.train is None and (self.phase != "distill" or not self.unlabeled):
-            raise UsageError("There is no training file: `train` is needed, unless `unlabeled` texts are distilled.")
+            raise UsageError("`train` is missing: it is needed, unless `unlabeled` texts are distilled.")
         for name, value in (
             ("batch_size", self.batch_size),
             ("max_length", self.max_length),

@@ -11,7 +11,7 @@ FLAGS = {"max_length": "--max-length", "speed": "--speed", "batch": "--batch", "
     [
         ("`max_length` is 0.", "--max-length is 0."),
         ("`speeds` has 2; `batches` has 0.", "--speed has 2; --batch has 0."),
-        ("`model` is no directory.", "MODEL is no directory."),
+        ("`model` is not a directory.", "MODEL is not a directory."),
         ("`other` and max_length stay.", "`other` and max_length stay."),
     ],
 )

@@ -182,7 +182,7 @@ def test_a_missing_file_and_a_missing_label_are_named(tmp_path):
         read_rows(tmp_path / "nowhere.tsv")
     with pytest.raises(DataError, match="is a directory"):
         read_rows(tmp_path)
-    with pytest.raises(DataError, match="line 2: there is no label"):
+    with pytest.raises(DataError, match="line 2: the label is missing"):
         read_rows(write(tmp_path / "a.tsv", "text\na\n"), require_label=True)
 
 
@@ -639,7 +639,7 @@ def test_inputs_of_stdin_are_its_lines(monkeypatch):
     with pytest.raises(DataError, match="stdin, line 2: byte 1"):
         list(iter_inputs(None))
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(DataError, match="no stdin to read texts from"):
+    with pytest.raises(DataError, match="stdin is closed"):
         list(iter_inputs(None))
 
 

@@ -33,7 +33,7 @@ def open_gpu(extra: str) -> "Gpu":
     """Return the first GPU that this process sees (``CUDA_VISIBLE_DEVICES`` chooses it).
 
     :param extra: the extra of ``fastbert-deploy`` that installs the bindings.
-    :raises EngineError: there is no GPU, no driver, or no bindings.
+    :raises EngineError: no GPU, no driver, or no bindings.
     """
     try:
         runtime = importlib.import_module("cuda.bindings.runtime")

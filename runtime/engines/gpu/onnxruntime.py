@@ -40,7 +40,7 @@ def load(bundle: Path, variant: Variant, *, cuda_graphs: bool = False, provider:
 
     :param cuda_graphs: replay each session as one CUDA graph; batches and sequences are padded to one of few sizes.
     :param provider: `CUDA`, or `CPU` to check the graphs on a machine without a GPU.
-    :raises EngineError: there is no GPU, or this ONNX Runtime has no CUDA provider.
+    :raises EngineError: no GPU, or this ONNX Runtime has no CUDA provider.
     :raises UsageError: the variant is for the CPU.
     :raises BundleError: an engine file cannot be loaded.
     """
@@ -76,7 +76,7 @@ class Sessions:
     :param max_positions: longest sequence, in tokens, that padding may lead to.
     :param cuda_graphs: replay runs as CUDA graphs.
     :raises BundleError: a file cannot be loaded.
-    :raises EngineError: there is no GPU, or a session cannot run on it.
+    :raises EngineError: no GPU, or a session cannot run on it.
     """
 
     max_batch = None

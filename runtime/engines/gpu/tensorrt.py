@@ -29,7 +29,7 @@ def load(bundle: Path, variant: Variant, *, cuda_graphs: bool = False) -> Device
     """Read the engines.
 
     :param cuda_graphs: replay the work between two exits as one CUDA graph; batches are padded to their bucket.
-    :raises EngineError: there is no GPU, no TensorRT, too little memory, or the engines were built for another version
+    :raises EngineError: no GPU, no TensorRT, too little memory, or the engines were built for another version
         or GPU architecture.
     :raises BundleError: an engine cannot be read.
     """

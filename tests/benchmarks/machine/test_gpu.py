@@ -25,7 +25,7 @@ class FakeNvml:
         self._answers = answers
 
     def __getattr__(self, name):
-        real = getattr(self._real, name)  # AttributeError: there is no such function
+        real = getattr(self._real, name)  # AttributeError: no such function
         if inspect.isclass(real):
             return real
 

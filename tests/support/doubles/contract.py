@@ -77,7 +77,7 @@ def held_to(real_module, recorder):
     """
 
     def decorate(simulated):
-        real = getattr(real_module, simulated.__name__)  # AttributeError: there is no such class
+        real = getattr(real_module, simulated.__name__)  # AttributeError: no such class
         for name, value in list(vars(simulated).items()):
             if name.startswith("_") and name != "__init__":
                 continue
@@ -85,7 +85,7 @@ def held_to(real_module, recorder):
                 raise AttributeError(f"{real.__name__} has no {name}")
             if isinstance(value, property):
                 if not isinstance(getattr(real, name), property):
-                    raise AttributeError(f"{real.__name__}.{name} is no property")
+                    raise AttributeError(f"{real.__name__}.{name} is not a property")
             elif callable(value):
                 setattr(simulated, name, _recorded(real, name, value))
 

@@ -1,6 +1,6 @@
 """``cuda.bindings.runtime`` without a GPU: device memory is host memory, and a stream does nothing until it must.
 
-Signatures and enums are the real package's. Work on a stream runs when somebody waits for it: code that reads a copy
+Signatures and enums are the real package's. Work on a stream runs when a caller waits for it: code that reads a copy
 too early, or changes what is still to be copied, gives wrong answers here as it would on a GPU.
 """
 
@@ -81,7 +81,7 @@ class FakeCuda:
         return (self._allocate(self.pinned, size),)
 
     def _allocate(self, place, size):
-        array = np.full(size, 0xAB, np.uint8)  # not zeros: nobody may rely on them
+        array = np.full(size, 0xAB, np.uint8)  # not zeros: no code may rely on them
         place[array.ctypes.data] = array
         return array.ctypes.data
 
