@@ -10,8 +10,8 @@ import sys
 import pytest
 from rich.table import Table
 
-from fastbert.console.streams import VisibleFormatter, json_text, print_tables, table_cell, utf8_text, visible
 from fastbert.console import streams as console
+from fastbert.console.streams import VisibleFormatter, json_text, print_tables, table_cell, utf8_text, visible
 
 ODD = 'é 日本 😀 \udcff "[red]'
 

@@ -13,9 +13,9 @@ from fastbert.export.manifest import SCHEMA_FILE, ManifestWriter
 from fastbert.export.precisions import PRECISIONS
 from fastbert.export.verification.outcome import Bounds
 from fastbert.families import FAMILIES
-from fastbert.runtime import manifest as reader
-from fastbert.runtime.documents import ListOf, MappingOf, OptionalField, Record
+from fastbert.runtime.documents import ListOf, MappingOf, OptionalField, Record, Unfit
 from fastbert.runtime.errors import BundleError, MissingDependencyError, UsageError
+from fastbert.runtime.manifest_rules import MANIFEST_FIELDS
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text())
 
@@ -184,7 +184,7 @@ def fields_of_reader(rule, *path):
 def test_the_schema_and_the_reader_have_the_same_fields():
     schema = dict(fields_of_schema(SCHEMA))
     assert schema.pop(("schema",))  # the reader checks it before all others
-    assert schema == dict(fields_of_reader(reader._MANIFEST))
+    assert schema == dict(fields_of_reader(MANIFEST_FIELDS))
 
 
 VALUES = [
@@ -215,9 +215,9 @@ def test_the_schema_and_the_reader_refuse_the_same_values(document):
         for value in [..., *VALUES]:
             broken = changed(document, path, value)
             try:
-                reader._MANIFEST.read(broken)
+                MANIFEST_FIELDS.read(broken)
                 refused = None
-            except reader.Unfit as unfit:
+            except Unfit as unfit:
                 refused = str(unfit)
             assert (refused is None) == VALIDATOR.is_valid(broken), (path, value, refused)
             compared += 1
