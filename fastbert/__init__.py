@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from fastbert.training import PhaseOptions, TrainOptions, train
+    from fastbert.training import PhaseOptions, PhaseReport, TrainOptions, TrainReport, train
 
 # Module -> the public names that it defines, loaded on first use.
 _LAZY = {
@@ -66,7 +66,7 @@ _LAZY = {
         "UsageError",
         "VerificationError",
     ),
-    "fastbert.training": ("PhaseOptions", "TrainOptions", "train"),
+    "fastbert.training": ("PhaseOptions", "PhaseReport", "TrainOptions", "TrainReport", "train"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 
@@ -86,8 +86,10 @@ __all__ = [
     "MissingDependencyError",
     "OutputExistsError",
     "PhaseOptions",
+    "PhaseReport",
     "Prediction",
     "TrainOptions",
+    "TrainReport",
     "UsageError",
     "VerificationError",
     "__version__",

@@ -39,7 +39,7 @@ _TENSORRT = Record(
         "source": _name,
         "version": _text,
         "sm": _text,
-        "optimization_level": OptionalField(_index, 3),
+        "optimization_level": OptionalField(integer(0, 5), 3),
         "profiles": ListOf(
             "a list of at least one profile",
             Record(

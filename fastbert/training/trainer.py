@@ -65,7 +65,7 @@ def run_phase(
     labelled_dev = dev_rows[0].label is not None
     trainer = _PhaseTrainer(
         phase=phase,
-        frozen=_frozen_outputs(model, [train, dev], options, directory) if phase == "distill" else None,
+        frozen=_frozen_outputs(model, [train, dev], directory) if phase == "distill" else None,
         options=options,
         model=model,
         args=_arguments(phase, options, directory, metric="accuracy" if labelled_dev else "divergence"),
@@ -97,10 +97,10 @@ def run_phase(
 
 
 def _frozen_outputs(
-    model: FastBertForSequenceClassification, datasets: Sequence[Dataset], options: TrainOptions, directory: Path
+    model: FastBertForSequenceClassification, datasets: Sequence[Dataset], directory: Path
 ) -> FrozenOutputs | None:
     """Return where to keep the outputs of the frozen backbone. A GPU computes them faster than they are read."""
-    if torch.accelerator.is_available() or PartialState().num_processes > 1 or options.precision != "fp32":
+    if torch.accelerator.is_available() or PartialState().num_processes > 1:
         return None
     directory.mkdir(exist_ok=True)
     lengths = {row["row"]: len(row["input_ids"]) for dataset in datasets for row in dataset}
@@ -195,7 +195,8 @@ class _PhaseTrainer(Trainer):
             ids, types = inputs["input_ids"], inputs["token_type_ids"]
             mask = self.classifier.extended_attention_mask(inputs["attention_mask"])
             run = partial(self.classifier.run_layers, ids, mask, types)
-            inputs["layer_outputs"] = self.frozen.get(rows, ids.shape[1], run)
+            with self.accelerator.autocast():  # in mixed precision, as in a forward pass
+                inputs["layer_outputs"] = self.frozen.get(rows, ids.shape[1], run)
         exit_logits = model(**inputs, exits=self.exits).exit_logits
         if self.phase == "finetune":
             loss = cross_entropy(exit_logits[:, -1].float(), labels)
