@@ -15,7 +15,7 @@ from fastbert.runtime import manifest as reader
 from fastbert.runtime.errors import BundleError, MissingDependencyError
 from fastbert.runtime.manifest import MANIFEST
 
-SCHEMA_FILE = Path(reader.__file__).with_name("manifest.schema.json")
+SCHEMA_FILE = Path(__file__).with_name("manifest.schema.json")
 _MADE_WITH = ("fastbert-deploy", "torch", "transformers", "tokenizers", "onnx", "onnxruntime")
 
 

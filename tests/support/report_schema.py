@@ -2,7 +2,7 @@
 
 ::
 
-    python -m fastbert.benchmarks.report.schema > benchmarks/report/report.schema.json
+    python tests/support/report_schema.py > benchmarks/report/report.schema.json
 
 It is generated from `fastbert.benchmarks.report.results`; a test compares the file with it. Readers should ignore
 unknown fields: ``fastbert-bench/2`` only adds fields, and those that a report of an earlier version lacks are optional.
