@@ -162,7 +162,7 @@ def train(
         batch_size=batch_size,
         finetune=PhaseOptions(epochs, learning_rate),
         distill=PhaseOptions(distill_epochs, distill_learning_rate),
-        exit_head=None if exit_head is exit_size is None else exit_head_named(exit_head, exit_size),
+        exit_head=None if exit_head is None and exit_size is None else exit_head_named(exit_head, exit_size),
         tokenizer=tokenizer,
         precision=precision,
         seed=seed,

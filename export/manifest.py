@@ -63,7 +63,7 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{name: _version(name) for name in _MADE_WITH}}
 
 
-def files_of(bundle: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def files_of(bundle: Path, names: Sequence[str]) -> dict[str, reader.FileRecord]:
     """Return path inside the bundle -> bytes and sha256."""
     return {name: reader.file_record(bundle / name) for name in names}
 

@@ -92,9 +92,10 @@ def stage_graph(
     mask = graph.input("extended_attention_mask", graph.dtype, _MASK)
     for layer in range(stage.first, stage.last + 1):
         value = add_layer(graph, model, layer, value, mask)
+    classes = len(model.config.labels)
     logits = add_exit(graph, model.exits[stage.last], model.config.head_config(stage.last), stage.last, value, mask)
-    uncertainty = add_uncertainty(graph, logits, model.config.num_labels)
+    uncertainty = add_uncertainty(graph, logits, classes)
     graph.output(value, "next_hidden_states", graph.dtype, shape)
-    graph.output(logits, "logits", "float32", ("batch", model.config.num_labels))
+    graph.output(logits, "logits", "float32", ("batch", classes))
     graph.output(uncertainty, "uncertainty", "float32", ("batch",))
     return graph.model()

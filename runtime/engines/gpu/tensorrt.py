@@ -96,7 +96,7 @@ def make_log(trt: Any) -> Log:
     """Return a log. Keep it as long as any object that uses its logger."""
     log = Log()
 
-    class TrtLogger(trt.ILogger):
+    class TrtLogger(trt.ILogger):  # type: ignore[misc]  # TensorRT ships no types
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
