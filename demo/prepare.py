@@ -8,7 +8,7 @@ import random
 import shutil
 from pathlib import Path
 
-DEV_ROWS = 2000
+DEV_ROWS = 1000
 TEST_ROWS = 2000
 
 
