@@ -62,12 +62,12 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output; the old one stays until the new one is complete.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="the cores usable here")]
-Tolerance = Annotated[float, typer.Option(help="Largest logit difference to PyTorch allowed in fp32.")]
+Tolerance = Annotated[float, typer.Option(help="Largest logit difference from PyTorch allowed in fp32.")]
 MaxLabelFlips = Annotated[
     float, typer.Option(min=0, max=1, help="Largest share of answers that may change in a lossy precision.")
 ]
 Device = Annotated[
-    Literal["cpu", "cuda", "tensorrt"], typer.Option(help="cuda and tensorrt: ONNX Runtime, TensorRT on an NVIDIA GPU.")
+    Literal["cpu", "cuda", "tensorrt"], typer.Option(help="cuda: ONNX Runtime on an NVIDIA GPU; tensorrt: TensorRT.")
 ]
 Speeds = Annotated[
     Any,
@@ -100,7 +100,7 @@ def train(
     phase: Annotated[
         Literal["finetune", "distill", "both"] | None, typer.Option(help="What to train.", show_default="both")
     ] = None,
-    stage: Annotated[str | None, typer.Option(hidden=True)] = None,  # what --phase was called
+    stage: Annotated[str | None, typer.Option(hidden=True)] = None,  # the old name of --phase
     kl: Annotated[
         Literal["forward", "reverse"],
         typer.Option(help="forward: KL(teacher || student); reverse: KL(student || teacher)."),
@@ -110,7 +110,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Learning rate of fine-tuning.")] = 5e-5,
     distill_epochs: Annotated[float, typer.Option(help="Epochs of distillation.")] = 5,
     distill_learning_rate: Annotated[float, typer.Option(help="Learning rate of distillation.")] = 1e-3,
-    batch_size: Annotated[int, typer.Option(help="Rows in a step, on each device.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Rows per step on each device.")] = 32,
     max_length: Annotated[
         int | None, typer.Option(help="Longest text in tokens.", show_default="128, or the checkpoint's")
     ] = None,
@@ -128,9 +128,9 @@ def train(
         str | None, typer.Option(help="Directory or hub name.", show_default="the model's own")
     ] = None,
     precision: Annotated[Literal["fp32", "fp16", "bf16"], typer.Option(help="fp16, bf16: mixed precision.")] = "fp32",
-    seed: Annotated[int, typer.Option(help="Of the weights, the order of the rows and what is held out.")] = 42,
+    seed: Annotated[int, typer.Option(help="Random seed: initial weights, row order, held-out rows.")] = 42,
     overwrite: Overwrite = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped run of the same options.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped run with the same options.")] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a backbone with its last exit, then distil the other exits from it.
@@ -233,7 +233,7 @@ def export(
             show_default="every layer",
         ),
     ] = None,
-    default_speed: Annotated[float, typer.Option(help="Speed for callers that name none.")] = 0.5,
+    default_speed: Annotated[float, typer.Option(help="Speed of calls that name none.")] = 0.5,
     verify_data: Annotated[
         Path | None, typer.Option(help="Rows to verify on.", show_default="dev rows kept in the checkpoint")
     ] = None,
@@ -242,7 +242,7 @@ def export(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write a bundle: one ONNX engine per layer, with its exit, verified against PyTorch on real rows.
+    """Write a bundle: one ONNX engine per stage, with its exit, verified against PyTorch on real rows.
 
     Example: fastbert export model --output bundle
     """
@@ -286,7 +286,7 @@ def build(
     ] = None,
     level: Annotated[int, typer.Option(min=0, max=5, help="TensorRT's builder optimization level.")] = 3,
     max_label_flips: MaxLabelFlips = 0.05,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Build again the engines that exist.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Rebuild engines that exist.")] = False,
     as_json: Json = False,
 ) -> None:
     """Build TensorRT engines into the bundle, for the GPU of this machine; a stopped build resumes.
@@ -320,7 +320,7 @@ def verify(
     against: Annotated[
         str | None,
         typer.Option(
-            help="A checkpoint to compare with, or onnxruntime: compares TensorRT engines one by one.",
+            help="A checkpoint to compare with, or onnxruntime to compare TensorRT engines one by one.",
             show_default="the bundle's golden rows",
         ),
     ] = None,
@@ -393,7 +393,7 @@ def predict(
     ] = None,
     variant: Annotated[str | None, typer.Option(help="Such as int8.", show_default="the bundle's first")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Most texts to run together.", show_default="what is fastest")
+        int | None, typer.Option(min=1, help="Largest batch, in texts.", show_default="what is fastest")
     ] = None,
     workers: Annotated[
         int | None,
@@ -461,7 +461,7 @@ def bench(
         Any,
         typer.Option(parser=names(()), metavar="NAMES", help="Comma-separated variants.", show_default="all"),
     ] = None,
-    precision: Annotated[Any, typer.Option(parser=names(()), hidden=True)] = None,  # what --variant was called
+    precision: Annotated[Any, typer.Option(parser=names(()), hidden=True)] = None,  # the old name of --variant
     baseline: Annotated[
         Any,
         typer.Option(
@@ -496,21 +496,21 @@ def bench(
         typer.Option(
             parser=numbers(),
             metavar="NUMBERS",
-            help="Of 50,90,95,99. Too few rows for one that is named are an error.",
+            help="Comma-separated, of 50,90,95,99. An error if there are too few rows for one.",
             show_default="those that the rows allow",
         ),
     ] = None,
     max_rows: Annotated[int, typer.Option(min=1, help="Time at most this many rows, drawn at random.")] = 1000,
     max_seconds: Annotated[float, typer.Option(help="Longest time for each scenario.")] = 300,
-    batch_size: Annotated[int, typer.Option(min=1, help="Of the baselines, in the scenario offline.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of the order of the rows and of the arrivals.")] = 42,
+    batch_size: Annotated[int, typer.Option(min=1, help="Batch size of the baselines in the scenario offline.")] = 32,
+    seed: Annotated[int, typer.Option(help="Random seed: row order and arrivals.")] = 42,
     output: Annotated[
         Path | None,
         typer.Option(help="Directory for report.json and report.html, or a .json file.", show_default="none"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The latency report: speeds, accuracy and baselines on the same rows, in one run with equal threads.
+    """Measure latency and accuracy at each speed, and baselines on the same rows with equal threads.
 
     Example: fastbert bench bundle --data test.tsv --checkpoint model --baseline all --output report
     """
@@ -579,7 +579,7 @@ def import_(
     ] = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="Of a Hugging Face classifier: directory or hub name.", show_default="its own"),
+        typer.Option(help="Tokenizer of a Hugging Face classifier: directory or hub name.", show_default="its own"),
     ] = None,
     verify_data: Annotated[
         Path | None, typer.Option(help="Texts to keep, for the export's verification.", show_default="none")
@@ -587,7 +587,7 @@ def import_(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a checkpoint of the original implementations, or a Hugging Face classifier, into one of ours.
+    """Turn a checkpoint of the original implementations, or a Hugging Face classifier, into a FastBERT checkpoint.
 
     Example: fastbert import saved_model/Epoch_3.bin --config fastbert_cls.json --vocab vocab.txt --output model
     """
@@ -632,7 +632,7 @@ def main() -> None:
             with _cleaning_up_when_ended():
                 app(args=arguments, prog_name="fastbert")
         finally:
-            sys.stdout.flush()  # now, where an error can still be told
+            sys.stdout.flush()  # now, while an error can still be reported
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our stdout went away, as `head` does
@@ -710,7 +710,9 @@ def _verify_engines(bundle: Path, data: Path | None, variant: str | None, *, as_
             _print(f"{'FAILED' if found.problems else 'agrees'}: {found.engine:<12} {figures}")
     problems = [problem for found in comparisons for problem in found.problems]
     if problems:
-        _fail(f"TensorRT and ONNX Runtime disagree: {'; '.join(problems)}.")
+        _fail(
+            f"TensorRT and ONNX Runtime disagree: {'; '.join(problems)}. Rebuild: fastbert build {bundle} --overwrite"
+        )
         raise typer.Exit(1)
 
 

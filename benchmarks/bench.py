@@ -109,7 +109,7 @@ class _Bench:
                 found.systems.remove(system)
 
     def _load(self, one_thread_kinds: Sequence[str]) -> None:
-        """Load every system with the scenario's budget, unless it is; a baseline that fails to load is skipped."""
+        """Load every system with the scenario's budget, unless it already is; skip a baseline that fails to load."""
         found = self._found
         budgets = {
             system.name: Budget(1, calls=found.threads) if system.kind in one_thread_kinds else Budget(found.threads)

@@ -33,7 +33,7 @@ def warm_up(systems: Mapping[str, Callable[[int], Any]], items: Sequence[int]) -
 def alternate(
     systems: Mapping[str, Callable[[int], Any]], items: Sequence[int], *, block: int = BLOCK, rest: bool
 ) -> Iterator[Turn]:
-    """Run every system on every item, in turns of ``block`` items, so that the machine's drift affects all equally.
+    """Run every system on every item, alternating every ``block`` items so that the machine's drift affects all alike.
 
     In a turn, every system starts with one untimed call; each turn starts with another system. A caller that stops
     between two turns has the same items from every system.

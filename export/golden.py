@@ -67,7 +67,7 @@ class Golden:
         return Golden(texts, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
 
-# name -> dtype and dimensions, of which the first is the row
+# name -> dtype and dimensions; the first one counts rows
 _ARRAYS: dict[str, tuple[str, int]] = {
     "input_ids": ("int64", 2),
     "attention_mask": ("int64", 2),

@@ -1,4 +1,4 @@
-"""The precisions that a bundle may hold: a row of `PRECISIONS` says what its variant is and how its graphs are made."""
+"""The precisions that a bundle may hold. An entry of `PRECISIONS` says how a variant is described and made."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _Graphs = Callable[[FastBertForSequenceClassification, Sequence[StagePlan], Gold
 
 @dataclass(frozen=True)
 class Precision:
-    """One row.
+    """One entry of `PRECISIONS`.
 
     :param dtype: of weights, for the manifest.
     :param devices: devices that run its engines as they are; none: they are only built from.
@@ -55,7 +55,7 @@ def _compaction(model: FastBertForSequenceClassification) -> ModelProto:
     return compaction_graph(model, Float16Graph)
 
 
-# name of the variant, and of its folder in the bundle -> row
+# name of the variant, and of its folder in the bundle -> precision
 PRECISIONS = {
     "fp32": Precision("float32", ("cpu",), "onnxruntime", True, partial(_float_graphs, Graph)),
     "int8": Precision("int8", ("cpu",), "onnxruntime", False, int8_graphs, saturates=True),

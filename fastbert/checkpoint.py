@@ -37,7 +37,7 @@ TRAINING = "training.json"
 MAX_SAMPLE_ROWS = 256  # rows kept in a checkpoint for the export's verification
 _SAMPLE_ROWS = "sample_rows.jsonl"
 _DEFAULT_MAX_LENGTH = 128
-# Names and patterns of the files in a checkpoint of any version, all of which a new one in its place replaces.
+# Names and patterns of the files in a checkpoint of any version. A new one in its place replaces them all.
 _CHECKPOINT_FILES = (
     *(TRAINING, _SAMPLE_ROWS, "config.json", "generation_config.json"),
     *("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json"),

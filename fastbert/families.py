@@ -1,4 +1,4 @@
-"""The Hugging Face encoders that have the shape of BERT, and how they differ: a family is a row of `FAMILIES`."""
+"""The Hugging Face encoders that have the shape of BERT, and how they differ: a family is an entry of `FAMILIES`."""
 
 import math
 from dataclasses import dataclass

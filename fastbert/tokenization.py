@@ -24,7 +24,7 @@ _BERT_NORMALIZER = {
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
 _MAX_UNKNOWN = 0.5  # share of unknown tokens; from here on, the tokenizer or the language of the rows is wrong
-_MIN_TOKENS = 8  # fewer do not tell
+_MIN_TOKENS = 8  # fewer prove nothing
 _ROWS_CHECKED = 1000
 _CHARACTERS_CHECKED = 2000
 _COMMON_WORDS = "the of and to a in is it not good bad very film with that this"

@@ -1,4 +1,4 @@
-"""The chain: runs the stages one after the other and removes from the batch the samples that have exited.
+"""The chain: runs the stages one after another and removes from the batch the samples that have exited.
 
 It knows an `Engine` and an `ExitRule`, but no engine by name. A single row runs here only where the engine has no
 `Engine.run_row`; the CPU engine has one, an ONNX model that contains all stages.
@@ -78,7 +78,7 @@ class ChainOutput(NamedTuple):
 def run_chain(engine: Engine, exits: tuple[int, ...], rule: ExitRule, inputs: Inputs) -> ChainOutput:
     """Run a batch. Every sample exits where ``rule`` first allows it, at the latest at the last exit.
 
-    A batch larger than the engine's ``max_batch`` runs in parts. No rows give arrays of no rows.
+    A batch larger than the engine's ``max_batch`` runs in parts. Without rows, the arrays are empty.
 
     :param exits: 0-based layer of each stage's exit.
     """

@@ -73,7 +73,7 @@ class Classifier:
     ) -> "Classifier":
         """Load a bundle.
 
-        ``threads``, ``thread_pool`` and ``batches`` are options of the CPU, ``cuda_graphs`` is one of GPUs.
+        ``threads``, ``thread_pool`` and ``batches`` are CPU options, ``cuda_graphs`` is a GPU option.
 
         :param bundle: directory that ``fastbert export`` wrote; it is only read. Files that are loaded with the first
             batch are held open until then, so that a classifier remains one version whatever happens to the path.
@@ -214,7 +214,7 @@ class Classifier:
         :param attention_mask: [batch, sequence], 1 for tokens, 0 for padding; None: no padding.
         :param token_type_ids: [batch, sequence]; None: the bundle's ``default_token_type``, mostly 0.
         :param speed: as in `predict`.
-        :returns: arrays in input order; no rows give arrays of no rows.
+        :returns: arrays in input order; without rows, they are empty.
         :raises UsageError: shapes disagree, an id is unknown, a sequence is too long, or a row has no token.
         """
         rule = exit_rule(self._manifest.default_speed if speed is None else speed)

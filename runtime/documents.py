@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 _Place = TypeVar("_Place", str, int)
-MISSING = object()  # stands for a field that is absent
+MISSING = object()  # a field that is absent
 _DEEPEST = 64  # nested lists and objects: json.dumps is recursive
 _SHOWN = 80  # characters of a value in a message
 _PLAIN_KEY = re.compile(r"[\w-]+")

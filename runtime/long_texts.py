@@ -1,4 +1,4 @@
-"""Reads only as much of a long text as gives the tokens that are kept, in memory that no text's length sets."""
+"""Reads only the part of a long text that gives the kept tokens, so memory use does not grow with its length."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 # megabyte, is read that far.
 _LONGEST_READ = 500_000
 # Tokens read beyond the last one kept: the text after a cut can change how the end of the part before it is tokenized,
-# at most the word that the cut lies in. WordPiece reads no word of more than 100 characters.
+# at most the word that the cut is in. WordPiece reads no word of more than 100 characters.
 _MARGIN = 128
 _LARGEST_STEP = 1 << 15  # characters by which the part that is read grows while it has too few tokens
 _PAIR_FACTOR = 2  # a pair is long if a text of it has more characters than this many times max_length

@@ -72,7 +72,7 @@ class Variant:
         ``tensors``) and reads its weights from the stages' files; None: the bundle has none.
     :param row: path of the model that runs a single row until an exit answers, and reads its weights from the other
         files; None: the bundle has none.
-    :param saturates: whether its int8 products may, on an x86 processor without VNNI.
+    :param saturates: whether its int8 products may overflow on an x86 processor without VNNI.
     :param tensorrt: how its engines were built; None: they are not TensorRT's.
     """
 

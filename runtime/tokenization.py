@@ -49,7 +49,7 @@ class Encoded:
 class TextEncoder:
     """Tokenizes texts and cuts them to ``max_length``. May be shared by threads.
 
-    Of a long text or pair only the part is read that gives the kept tokens, so that it costs the memory of a short one
+    Only the part of a long text or pair that gives the kept tokens is read, so it takes no more memory than a short one
     (`fastbert.runtime.long_texts`). A text without tokens, such as an empty one where the tokenizer adds no special
     tokens, is read as one padding token.
 
@@ -180,12 +180,12 @@ class TextEncoder:
         yield texts[start:] if start else texts
 
     def _weight(self, text: TextInput) -> int:
-        """Return the characters that the tokenizer holds of a text: a pair's as often as it combines their parts."""
+        """Return how many characters the tokenizer holds: of a pair, once for each way it combines their parts."""
         if isinstance(text, str):
             return min(len(text), self._long.first_part)
         if max(map(len, text)) > self._long.longest_of_pair:
             return 0  # tokenized by itself
-        # a token has at least one byte, of which a character has at most four
+        # a token has at least one byte, and a character at most four
         first, second = (len(part) * (1 if part.isascii() else 4) // self._half for part in text)
         return (first + 1) * (second + 1) * min(self._max_length, text_size(text) * 4)
 
@@ -200,7 +200,7 @@ class TextEncoder:
         ]
 
     def _first_read(self, text: TextInput) -> TextInput:
-        """Return a short text itself, of a long text the part that mostly has enough tokens, of a long pair nothing."""
+        """Return a short text, the part of a long text that mostly has enough tokens, or "" for a long pair."""
         if isinstance(text, str):
             return text if len(text) <= self._long.first_part else self._long.start_of(text)
         return text if max(map(len, text)) <= self._long.longest_of_pair else ""

@@ -1,7 +1,7 @@
 """Where the chain's time goes, and what its floor is: ``python -m studies.chain_profile``.
 
-For each shape, models of random weights take turns at batch 1 with every exit evaluated, in three processes, of which
-the medians are reported:
+For each shape, models of random weights take turns at batch 1 with every exit evaluated, in three processes; their
+medians are reported:
 
 - the whole model in one session;
 - the chain;

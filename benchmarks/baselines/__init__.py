@@ -1,4 +1,4 @@
-"""What the chain is compared with: one row of `BASELINES` per baseline, whose module loads it."""
+"""What the chain is compared with: one entry of `BASELINES` per baseline, whose module loads it."""
 
 import importlib
 import importlib.util
@@ -18,7 +18,7 @@ _HERE = "fastbert.benchmarks.baselines"
 
 @dataclass(frozen=True)
 class Baseline:
-    """One row of the table.
+    """One entry of `BASELINES`.
 
     :param kind: ``"whole"`` or ``"early-exit"``, see `fastbert.benchmarks.systems.System`.
     :param precision: ``"float32"``, ``"int8"``, ``"bfloat16"`` ...; None: that of the device's variant.

@@ -30,7 +30,7 @@ def float_model(sources: Sources) -> Path:
             held = ", ".join(v.name for v in variants)
             raise EngineError(
                 f"This baseline is made from a float32 variant; {sources.bundle} has only {held}. Export one with: "
-                "fastbert export MODEL --precision fp32"
+                "fastbert export MODEL --output DIR --precision fp32"
             )
         path.write_bytes(join_stages(sources.bundle, variant).SerializeToString())
     return path

@@ -268,7 +268,7 @@ _PLOTS: dict[str, tuple[str, str, str, Callable[[dict[str, Any], Look], Figure |
         _exits,
     ),
     "plot-exit-latency": (
-        "How long does a text take that exits there?",
+        "How long does a text take to exit after each layer?",
         "Median, quartiles, and 5th to 95th percentile of the rows, all speeds together; rows differ in length.",
         "Not measured: add --scenario single-stream.",
         _exit_latency,

@@ -189,7 +189,7 @@ def check_output(output: Path) -> None:
     """
     with suppress(OSError):  # the check below reports it
         if output.suffix == ".json" and output.is_dir():
-            raise UsageError(f"`output` {output} is a directory, but a name that ends in .json is for a file.")
+            raise UsageError(f"`output` {output} is a directory; a name that ends in .json is for a file.")
         if output.suffix != ".json" and output.exists() and not output.is_dir():
             raise UsageError(f"`output` {output} is a file; it must be a directory, or a file that ends in .json.")
     for path in _files(output):

@@ -1,4 +1,4 @@
-"""Warnings of a report. Each check is a row of `CHECKS`; its name is the warning's code."""
+"""Warnings of a report. Each check is an entry of `CHECKS`; its name is the warning's code."""
 
 import math
 from collections.abc import Callable, Iterator

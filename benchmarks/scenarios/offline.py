@@ -22,7 +22,7 @@ _TIMED = (
     "rows_per_s_without_tokenization subtracts the time that tokenizing the same batches takes alone."
 )
 _STOP_RULE = (
-    f"One batch of warm-up per system. Then passes over the rows, one system after the other, until there are at least "
+    f"One batch of warm-up per system. Then passes over the rows, one system after another, until there are at least "
     f"{_MIN_PASSES} and every system's time differs by at most {100 * SPREAD:.0f} % between the last two; at most "
     f"{_MAX_PASSES} passes. The rows are cut, to no fewer than {_MIN_ROWS}, so that {_MIN_PASSES} passes fit into the "
     "time allowed."

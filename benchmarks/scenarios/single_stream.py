@@ -1,4 +1,4 @@
-"""The scenario ``single-stream``: one request after the other, at batch 1, on real rows."""
+"""The scenario ``single-stream``: one request after another, at batch 1, on real rows."""
 
 import logging
 import time
@@ -26,8 +26,8 @@ _TIMED = (
     "logits, with the bundle's tokenizer for every system. Loading is in neither."
 )
 _STOP_RULE = (
-    f"Warm-up: {_WARM_UP} calls per system, and one before each turn of {BLOCK} rows. Then passes over the rows, all "
-    f"systems in turns, until there are at least {_MIN_PASSES} passes and {_MIN_CALLS} calls per system and every "
+    f"Warm-up: {_WARM_UP} calls per system, and one before each turn of {BLOCK} rows. Then passes over the rows, "
+    f"systems taking turns, until there are at least {_MIN_PASSES} passes and {_MIN_CALLS} calls per system and every "
     f"system's median differs by at most {100 * SPREAD:.0f} % between the last two passes; at most {_MAX_PASSES} "
     "passes, and at most the time allowed."
 )
@@ -75,7 +75,7 @@ class SingleStreamSpeed:
 
 @dataclass(frozen=True)
 class SingleStreamResult:
-    """One request after the other.
+    """One request after another.
 
     :param rows: rows that every system was timed on.
     :param passes: passes over those rows; the last one may be partial.
@@ -98,7 +98,7 @@ class SingleStreamResult:
 
 
 class SingleStream(Scenario):
-    """Times every system on every row, in turns. Keeps whole turns only, so every system has the same rows.
+    """Times every system on every row; systems take turns. Keeps whole turns only, so every system has the same rows.
 
     :ivar total_ms: name -> one list per pass, of milliseconds with tokenization; ``model_ms``: without.
     :ivar labels: name -> class index of each row, from the first pass; ``layers``: layers run.

@@ -72,7 +72,7 @@ class BuildReport:
 def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bool = False) -> BuildReport:
     """Build, inspect and verify engines for the first visible GPU, then add them to the bundle as a variant.
 
-    Builds of one bundle run one after the other, in any number of processes: TensorRT times its choices on the GPU.
+    Builds of one bundle run one after another, in any number of processes: TensorRT times its choices on the GPU.
 
     :param overwrite: replace engines that are already built.
     :raises EngineError: no GPU, no TensorRT 11, or engines that failed; the others are kept.

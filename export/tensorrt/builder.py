@@ -45,7 +45,7 @@ def _input_shapes(graph: str, bucket: Bucket, *, hidden_size: int, max_batch: in
 
 
 class EngineBuilder:
-    """Builds engines one after the other with one timing cache, so that equal layers are timed once.
+    """Builds engines one after another with one timing cache, so that equal layers are timed once.
 
     :param trt: the module tensorrt.
     :param level: builder optimization level, 0 to 5.

@@ -1,6 +1,6 @@
 """The types that a TensorRT engine computes in, from its inspector's report.
 
-An engine that silently computes in float32 builds and answers rightly, but is slow. So the share of layers in low
+An engine that silently computes in float32 builds and answers correctly, but is slow. So the share of layers in low
 precision is measured, and an engine with too few is refused.
 """
 

@@ -109,7 +109,7 @@ def abandon_stdout() -> None:
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
-    """Return JSON in characters that stdout can hold, none of which break a line."""
+    """Return JSON that stdout can encode, without characters that break a line."""
     ascii_only = not _stdout_encoding().startswith("utf")
     text = json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=str)
     return _NOT_IN_JSON_LINES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -62,7 +62,7 @@ def claimed(directory: Path) -> Iterator[Claim]:
 
 @contextmanager
 def claimed_in_turn(directory: Path, *, timeout_s: float = 10) -> Iterator[None]:
-    """Hold a directory that other writers hold for moments and may replace. After the timeout, proceed without a lock.
+    """Hold a directory that other writers hold only briefly and may replace. After the timeout, proceed without a lock.
 
     None of our writers holds an output that long, so whoever does is another program.
     """

@@ -13,7 +13,7 @@ _WORK = ".training"
 
 
 def work_directory(output: Path) -> Path:
-    """Return the directory of the work that leads to ``output``: ``OUTPUT.training`` beside it.
+    """Return the work directory of ``output``: ``OUTPUT.training`` beside it.
 
     Where `hidden_parent` is the output itself, it is ``OUTPUT/.training``.
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the PyTorch implementation BitVoyage/FastBERT (its ``train.py``, both of its stages).
+"""Checkpoints of the PyTorch implementation BitVoyage/FastBERT (its ``train.py``, both of its training stages).
 
 The code does the following, which its files do not say: the layer norm's epsilon is 1e-12 whatever the BERT config
 says; a key that the BERT config lacks has a default; a text is ``[CLS]`` and its tokens, without ``[SEP]``. Its exit

@@ -136,7 +136,7 @@ def _check_directory(path: Path, format: str) -> None:
         raise CheckpointError(f"{path} is a Hugging Face directory, but `format` is {format!r}. Use 'auto'.")
     if read_json(path / "config.json").get("model_type") == "fastbert":
         raise CheckpointError(
-            f"{path} already is a FastBERT checkpoint. Export it with: fastbert export {path} --output DIR"
+            f"{path} is already a FastBERT checkpoint. Export it with: fastbert export {path} --output DIR"
         )
 
 

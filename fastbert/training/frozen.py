@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class FrozenOutputs:
-    """Outputs of every layer for each row, in a file without a name, which goes with this object.
+    """Outputs of every layer for each row, in an unnamed file that is deleted with this object.
 
     :param directory: on the disk that holds the file. The operating system keeps in memory what fits.
     :param lengths: tokens of each row.

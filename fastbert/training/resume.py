@@ -1,6 +1,6 @@
 """The work directory of a run: what a resume needs, who may use it, and when it is removed.
 
-``OUTPUT.training/`` lies beside the output, also for an output of ``.``. Where the output is a mount point, such as a
+``OUTPUT.training/`` is beside the output, also for an output of ``.``. Where the output is a mount point, such as a
 container's volume, or its parent is not writable, it is ``OUTPUT/.training/``. Only one run at a time may use it.
 
 ::

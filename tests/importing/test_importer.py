@@ -54,7 +54,7 @@ def test_an_unknown_format_is_refused(bitvoyage, tmp_path):
         with pytest.raises(CheckpointError, match=message):
             import_checkpoint(path, output=tmp_path / "model")
     import_checkpoint(bitvoyage[0], config=bitvoyage[1], output=tmp_path / "model")
-    with pytest.raises(CheckpointError, match="already is a FastBERT checkpoint"):
+    with pytest.raises(CheckpointError, match="is already a FastBERT checkpoint"):
         import_checkpoint(tmp_path / "model", output=tmp_path / "again")
 
 

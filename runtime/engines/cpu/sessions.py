@@ -61,7 +61,7 @@ class SessionPlan:
     :param threads: processor threads for one run; None: the cores that this process may use.
     :param thread_pool: ``"separate"``: the classifier's own threads, which sleep when idle. ``"host"``: the global pool
         of ONNX Runtime, which the host program made and sized.
-    :param saturates: whether the weights are so large that int8 products may, on an x86 processor without VNNI.
+    :param saturates: whether the weights are so large that int8 products may overflow on an x86 processor without VNNI.
     :raises UsageError: ``threads`` or ``thread_pool`` is not valid, or both are given for the host's pool.
     """
 

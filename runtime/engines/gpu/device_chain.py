@@ -65,7 +65,7 @@ class Executor(Protocol):
         """Return the worker of a new thread."""
 
     def fit(self, batch: int, sequence: int, *, pad_batch: bool) -> tuple[int, int]:
-        """Return the (batch, sequence) to run these rows in; with ``pad_batch`` one of few, with rows added.
+        """Return the (batch, sequence) to run these rows in; with ``pad_batch`` one of a few, with rows added.
 
         :raises UsageError: no profile holds them.
         """

@@ -38,7 +38,7 @@ _TYPES = {"tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(in
 def load(bundle: Path, variant: Variant, *, cuda_graphs: bool = False, provider: str = CUDA) -> DeviceChain:
     """Make the sessions.
 
-    :param cuda_graphs: replay each session as one CUDA graph; batches and sequences are padded to one of few sizes.
+    :param cuda_graphs: replay each session as one CUDA graph; batches and sequences are padded to one of a few sizes.
     :param provider: `CUDA`, or `CPU` to check the graphs on a machine without a GPU.
     :raises EngineError: no GPU, or this ONNX Runtime has no CUDA provider.
     :raises UsageError: the variant is for the CPU.
@@ -107,7 +107,7 @@ class Sessions:
         return _Bindings(self)
 
     def fit(self, batch: int, sequence: int, *, pad_batch: bool) -> tuple[int, int]:
-        """Return the shape unchanged, as sessions take any; with ``pad_batch`` one of few, as each needs graphs."""
+        """Return the shape unchanged, as sessions take any; with ``pad_batch`` one of a few, as each needs graphs."""
         if not pad_batch:
             return batch, sequence
         return _next_size(batch), max(sequence, min(_next_size(max(sequence, 16)), self._max_positions))

@@ -1,7 +1,7 @@
 """The stages of a variant as TensorRT 11 engines.
 
 A plan runs only on the TensorRT version and the GPU architecture that it was built for, so both are compared before a
-plan is read. Each thread has its own contexts, which run one after the other and share one block of memory.
+plan is read. Each thread has its own contexts, which run one after another and share one block of memory.
 """
 
 import contextlib
