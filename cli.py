@@ -518,7 +518,10 @@ def bench(
     from fastbert.benchmarks.bench import run_bench
     from fastbert.benchmarks.options import BenchOptions
     from fastbert.benchmarks.report.tables import bench_tables, check_output, write_report
+    from fastbert.runtime import UsageError
 
+    if variant is not None and precision not in (None, variant):
+        raise UsageError("--precision is the old name of --variant, and they differ. Leave out --precision.")
     options = BenchOptions(
         bundle=bundle,
         data=data,
@@ -547,7 +550,7 @@ def bench(
         print_tables(*bench_tables(report.as_dict()))
         _print(report.verdict.text)
     for warning in report.warnings:
-        _note(f"Warning: {warning.message}")
+        _note(_spelled(f"Warning: {warning.message}"))
     for path in written:
         _note(f"{path} written")
     if report.interrupted_by:
@@ -592,7 +595,6 @@ def import_(
     Example: fastbert import saved_model/Epoch_3.bin --config fastbert_cls.json --vocab vocab.txt --output model
     """
     _quiet_transformers()
-    from fastbert.console.failures import spelled
     from fastbert.importing import import_checkpoint, parse_labels
 
     report = import_checkpoint(
@@ -612,7 +614,7 @@ def import_(
         _print_json(asdict(report))
         return
     _print(f"{report.output}: {report.format}, {report.layers} layers, labels {', '.join(report.labels)}")
-    _print(spelled(report.summary, _flags(sys.argv[1:])))
+    _print(_spelled(report.summary))
 
 
 def main() -> None:
@@ -671,9 +673,16 @@ class _NoteFormatter(VisibleFormatter):
     """The library's notes, with flags for parameters."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        from fastbert.console.failures import spelled
+        text = super().formatMessage(record)
+        # a name in backquotes is a parameter of another library's function in its own messages
+        return _spelled(text) if record.name.partition(".")[0] == "fastbert" else text
 
-        return spelled(super().formatMessage(record), _flags(sys.argv[1:]))
+
+def _spelled(text: str) -> str:
+    """Return a text of the library with flags for parameters."""
+    from fastbert.console.failures import spelled
+
+    return spelled(text, _flags(sys.argv[1:]))
 
 
 def _flags(arguments: list[str]) -> dict[str, str]:

@@ -76,7 +76,9 @@ class BenchOptions:
             if percentile not in PERCENTILES:
                 raise UsageError(f"`percentiles` has {percentile:g}; use {', '.join(map(str, PERCENTILES))}.")
         for name in ("max_rows", "max_seconds", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"`{name}` is {getattr(self, name)}; it must be above 0.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"`{name}` is {getattr(self, name)}; it must be a finite number above 0.")
+        if self.seed < 0:
+            raise UsageError(f"`seed` is {self.seed}; it must be at least 0.")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"`threads` is {self.threads}; it must be at least 1.")

@@ -57,7 +57,11 @@ class MissingDependencyError(EngineError):
     """
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
+        super().__init__(package, extra)  # both, since a pickled error is made again from its arguments
+
+    def __str__(self) -> str:
+        package, extra = self.args
+        return (
             f"This needs the package '{package}', which is not installed here. "
             f"Install it with: pip install 'fastbert-deploy[{extra}]'"
         )

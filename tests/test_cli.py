@@ -1,5 +1,6 @@
 import io
 import json
+import logging
 import os
 import re
 import resource
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -337,11 +339,31 @@ def test_old_names_of_options_still_work(run_cli, bundle, tmp_path):
     assert (code, "--stage is the old name of --phase" in err) == (2, True)
     code, _, err = run_cli("bench", bundle, "--data", "x.tsv", "--precision", "int2")
     assert (code, "'int2'" in err) == (2, True)
+    code, _, err = run_cli("bench", bundle, "--data", "x.tsv", "--precision", "int8", "--variant", "fp32")
+    assert (code, "--precision is the old name of --variant" in err) == (2, True)
 
 
 def test_an_error_of_the_library_names_flags(run_cli, bundle, tmp_path):
     code, _, err = run_cli("train", "m", "--output", tmp_path / "o", "--train", "t.tsv", "--label-share", 3)
     assert (code, err.startswith("Error: --label-share is 3.0; ")) == (2, True)
+
+
+def test_a_warning_of_the_bench_names_flags(run_cli, bundle, monkeypatch):
+    warning = SimpleNamespace(message="it reached its time limit; raise `max_seconds`.")
+    report = SimpleNamespace(as_dict=dict, warnings=[warning], interrupted_by=None)
+    monkeypatch.setattr("fastbert.benchmarks.bench.run_bench", lambda options: report)
+    assert run_cli("bench", bundle, "--data", "x.tsv", "--json") == (
+        0,
+        "{}\n",
+        "Warning: it reached its time limit; raise --max-seconds.\n",
+    )
+
+
+def test_only_notes_of_this_library_name_flags(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fastbert", "train"])
+    for name, shown in (("fastbert.training", "--tokenizer is new"), ("datasets", "`tokenizer` is new")):
+        note = logging.makeLogRecord({"name": name, "msg": "`tokenizer` is new"})
+        assert cli._NoteFormatter("%(message)s").format(note) == shown
 
 
 @pytest.fixture(scope="module")

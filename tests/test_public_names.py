@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,12 @@ def test_types_and_lazy_names_are_the_same():
 def test_every_error_is_public():
     defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
     assert defined <= set(fastbert.__all__)
+
+
+def test_errors_are_pickled_with_their_messages():
+    for error in (errors.UsageError("`speed` is 2."), errors.MissingDependencyError("onnx", "export")):
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy)) == (type(error), str(error))
 
 
 def test_the_classifier_needs_no_framework():

@@ -86,9 +86,10 @@ class _Answers:
 
 
 def _run_batches(classifier: Classifier, golden: Golden) -> _Answers:
-    """Compute every exit of each row in a padded batch, and run each batch through the chain at one of the speeds.
+    """Compute every exit of each row in a padded batch, and run the batches through the chain, each at one speed.
 
-    What the chain answers at the other speeds follows from the exits. The first batch has rows of any length, which
+    Where there are fewer batches than speeds, a batch runs at several, so that the chain runs at every speed. What it
+    answers to a batch at the other speeds follows from the exits. The first batch has rows of any length, which
     pads most; the others have rows of similar length, which saves time.
     """
     rows = len(golden.input_ids)
@@ -96,23 +97,27 @@ def _run_batches(classifier: Classifier, golden: Golden) -> _Answers:
     order = np.concatenate([np.arange(rows)[:_BATCH], _BATCH + np.argsort(lengths[_BATCH:], kind="stable")])
     logits, uncertainty = np.zeros_like(golden.logits), np.zeros_like(golden.uncertainty)
     chain: dict[float, list[tuple[NDArray[np.int64], ChainOutput]]] = {speed: [] for speed in _SPEEDS}
-    mismatches = 0
+    mismatches, batches = 0, -(-rows // _BATCH)
     for number, start in enumerate(range(0, rows, _BATCH)):
         part = order[start : start + _BATCH]
         width = int(lengths[part].max())
         inputs = [array[part, :width] for array in (golden.input_ids, golden.attention_mask, golden.token_type_ids)]
         logits[part], uncertainty[part] = classifier.run_all_exits(*inputs)
-        speed = _SPEEDS[number % len(_SPEEDS)]
-        chain[speed].append((part, classifier.run(*inputs, speed=speed)))
+        for speed in _SPEEDS[number % len(_SPEEDS) :: batches]:
+            chain[speed].append((part, classifier.run(*inputs, speed=speed)))
         mismatches += _token_mismatches(classifier, [golden.texts[row] for row in part], inputs)
-    exit_layer, labels = {}, {}
+    differences = np.abs(logits - golden.logits).max(axis=2)
+    layers, exit_layer, labels = np.asarray(classifier.manifest.exits), {}, {}
     for speed, runs in chain.items():
         exits = exit_positions(uncertainty, speed)
-        exit_layer[speed] = np.asarray(classifier.manifest.exits)[exits]
+        exit_layer[speed] = layers[exits]
         labels[speed] = logits[np.arange(rows), exits].argmax(axis=1)
         for part, output in runs:
             exit_layer[speed][part], labels[speed][part] = output.exit_layer, output.logits.argmax(axis=1)
-    return _Answers(logits, np.abs(logits - golden.logits).max(axis=2), exit_layer, labels, mismatches)
+            exits = np.searchsorted(layers, output.exit_layer)
+            difference = np.abs(output.logits - golden.logits[part, exits]).max(axis=1)
+            differences[part, exits] = np.maximum(differences[part, exits], difference)  # a NaN stays a NaN
+    return _Answers(logits, differences, exit_layer, labels, mismatches)
 
 
 def _run_single_rows(classifier: Classifier, variant: Variant, golden: Golden, answers: _Answers) -> None:

@@ -83,7 +83,7 @@ class Verification:
         if not np.isfinite(self.largest_logit_difference).all():
             problems.append("some logits are not finite")
         speed, flips = max(self.answer_flips.items(), key=lambda item: item[1])
-        if flips > self.bounds.max_label_flips * self.rows:
+        if not flips <= self.bounds.max_label_flips * self.rows:  # a NaN must fail
             problems.append(
                 f"{flips} of {self.rows} answers flip at speed {speed} ({flips / self.rows:.1%}); "
                 f"the bound is {self.bounds.max_label_flips:.1%}"

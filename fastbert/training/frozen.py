@@ -41,7 +41,7 @@ class FrozenOutputs:
         """Return an empty store; None where it would take more than 8 GiB, or more than half of the free disk space."""
         size = 4 * sum(lengths) * layers * hidden_size
         if hasattr(os, "posix_fallocate") and size <= min(_LARGEST_FILE, shutil.disk_usage(directory).free // 2):
-            with suppress(OSError):  # such as a quota
+            with suppress(OSError, RuntimeError):  # a quota; torch's error where the file cannot be mapped
                 return cls(directory, lengths, layers=layers, hidden_size=hidden_size)
         _log.warning("The frozen backbone runs in every epoch: its outputs would take %.1f GB of disk.", size / 1e9)
         return None

@@ -287,6 +287,8 @@ def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
         ({"percentiles": (90.5,)}, UsageError, "`percentiles` has 90.5"),
         ({"speeds": (2.0,)}, UsageError, "from 0"),
         ({"max_seconds": 0}, UsageError, "`max_seconds` is 0"),
+        ({"max_seconds": float("inf")}, UsageError, "`max_seconds` is inf; it must be a finite number"),
+        ({"seed": -1}, UsageError, "`seed` is -1"),
         ({"percentiles": (50, 99)}, DataError, "`percentiles` has 99, which needs 500 rows; 60 of the 60 rows"),
         ({"percentiles": (90,), "max_rows": 20}, DataError, "raise `max_rows` above 20"),
         ({"device": "tpu"}, UsageError, "'tpu'"),

@@ -43,6 +43,16 @@ def test_what_does_not_fit_on_the_disk_is_not_kept(tmp_path, monkeypatch, caplog
     assert "runs in every epoch" in caplog.text
 
 
+def test_a_file_that_cannot_be_mapped_is_not_kept(tmp_path, monkeypatch, caplog):
+    def from_file(*arguments, **options):
+        raise RuntimeError("unable to mmap 48 bytes: Cannot allocate memory (12)")
+
+    monkeypatch.setattr(torch, "from_file", from_file)
+    assert FrozenOutputs.open(tmp_path, [2, 2], layers=2, hidden_size=3) is None
+    assert "runs in every epoch" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
 def test_distillation_runs_the_backbone_once_per_row_and_trains_the_same_heads(tmp_path, monkeypatch):
     save_backbone(tmp_path / "backbone")
     data = {

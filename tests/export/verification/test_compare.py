@@ -7,11 +7,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fastbert.export import ExportOptions, export_bundle, verify
+from fastbert.export import Bounds, ExportOptions, export_bundle, verify
 from fastbert.export.golden import read_golden
 from fastbert.export.joined.all_stages import all_stages_model
 from fastbert.export.joined.single_row import single_row_model
 from fastbert.export.verification.compare import verify_bundle
+from fastbert.runtime.engines.cpu import OnnxRuntimeEngine
 from fastbert.runtime.errors import BundleError, UsageError
 from fastbert.runtime.manifest import MANIFEST, file_record
 
@@ -40,6 +41,18 @@ def test_different_logits_are_found_at_their_exit(bundle, golden):
     assert "exit 1" in found.problems[0]
 
 
+@pytest.mark.parametrize("count", [20, 40])
+def test_a_wrong_removal_of_samples_is_found_on_few_rows(bundle, golden, monkeypatch, count):
+    keep = OnnxRuntimeEngine.keep
+
+    def keep_in_wrong_order(engine, state, rows, sequence):
+        return keep(engine, state, rows[::-1], sequence)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "keep", keep_in_wrong_order)
+    few = golden.select(np.arange(len(golden.texts)) < count)
+    assert "logits at exit" in " ".join(verify_bundle(bundle, few).problems)
+
+
 def test_an_exit_is_named_by_its_layer(checkpoint, tmp_path):
     export_bundle(checkpoint, tmp_path / "b", ExportOptions(exits=[0, 2]))
     golden = read_golden(tmp_path / "b" / "golden.npz")
@@ -54,6 +67,11 @@ def test_a_nan_fails(bundle, golden):
     logits = golden.logits.copy()
     logits[0, 0, 0] = np.nan
     assert verify_bundle(bundle, dataclasses.replace(golden, logits=logits)).problems
+
+
+def test_a_bound_that_is_not_a_number_fails(bundle, golden):
+    found = verify_bundle(bundle, golden, bounds=Bounds(max_label_flips=float("nan")))
+    assert dataclasses.replace(found, exact=False).problems
 
 
 def test_a_flipped_label_is_found(bundle, golden):
