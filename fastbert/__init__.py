@@ -106,7 +106,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         if (problem := other_fastbert()) is not None:
             raise ImportError(problem)
-        return getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value = getattr(importlib.import_module(_HOME[name]), name)
+        return value
     raise AttributeError(f"module 'fastbert' has no attribute {name!r}")
 
 
