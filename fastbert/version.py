@@ -1,12 +1,12 @@
 """The version, and whether another distribution with our import name is in the way."""
 
-from importlib.metadata import PackageNotFoundError, version
-
 __version__ = "0.1.0"
 
 
 def other_fastbert() -> str | None:
     """Return what to do where the unrelated package ``fastbert`` is installed too, whose files are named like ours."""
+    from importlib.metadata import PackageNotFoundError, version  # takes longer than the rest of `import fastbert`
+
     try:
         found = version("fastbert")
     except PackageNotFoundError:
