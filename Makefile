@@ -28,8 +28,9 @@ $(VENV)/installed.stamp: $(VENV)/packages.stamp $(SOURCES)
 	rm -rf build *.egg-info
 	touch $@
 
+# Two processes; the tests of one file run in one of them, since they share what is expensive to make.
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # In a separate environment: onnxruntime-gpu and the onnxruntime of [dev] exclude each other.
 test-gpu:

@@ -54,7 +54,7 @@ def test_bundle_and_checkpoint_agree_with_the_chain(bundle, checkpoint_dir, clas
 
 
 def test_unlabelled_data_is_refused(bundle, tmp_path):
-    with pytest.raises(DataError, match="no label"):
+    with pytest.raises(DataError, match="the label is missing"):
         evaluate(bundle, write_tsv(tmp_path / "d.tsv", make_rows(5), labels=False), [0.0])
 
 

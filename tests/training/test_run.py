@@ -248,7 +248,7 @@ def test_bad_input_leaves_nothing(options, tmp_path):
         ({"phase": "three"}, "`phase` is 'three'; use finetune, distill, both"),
         ({"label_share": 1.5}, "`label_share` is 1.5; it must be from 0 to 1"),
         ({"kl": "sideways"}, "`kl` is 'sideways'; use forward, reverse"),
-        ({"train": None}, "`train` is needed"),
+        ({"train": None}, "`train` is missing"),
         ({"precision": "int3"}, "`precision` is 'int3'; use fp32, fp16, bf16"),
         ({"batch_size": 0}, "`batch_size` is 0; it must be greater than 0"),
         ({"finetune": PhaseOptions(float("nan"), 1e-3)}, "`epochs` is nan"),

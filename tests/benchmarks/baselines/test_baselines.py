@@ -72,7 +72,7 @@ def test_a_bundle_without_float32_has_no_whole_model(checkpoint, tmp_path):
     export_bundle(checkpoint, tmp_path / "b", ExportOptions(precisions=("int8",), bounds=bounds))
     _, [skipped] = prepare_baselines(["onnxruntime"], Sources(tmp_path / "b", None, "cpu", tmp_path))
     assert "is made from a float32 variant" in skipped.reason
-    assert "has only int8. Export one with: fastbert export MODEL --precision fp32" in skipped.reason
+    assert "has only int8. Export one with: fastbert export MODEL --output DIR --precision fp32" in skipped.reason
 
 
 @pytest.mark.parametrize(
