@@ -316,6 +316,7 @@ def build(
 
 @app.command()
 def verify(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     against: Annotated[
         str | None,
@@ -342,7 +343,8 @@ def verify(
     from fastbert.export import verify as run
 
     if against == "onnxruntime":
-        _verify_engines(bundle, data, variant, as_json=as_json)
+        _refuse_options(context, ("data", "device", "tolerance", "max_label_flips"))
+        _verify_engines(bundle, variant, as_json=as_json)
         return
     if against is not None:
         _quiet_transformers()
@@ -704,12 +706,22 @@ def _quiet_transformers() -> None:
     logging.getLogger("torch").setLevel(logging.ERROR)
 
 
-def _verify_engines(bundle: Path, data: Path | None, variant: str | None, *, as_json: bool) -> None:
-    from fastbert.export.verification.engines import compare_engines
+def _refuse_options(context: typer.Context, names: Iterable[str]) -> None:
+    """Refuse options that ``verify --against onnxruntime`` does not have: it never ignores one."""
     from fastbert.runtime import UsageError
 
-    if data is not None:
-        raise UsageError("--against onnxruntime compares on the bundle's golden rows; leave out --data.")
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [f"`{name}`" for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise UsageError(
+            "--against onnxruntime compares TensorRT engines on the bundle's golden rows, with its own bounds. "
+            f"Omit {' and '.join(given)}."
+        )
+
+
+def _verify_engines(bundle: Path, variant: str | None, *, as_json: bool) -> None:
+    from fastbert.export.verification.engines import compare_engines
+
     comparisons = compare_engines(bundle, variant=variant)
     if as_json:
         _print_json([found.as_dict() for found in comparisons])

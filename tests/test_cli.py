@@ -343,6 +343,12 @@ def test_old_names_of_options_still_work(run_cli, bundle, tmp_path):
     assert (code, "--precision is the old name of --variant" in err) == (2, True)
 
 
+@pytest.mark.parametrize("option", [["--data", "x.tsv"], ["--device", "cpu"], ["--tolerance", "1e-3"]])
+def test_comparing_engines_refuses_options_that_it_does_not_have(run_cli, bundle, option):
+    code, _, err = run_cli("verify", bundle, "--against", "onnxruntime", *option)
+    assert (code, f"Omit {option[0]}." in err) == (2, True)
+
+
 def test_an_error_of_the_library_names_flags(run_cli, bundle, tmp_path):
     code, _, err = run_cli("train", "m", "--output", tmp_path / "o", "--train", "t.tsv", "--label-share", 3)
     assert (code, err.startswith("Error: --label-share is 3.0; ")) == (2, True)
