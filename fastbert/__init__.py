@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastbert.version import __version__, other_fastbert
 
-# The Linux wheels of ONNX Runtime 1.29 and later have telemetry, which is on unless this is set before their import: a
-# thread, a database in the home directory, and forked workers that hang when they end. Set it to 0 to have it.
+# The Linux wheels of ONNX Runtime 1.29 and later have telemetry (onnxruntime#27379), which is on unless this is set
+# before their import: a thread, a database in the home directory, and forked workers that hang when they end. Set it to
+# 0 to have it.
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 telemetry_came_first = _TELEMETRY not in os.environ and "onnxruntime" in sys.modules
 os.environ.setdefault(_TELEMETRY, "1")

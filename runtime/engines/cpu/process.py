@@ -41,7 +41,8 @@ def return_freed_memory() -> None:
 def release_mapped_pages(files: Iterable[Path]) -> None:
     """Drop the resident pages of read-only memory-mapped files. They are read from disk again on the next access.
 
-    ONNX Runtime 1.32 repacks the weights of a model's branches and keeps the mapping that it read them from.
+    ONNX Runtime 1.32 repacks the weights of a model's branches and keeps the mapping that it read them from
+    (not reported upstream).
     """
     maps = Path("/proc/self/maps")
     if sys.platform != "linux" or not maps.exists():

@@ -18,7 +18,8 @@ from fastbert.runtime.hardware import int8_products_saturate, usable_cores
 from fastbert.runtime.manifest import Variant
 
 _THREAD_POOLS = ("separate", "host")
-# On a CPU the fused kernel is slower than the operators it replaces: studies/reports/layer_forms.json.
+# On a CPU the fused kernel is slower than the operators it replaces (not reported upstream): the report is
+# studies/reports/layer_forms.json.
 DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
 _PROVIDER = "CPUExecutionProvider"
 # How long a pool's idle threads spin after a run, in microseconds: studies/reports/thread_pools.json. In one session,
@@ -260,7 +261,7 @@ def _checked_threads(threads: int | None) -> int:
 def _is_link(path: Path) -> bool:
     """Return whether the file is a symbolic or a hard link, as in a Hugging Face cache.
 
-    ONNX Runtime 1.32 refuses to read a branch's weights from one.
+    ONNX Runtime 1.32 refuses to read a branch's weights from one (onnxruntime#27353).
     """
     return path.is_symlink() or (path.exists() and path.stat().st_nlink > 1)
 

@@ -2,7 +2,7 @@
 
 All sessions share one stream, and each waits for it when it ends. Told not to wait
 (``disable_synchronize_execution_providers``), ONNX Runtime 1.31 keeps the pinned buffers of every run and frees them in
-a callback when the session ends, which CUDA refuses: the process ends.
+a callback when the session ends, which CUDA refuses: the process ends (not reported upstream).
 
 CUDA graphs are captured by ONNX Runtime, as its caller cannot (onnxruntime#32081). A run names a graph by a number
 (``gpu_graph_id``): its first run captures, later runs replay it with the shapes and addresses of the first. So a number
@@ -146,8 +146,8 @@ def _next_size(number: int) -> int:
 def _clear_before(owner: Any, held: dict[Any, Any], stream: Any) -> None:
     """Release sessions, or bindings that hold them, when their owner is collected, and the stream only after them.
 
-    A session uses its stream once more when it ends. The finalizer holds the stream, so the order is the same when the
-    garbage collector takes a whole cycle of objects in any order.
+    A session uses its stream once more when it ends (not reported upstream). The finalizer holds the stream, so the order
+    is the same when the garbage collector takes a whole cycle of objects in any order.
     """
     weakref.finalize(owner, _clear, held, stream).atexit = False
 
