@@ -146,8 +146,8 @@ def _next_size(number: int) -> int:
 def _clear_before(owner: Any, held: dict[Any, Any], stream: Any) -> None:
     """Release sessions, or bindings that hold them, when their owner is collected, and the stream only after them.
 
-    A session uses its stream once more when it ends (not reported upstream). The finalizer holds the stream, so the order
-    is the same when the garbage collector takes a whole cycle of objects in any order.
+    A session uses its stream once more when it ends (not reported upstream). The finalizer holds the stream, so the
+    order is the same when the garbage collector takes a whole cycle of objects in any order.
     """
     weakref.finalize(owner, _clear, held, stream).atexit = False
 
