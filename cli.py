@@ -682,6 +682,8 @@ class _NoteFormatter(VisibleFormatter):
 
 def _spelled(text: str) -> str:
     """Return a text of the library with flags for parameters."""
+    if "`" not in text:
+        return text
     from fastbert.console.failures import spelled
 
     return spelled(text, _flags(sys.argv[1:]))

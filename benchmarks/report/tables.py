@@ -51,8 +51,7 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
     for system in found["systems"]:
         latency = system["latency"]
         table.add_row(
-            table_cell(system["family"]),
-            "" if system["speed"] is None else f"{system['speed']:g}",
+            *_name_and_speed(system),
             _share(system["accuracy"]),
             f"{system['mean_layers']:.2f}",
             *(_number(latency[key]) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms")),
@@ -61,6 +60,10 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
             *(_number(system["times_faster"].get(name), "") for name in whole),
         )
     return table
+
+
+def _name_and_speed(system: dict[str, Any]) -> tuple[str, str]:
+    return table_cell(system["family"]), "" if system["speed"] is None else f"{system['speed']:g}"
 
 
 def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
@@ -80,8 +83,7 @@ def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for system in found["systems"]:
         table.add_row(
-            table_cell(system["family"]),
-            "" if system["speed"] is None else f"{system['speed']:g}",
+            *_name_and_speed(system),
             f"{system['mean_layers']:.2f}",
             f"{system['rows_per_s']:.0f}",
             "-" if system["rows_per_s_without_tokenization"] is None
@@ -102,8 +104,7 @@ def _server_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         table.add_column(f"{rate:g} rows/s", justify="right", no_wrap=True)
     for system in found["systems"]:
         table.add_row(
-            table_cell(system["family"]),
-            "" if system["speed"] is None else f"{system['speed']:g}",
+            *_name_and_speed(system),
             *(_point(point) for point in system["points"]),
         )
     return table

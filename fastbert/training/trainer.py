@@ -61,11 +61,12 @@ def run_phase(
     encoder = text_encoder(tokenizer, model.config)
     train = _dataset(train_rows, encoder, labels)
     dev = _dataset(dev_rows, encoder, labels, first=len(train))
-    dev = dev.select(np.argsort([len(ids) for ids in dev["input_ids"]], kind="stable"))  # little padding in a batch
+    lengths = [len(ids) for dataset in (train, dev) for ids in dataset["input_ids"]]
+    dev = dev.select(np.argsort(lengths[len(train) :], kind="stable"))  # little padding in a batch
     labelled_dev = dev_rows[0].label is not None
     trainer = _PhaseTrainer(
         phase=phase,
-        frozen=_frozen_outputs(model, [train, dev], directory) if phase == "distill" else None,
+        frozen=_frozen_outputs(model, lengths, directory) if phase == "distill" else None,
         options=options,
         model=model,
         args=_arguments(phase, options, directory, metric="accuracy" if labelled_dev else "divergence"),
@@ -97,19 +98,14 @@ def run_phase(
 
 
 def _frozen_outputs(
-    model: FastBertForSequenceClassification, datasets: Sequence[Dataset], directory: Path
+    model: FastBertForSequenceClassification, lengths: Sequence[int], directory: Path
 ) -> FrozenOutputs | None:
     """Return where to keep the outputs of the frozen backbone. A GPU computes them faster than they are read."""
     if torch.accelerator.is_available() or PartialState().num_processes > 1:
         return None
     directory.mkdir(exist_ok=True)
-    lengths = {row["row"]: len(row["input_ids"]) for dataset in datasets for row in dataset}
-    return FrozenOutputs.open(
-        directory,
-        [lengths[row] for row in range(len(lengths))],
-        layers=model.config.num_exits,
-        hidden_size=model.config.backbone_config.hidden_size,
-    )
+    hidden_size = model.config.backbone_config.hidden_size
+    return FrozenOutputs.open(directory, lengths, layers=model.config.num_exits, hidden_size=hidden_size)
 
 
 def _dataset(rows: Sequence[Row], encoder: TextEncoder, labels: Sequence[str], *, first: int = 0) -> Dataset:
