@@ -37,6 +37,34 @@ def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = B
     return batches
 
 
+def length_groups(lengths: ArrayLike, *, least_tokens: int) -> list[NDArray[np.int64]]:
+    """Cut rows into groups of similar length, shortest first, each large enough to fill batches.
+
+    A group ends where the length passes a power of two or one and a half times one. Smaller groups than ``least_tokens``,
+    padding included, are run with the next longer one.
+
+    :param lengths: int [rows], in tokens.
+    :returns: the rows of each group; every row is in one.
+    """
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(sizes, kind="stable")
+    groups: list[NDArray[np.int64]] = []
+    start = 0
+    for stop in range(1, len(order) + 1):
+        width = int(sizes[order[stop - 1]])
+        if stop == len(order) or int(sizes[order[stop]]) > padded_size(width):
+            if (stop - start) * width >= least_tokens or stop == len(order):
+                groups.append(order[start:stop])
+                start = stop
+    return groups
+
+
+def padded_size(number: int) -> int:
+    """Return the smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... that is not below a number: at most half more."""
+    power = 1 << (number - 1).bit_length()
+    return power * 3 // 4 if power >= 4 and number <= power * 3 // 4 else power
+
+
 def run_in_order(
     items: Iterable[_Item],
     plan: Callable[[list[_Item]], list[Callable[[], list[tuple[int, _Result]]]]],
