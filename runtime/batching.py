@@ -40,8 +40,8 @@ def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = B
 def length_groups(lengths: ArrayLike, *, least_tokens: int) -> list[NDArray[np.int64]]:
     """Cut rows into groups of similar length, shortest first, each large enough to fill batches.
 
-    A group ends where the length passes a power of two or one and a half times one. Smaller groups than ``least_tokens``,
-    padding included, are run with the next longer one.
+    A group ends where the next row would be padded to another size (`padded_size`). A group of fewer than
+    ``least_tokens``, padding included, runs with the next longer one.
 
     :param lengths: int [rows], in tokens.
     :returns: the rows of each group; every row is in one.
@@ -51,11 +51,11 @@ def length_groups(lengths: ArrayLike, *, least_tokens: int) -> list[NDArray[np.i
     groups: list[NDArray[np.int64]] = []
     start = 0
     for stop in range(1, len(order) + 1):
-        width = int(sizes[order[stop - 1]])
-        if stop == len(order) or int(sizes[order[stop]]) > padded_size(width):
-            if (stop - start) * width >= least_tokens or stop == len(order):
-                groups.append(order[start:stop])
-                start = stop
+        width, last = int(sizes[order[stop - 1]]), stop == len(order)
+        full = (stop - start) * width >= least_tokens
+        if last or (full and sizes[order[stop]] > padded_size(width)):
+            groups.append(order[start:stop])
+            start = stop
     return groups
 
 

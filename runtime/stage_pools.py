@@ -1,7 +1,7 @@
-"""Runs many rows with full batches: rows that have not exited wait at their stage until its next batch is full.
+"""Runs many rows in full batches: rows that have not exited wait at their stage until its next batch is full.
 
-For engines on which a stage costs almost the same whatever its rows, as on a GPU. There a batch that shrinks from exit to
-exit (`fastbert.runtime.chain.run_chain`) saves nothing; a stage that runs less often does.
+For engines on which a stage costs almost the same whatever its number of rows, as on a GPU. There a batch that shrinks
+from exit to exit (`fastbert.runtime.chain.run_chain`) saves little; a stage that runs less often does.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

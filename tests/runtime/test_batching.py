@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbert.runtime.batching import _WINDOW_SIZE, micro_batches, run_in_order
+from fastbert.runtime.batching import _WINDOW_SIZE, length_groups, micro_batches, run_in_order
 
 lengths = st.lists(st.integers(1, 200), min_size=1, max_size=60)
 
@@ -115,3 +115,18 @@ def test_an_interrupt_while_jobs_are_submitted_cancels_the_waiting_ones(monkeypa
     with pytest.raises(KeyboardInterrupt):
         list(run_in_order(range(100), plan, window=100, workers=2))
     assert len(ran) <= 2  # the two that were running
+
+
+@given(st.lists(st.integers(1, 300), max_size=200), st.integers(1, 4000))
+def test_length_groups_hold_every_row_once_and_are_large_enough(lengths, least_tokens):
+    groups = length_groups(lengths, least_tokens=least_tokens)
+    assert sorted(row for group in groups for row in group.tolist()) == list(range(len(lengths)))
+    widths = [max(lengths[row] for row in group) for group in groups]
+    assert widths == sorted(widths)
+    for group, width in list(zip(groups, widths, strict=True))[:-1]:
+        assert len(group) * width >= least_tokens
+
+
+def test_length_groups_end_where_the_padded_size_changes():
+    groups = length_groups([9, 16, 10, 17, 24, 25], least_tokens=1)
+    assert [group.tolist() for group in groups] == [[0, 2], [1], [3, 4], [5]]

@@ -104,7 +104,7 @@ class DevicePools:
 
     def _gather(self, stage: int, kept: NDArray[np.int64]) -> None:
         lane = self._lane
-        hidden_states, mask = lane.pool(stage)
+        _, mask = lane.pool(stage)
         index = lane.host("rows", (self.batch,))
         index[:] = kept[0]
         index[: len(kept)] = kept

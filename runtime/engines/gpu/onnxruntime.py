@@ -26,8 +26,8 @@ import numpy as np
 from fastbert.runtime.batching import padded_size
 from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
-from fastbert.runtime.engines.gpu.lane import Shapes
 from fastbert.runtime.engines.gpu.host_device import HostDevice
+from fastbert.runtime.engines.gpu.lane import Shapes
 from fastbert.runtime.engines.telemetry import warn_of_telemetry
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, read_manifest
