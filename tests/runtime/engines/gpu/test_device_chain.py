@@ -5,9 +5,9 @@ import threading
 
 import numpy as np
 import pytest
+from support.full_batches import check_full_batches
 
-from fastbert.runtime import Classifier, classifier
-from fastbert.runtime.engines.gpu import device_chain
+from fastbert.runtime import Classifier
 from fastbert.runtime.engines.gpu import onnxruntime as onnxruntime_cuda
 from fastbert.runtime.manifest import read_manifest
 
@@ -197,20 +197,6 @@ def test_with_graphs_a_known_shape_is_replayed(gpu_bundle):
     assert stage.replays == 3
 
 
-def test_full_batches_give_the_answers_of_single_rows(device, monkeypatch):
-    monkeypatch.setattr(device_chain, "_POOL_TOKENS", 64)
-    monkeypatch.setattr(classifier, "_GROUP_TOKENS", 128)
-    rng = np.random.default_rng(3)
-    words = ["good", "bad", "film", "the", "a", "very", "actor", "plot"]
-    texts = [" ".join(rng.choice(words, rng.integers(1, 14))) for _ in range(150)]
-    encoded = device.encode(texts)
-    _, uncertainty = device.run_all_exits(encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
-    values = np.sort(uncertainty[:, :-1].ravel())
-    middle = values[len(values) // 4 : -len(values) // 4]
-    widest = np.diff(middle).argmax()
-    speed = float(middle[widest : widest + 2].mean())  # far from every uncertainty: rounding flips no exit
-    alone = [device.predict([text], speed=speed)[0] for text in texts]
-    assert len({answer.exit_layer for answer in alone}) > 1
-    for answer, expected in zip(device.predict(texts, speed=speed), alone, strict=True):
-        assert (answer.label, answer.exit_layer) == (expected.label, expected.exit_layer)
-        assert answer.uncertainty == pytest.approx(expected.uncertainty, abs=1e-3)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_full_batches_give_the_answers_of_single_rows(device, small_groups, workers):
+    check_full_batches(device, workers)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
+from support.full_batches import check_full_batches
 
 from fastbert.runtime import Classifier, EngineError, UsageError
 from fastbert.runtime.engines.gpu import onnxruntime as onnxruntime_cuda
@@ -188,3 +189,10 @@ def test_on_a_gpu_a_batch_that_shrinks_answers_as_its_rows_do_in_many_threads(gp
         for batch in pool.map(lambda _: classifier.run(ids, speed=speed), range(40)):
             assert np.abs(batch.logits - np.concatenate([row.logits for row in rows])).max() < 0.02
             assert len(set(batch.exit_layer)) > 1
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@both_ways
+def test_on_a_gpu_full_batches_give_the_answers_of_single_rows(gpu_bundle, graphs, small_groups):
+    check_full_batches(Classifier.load(gpu_bundle, device="cuda", cuda_graphs=graphs), 1 if graphs else 3)
