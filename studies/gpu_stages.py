@@ -23,9 +23,9 @@ from fastbert.benchmarks.baselines.whole_model_gpu import WholeModel, open_sessi
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.machine.gpu import describe_device
 from fastbert.benchmarks.timing import alternate
+from fastbert.runtime.chain import Engine
 from fastbert.runtime.engines import load_engine
 from fastbert.runtime.engines.gpu.cuda import open_gpu
-from fastbert.runtime.engines.gpu.device_chain import DeviceChain
 from fastbert.runtime.engines.gpu.onnxruntime import CUDA, require_onnxruntime
 from fastbert.runtime.errors import FastBertError
 from fastbert.runtime.manifest import MANIFEST, file_record, read_manifest
@@ -92,7 +92,7 @@ def _rows(batch: int, sequence: int, vocabulary: int) -> tuple[NDArray[np.int64]
     return ids, np.ones_like(ids), np.zeros_like(ids)
 
 
-def _run_both(chain: DeviceChain, whole: WholeModel, arrays: Sequence[Any], runs: int) -> list[list[float]]:
+def _run_both(chain: Engine, whole: WholeModel, arrays: Sequence[Any], runs: int) -> list[list[float]]:
     """Run both in turns; return the milliseconds of each turn: the whole model, then `_parts_ms`."""
     systems: dict[str, Callable[[int], Any]] = {
         "chain": lambda _: _parts_ms(chain, arrays),
@@ -115,7 +115,7 @@ def _summary(times: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def _parts_ms(chain: DeviceChain, arrays: Sequence[Any]) -> list[float]:
+def _parts_ms(chain: Engine, arrays: Sequence[Any]) -> list[float]:
     """Run every part once; return its milliseconds: the embeddings, each stage, the logits, the removal."""
     rows, sequence = arrays[0].shape
     clock = [time.perf_counter_ns()]
@@ -128,7 +128,7 @@ def _parts_ms(chain: DeviceChain, arrays: Sequence[Any]) -> list[float]:
     clock.append(time.perf_counter_ns())
     chain.keep(state, np.arange(rows)[::-1], sequence)
     clock.append(time.perf_counter_ns())
-    return (np.diff(clock) / 1e6).tolist()
+    return [float(nanoseconds) / 1e6 for nanoseconds in np.diff(clock)]
 
 
 def main() -> None:
