@@ -13,7 +13,8 @@ from support.full_batches import check_full_batches
 
 from fastbert.runtime import Classifier, EngineError, UsageError
 from fastbert.runtime.engines.gpu import onnxruntime as onnxruntime_cuda
-from fastbert.runtime.errors import BundleError
+from fastbert.runtime.engines.gpu.cuda import open_gpu
+from fastbert.runtime.errors import BundleError, FastBertError
 from fastbert.runtime.manifest import read_manifest
 
 ON_GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -152,7 +153,17 @@ def test_an_error_of_onnxruntime_during_a_run_is_our_error(gpu_bundle):
         engine.start(beyond, np.ones_like(beyond), np.zeros_like(beyond))
 
 
-on_a_gpu = pytest.mark.skipif(not ON_GPU, reason="no ONNX Runtime with the CUDA provider")
+def why_not_on_a_gpu():
+    if not ON_GPU:
+        return "no ONNX Runtime with the CUDA provider"
+    try:
+        open_gpu("gpu")
+    except FastBertError as error:  # the package has the provider, and the machine has no GPU
+        return str(error)
+    return ""
+
+
+on_a_gpu = pytest.mark.skipif(bool(why_not_on_a_gpu()), reason=why_not_on_a_gpu())
 
 
 both_ways = pytest.mark.parametrize("graphs", [False, True], ids=["streams", "graphs"])
