@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.runtime.batching.stage_pools import OpenPools
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.inputs import Inputs
-from fastbert.runtime.stage_pools import StagePools
 
 # Runs a single row until an exit's uncertainty is below the speed, at the latest to the last exit:
 # input_ids int64 [1, sequence], token_type_ids int64 [1, sequence], speed float32 [1] -> the fields of a `ChainOutput`.
@@ -44,11 +44,8 @@ class Engine(Protocol):
         """Runs a single row in one call; None: this engine runs it as a batch."""
 
     @property
-    def pools(self) -> Callable[[int, int], StagePools] | None:
-        """Returns empty pools for many rows of up to ``sequence`` tokens: (rows, sequence) -> pools.
-
-        None: on this engine a batch costs by its rows, so that it need not be full.
-        """
+    def pools(self) -> OpenPools | None:
+        """Opens pools, to keep batches full; None: on this engine a batch costs by its rows."""
 
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]

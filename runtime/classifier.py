@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbert.runtime.batching import WINDOW, length_groups, micro_batches, run_in_order
+from fastbert.runtime.batching.in_order import WINDOW, run_in_order
+from fastbert.runtime.batching.micro_batches import length_groups, micro_batches
+from fastbert.runtime.batching.stage_pools import OpenPools, run_pooled
 from fastbert.runtime.chain import ChainOutput, Engine, run_all_exits, run_chain
 from fastbert.runtime.engines import load_engine, options_given
 from fastbert.runtime.errors import BundleError, UsageError
@@ -18,7 +20,6 @@ from fastbert.runtime.exit_rule import ExitRule, exit_rule
 from fastbert.runtime.hardware import usable_cores
 from fastbert.runtime.inputs import Inputs, checked_inputs
 from fastbert.runtime.manifest import MANIFEST, Manifest, check_files, file_versions, read_manifest
-from fastbert.runtime.stage_pools import run_pooled
 from fastbert.runtime.tokenization import TOKENIZER, Encoded, TextEncoder, TextInput, Tokens, text_size
 
 _GROUP_TOKENS = 1 << 16  # a group of rows whose batches are kept full has at least as many
@@ -180,9 +181,9 @@ class Classifier:
             items = self._encoder.tokenize(window_texts, first=read)
             read += len(window_texts)
             lengths = [len(item.ids) for item in items]
-            if self._engine.pools is not None:
+            if open_pools := self._engine.pools:
                 groups = length_groups(lengths, least_tokens=_GROUP_TOKENS)
-                return [partial(self._predict_pooled, rule, items, rows, batch_size) for rows in groups]
+                return [partial(self._predict_pooled, open_pools, rule, items, rows, batch_size) for rows in groups]
             batches = micro_batches(lengths, batch_size=batch_size)
             return [partial(self._predict_batch, rule, items, rows) for rows in batches]
 
@@ -202,11 +203,10 @@ class Classifier:
         return list(zip(rows.tolist(), self._answers(rule, [items[row] for row in rows]), strict=True))
 
     def _predict_pooled(
-        self, rule: ExitRule, items: Sequence[Tokens], rows: NDArray[np.int64], batch_size: int | None
+        self, open_pools: OpenPools, rule: ExitRule, items: Sequence[Tokens], rows: NDArray[np.int64], size: int | None
     ) -> list[tuple[int, Prediction]]:
-        """Run many tokenized texts of similar length in full batches."""
-        longest = max(len(items[row].ids) for row in rows)
-        pools = self._engine.pools(min(len(rows), batch_size or len(rows)), longest)
+        """Run tokenized texts of similar length in full batches of at most ``size``."""
+        pools = open_pools(min(len(rows), size or len(rows)), max(len(items[row].ids) for row in rows))
         if len(rows) <= pools.batch:  # nothing to fill it up with
             return self._predict_batch(rule, items, rows)
 

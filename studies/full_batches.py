@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from fastbert.benchmarks.baselines.whole_model_gpu import WholeModel, open_session, write_whole_model
 from fastbert.benchmarks.machine.environment import describe_environment
+from fastbert.benchmarks.machine.gpu import describe_device
 from fastbert.benchmarks.timing import alternating_medians
+from fastbert.runtime.batching.stage_pools import run_pooled
 from fastbert.runtime.chain import run_chain
-from fastbert.runtime.engines.gpu.device_chain import DeviceChain
+from fastbert.runtime.engines.gpu.device_chain import POOL_TOKENS, DeviceChain
 from fastbert.runtime.engines.gpu.onnxruntime import CUDA, load
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.inputs import Inputs
 from fastbert.runtime.manifest import MANIFEST, file_record, read_manifest
-from fastbert.runtime.stage_pools import run_pooled
 
 SCHEMA = "fastbert-full-batches/1"
 
@@ -78,7 +79,7 @@ def measure(
         for sequence in sequences:
             ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (rows, sequence))
             systems: dict[str, Callable[[], Any]] = {}
-            for batch in batches:
+            for batch in sorted({min(batch, POOL_TOKENS // sequence) for batch in batches}, reverse=True):
                 parts = [Inputs(part, np.ones_like(part), np.zeros_like(part)) for part in _parts(ids, batch)]
                 systems[f"whole model, batches of {batch}"] = partial(_run_whole, whole, parts)
                 for layers in mean_layers:
@@ -136,7 +137,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8192)
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--sequences", type=int, nargs="+", default=[32, 64])
-    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128, 512])
+    parser.add_argument("--batches", type=int, nargs="+", default=[512, 256, 128, 32])
     parser.add_argument("--mean-layers", type=float, nargs="+", default=[1.6, 3.0])
     parser.add_argument("--provider", default=CUDA)
     parser.add_argument("--output", type=Path, help="JSON file to write")
@@ -158,6 +159,8 @@ def main() -> None:
             provider=arguments.provider,
         )
     document["environment"] = describe_environment()
+    if arguments.provider == CUDA:
+        document["gpu"] = describe_device()
     if arguments.output is not None:
         arguments.output.write_text(json.dumps(document, indent=2) + "\n")
     for shape in document["shapes"]:

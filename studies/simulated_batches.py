@@ -1,9 +1,9 @@
 """What full batches would save on a GPU: ``python -m studies.simulated_batches STAGES``.
 
-Runs the scheduler (`fastbert.runtime.stage_pools`) and the chain on engines that only add up times, those that
-``python -m studies.gpu_stages`` measured. Where a row exits is drawn: at each exit with the same probability, chosen for
-a mean number of layers. The break-even is the mean number of layers below which the chain with full batches is faster
-than the whole model at the same batch.
+Runs the scheduler (`fastbert.runtime.batching.stage_pools`) and the chain on engines that only add up times, those
+that ``python -m studies.gpu_stages`` measured. Where a row exits is drawn: at each exit with the same probability,
+chosen for a mean number of layers. The break-even is the mean number of layers below which the chain with full batches
+is faster than the whole model at the same batch.
 """
 
 import argparse
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.runtime.batching import padded_size
+from fastbert.runtime.batching.micro_batches import padded_size
+from fastbert.runtime.batching.stage_pools import run_pooled
 from fastbert.runtime.chain import run_chain
 from fastbert.runtime.inputs import Inputs
-from fastbert.runtime.stage_pools import run_pooled
 from studies.full_batches import DrawnRule, probability
 
 SCHEMA = "fastbert-simulated-batches/1"
@@ -42,7 +42,7 @@ class StageTimes:
 
 
 class TimedPools:
-    """Pools (`fastbert.runtime.stage_pools.StagePools`) that add up times."""
+    """Pools (`fastbert.runtime.batching.stage_pools.StagePools`) that add up times."""
 
     def __init__(self, times: StageTimes, stages: int, batch: int) -> None:
         self.batch, self.stages, self.ms = batch, stages, 0.0

@@ -16,7 +16,7 @@ from fastbert.runtime import tensors
 from fastbert.runtime.engines.gpu.device_pools import DevicePools
 from fastbert.runtime.engines.gpu.lane import Executor, Lane
 
-_POOL_TOKENS = 16384  # of a full batch
+POOL_TOKENS = 16384  # of a full batch
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,11 @@ class DeviceChain:
         return logits[: state.rows].copy()
 
     def pools(self, rows: int, sequence: int) -> DevicePools:
-        """Return this thread's pools, empty, for as many rows as fit one batch."""
-        batch = max(1, _POOL_TOKENS // sequence)
-        if self._executor.max_batch is not None:
-            batch = min(batch, self._executor.max_batch)
-        batch, sequence = self._executor.fit(min(rows, batch), sequence, pad_batch=True)
+        """Return this thread's pools, empty, for batches of at most ``rows`` rows of up to ``sequence`` tokens."""
+        slots = min(rows, max(1, POOL_TOKENS // sequence), self._executor.max_batch or rows)
+        slots, sequence = self._executor.fit(slots, sequence, pad_batch=True)
         with self._executor.turn:
-            return DevicePools(self._executor, self._lane(), batch, sequence, graphs=self._graphs)
+            return DevicePools(self._executor, self._lane(), min(rows, slots), (slots, sequence), graphs=self._graphs)
 
     def keep(self, state: _State, rows: NDArray[np.int64], sequence: int) -> _State:
         """Keep only these samples, on the device; padding stays, so that shapes remain few."""

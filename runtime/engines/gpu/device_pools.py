@@ -1,4 +1,4 @@
-"""The rows that wait before each stage, on a device (`fastbert.runtime.stage_pools.StagePools`)."""
+"""The rows that wait before each stage, on a device (`fastbert.runtime.batching.stage_pools.StagePools`)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,51 +15,52 @@ class DevicePools:
     Rows beyond those that wait hold what was there before; rows do not depend on each other.
 
     :param batch: rows of a full batch.
+    :param shape: (batch, sequence) that every run has, padding included.
     :param graphs: replay a stage as a CUDA graph.
     """
 
-    def __init__(self, executor: Executor, lane: Lane, batch: int, sequence: int, *, graphs: bool) -> None:
+    def __init__(self, executor: Executor, lane: Lane, batch: int, shape: tuple[int, int], *, graphs: bool) -> None:
+        slots, sequence = shape
         self.batch = batch
         self.stages = executor.stages
         self._executor = executor
         self._lane = lane
         self._run = lane.begin()
-        self._sequence = sequence
+        self._shape = shape
         self._graphs = graphs
         self._waiting = [0] * self.stages
         self._running = (0, 0)  # stage, rows
         mask_row = sequence * np.dtype(executor.hidden_dtype).itemsize
         self._row_bytes = (mask_row * executor.hidden_size, mask_row)  # of hidden states and mask
         self._shapes = {
-            tensors.HIDDEN_STATES: (batch, sequence, executor.hidden_size),
-            tensors.MASK: (batch, 1, 1, sequence),
+            tensors.HIDDEN_STATES: (slots, sequence, executor.hidden_size),
+            tensors.MASK: (slots, 1, 1, sequence),
         }
-        lane.reserve(batch, sequence)
-        lane.reserve_pools(2 * batch * sequence)
+        lane.reserve(slots, sequence)
+        lane.reserve_pools(2 * slots * sequence)
         lane.worker.stream.synchronize()  # a run that ended in an error may still read the buffers
 
     def embed(self, inputs: Inputs) -> None:
         """Copy the ids to the device and start the embeddings, which write to the pool of stage 0."""
         lane = self._lane.require(self._run)
         rows, length = inputs.input_ids.shape
-        shape = (self.batch, self._sequence)
         hidden_states, mask = lane.pool(0)
         addresses = {name: lane.address(name) for name in tensors.TOKENS}
         with self._executor.turn:
-            for name, array in zip(tensors.TOKENS, inputs, strict=False):
-                padded = lane.host(name, shape)
+            for name, array in zip(tensors.TOKENS, inputs[:3], strict=True):
+                padded = lane.host(name, self._shape)
                 padded[:] = 0  # id 0 of a token that the mask hides
                 padded[:rows, :length] = array
                 lane.worker.stream.to_device(lane.address(name), padded)
             outputs = {tensors.HIDDEN_STATES: hidden_states, tensors.MASK: mask}
-            lane.worker.enqueue("embeddings", dict.fromkeys(tensors.TOKENS, shape), {**addresses, **outputs})
+            lane.worker.enqueue("embeddings", dict.fromkeys(tensors.TOKENS, self._shape), {**addresses, **outputs})
         self._waiting[0] = rows
 
     def run_stage(self, stage: int, rows: int) -> NDArray[np.float32]:
         """Run a stage on the first rows of its pool, and wait for their uncertainty."""
         lane = self._lane.require(self._run)
         self._running = (stage, rows)
-        uncertainty = lane.host("uncertainty", (self.batch,))
+        uncertainty = lane.host("uncertainty", self._shape[:1])
         hidden_states, mask = lane.pool(stage)
         addresses = {
             tensors.HIDDEN_STATES: hidden_states,
@@ -75,7 +76,7 @@ class DevicePools:
 
         with self._executor.turn:
             if self._graphs:
-                lane.replay(("pool", stage, self.batch, self._sequence), enqueue)
+                lane.replay(("pool", stage, self._shape), enqueue)
             else:
                 enqueue()
             lane.worker.stream.synchronize()
@@ -105,7 +106,7 @@ class DevicePools:
     def _gather(self, stage: int, kept: NDArray[np.int64]) -> None:
         lane = self._lane
         _, mask = lane.pool(stage)
-        index = lane.host("rows", (self.batch,))
+        index = lane.host("rows", self._shape[:1])
         index[:] = kept[0]
         index[: len(kept)] = kept
         lane.worker.stream.to_device(lane.address("rows"), index)
@@ -116,7 +117,7 @@ class DevicePools:
             tensors.KEPT_HIDDEN_STATES: lane.address("hidden", 1),
             tensors.KEPT_MASK: lane.address("mask", 0),
         }
-        lane.worker.enqueue("compaction", {**self._shapes, tensors.ROWS: (self.batch,)}, addresses)
+        lane.worker.enqueue("compaction", {**self._shapes, tensors.ROWS: self._shape[:1]}, addresses)
 
     def _copy(self, to: tuple[int, int], to_row: int, source: tuple[int, int], row: int, rows: int) -> None:
         """Copy rows of hidden states and mask between addresses."""

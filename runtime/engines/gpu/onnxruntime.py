@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbert.runtime.batching import padded_size
+from fastbert.runtime.batching.micro_batches import padded_size
 from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
 from fastbert.runtime.engines.gpu.host_device import HostDevice

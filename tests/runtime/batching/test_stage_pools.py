@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastbert.runtime.batching.stage_pools import run_pooled
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.inputs import Inputs
-from fastbert.runtime.stage_pools import run_pooled
 
 CLASSES = 3
 

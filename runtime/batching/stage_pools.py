@@ -4,7 +4,7 @@ For engines on which a stage costs almost the same whatever its number of rows, 
 from exit to exit (`fastbert.runtime.chain.run_chain`) saves little; a stage that runs less often does.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -39,6 +39,10 @@ class StagePools(Protocol):
 
     def advance(self, kept: NDArray[np.int64]) -> None:
         """Move these rows of the run, by their index in it, to the next stage's pool; remove all of it from its own."""
+
+
+# (rows, sequence) -> empty pools for batches of at most so many rows, of up to so many tokens.
+OpenPools = Callable[[int, int], StagePools]
 
 
 class Answered(NamedTuple):
