@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.runtime.batching.stage_pools import OpenPools
 from fastbert.runtime.exit_rule import ExitRule
 from fastbert.runtime.inputs import Inputs
 
@@ -41,6 +42,10 @@ class Engine(Protocol):
     @property
     def run_row(self) -> RunRow | None:
         """Runs a single row in one call; None: this engine runs it as a batch."""
+
+    @property
+    def pools(self) -> OpenPools | None:
+        """Opens pools, to keep batches full; None: on this engine a batch costs by its rows."""
 
     def start(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbert.runtime.batching import WINDOW, micro_batches, run_in_order
+from fastbert.runtime.batching.in_order import WINDOW, run_in_order
+from fastbert.runtime.batching.micro_batches import length_groups, micro_batches
+from fastbert.runtime.batching.stage_pools import OpenPools, run_pooled
 from fastbert.runtime.chain import ChainOutput, Engine, run_all_exits, run_chain
 from fastbert.runtime.engines import load_engine, options_given
 from fastbert.runtime.errors import BundleError, UsageError
@@ -19,6 +21,8 @@ from fastbert.runtime.hardware import usable_cores
 from fastbert.runtime.inputs import Inputs, checked_inputs
 from fastbert.runtime.manifest import MANIFEST, Manifest, check_files, file_versions, read_manifest
 from fastbert.runtime.tokenization import TOKENIZER, Encoded, TextEncoder, TextInput, Tokens, text_size
+
+_GROUP_TOKENS = 1 << 16  # a group of rows whose batches are kept full has at least as many
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,11 @@ class Classifier:
             nonlocal read
             items = self._encoder.tokenize(window_texts, first=read)
             read += len(window_texts)
-            batches = micro_batches([len(item.ids) for item in items], batch_size=batch_size)
+            lengths = [len(item.ids) for item in items]
+            if open_pools := self._engine.pools:
+                groups = length_groups(lengths, least_tokens=_GROUP_TOKENS)
+                return [partial(self._predict_pooled, open_pools, rule, items, rows, batch_size) for rows in groups]
+            batches = micro_batches(lengths, batch_size=batch_size)
             return [partial(self._predict_batch, rule, items, rows) for rows in batches]
 
         return run_in_order(texts, plan, window=window, workers=workers, size=text_size)
@@ -193,6 +201,27 @@ class Classifier:
         self, rule: ExitRule, items: Sequence[Tokens], rows: NDArray[np.int64]
     ) -> list[tuple[int, Prediction]]:
         return list(zip(rows.tolist(), self._answers(rule, [items[row] for row in rows]), strict=True))
+
+    def _predict_pooled(
+        self, open_pools: OpenPools, rule: ExitRule, items: Sequence[Tokens], rows: NDArray[np.int64], size: int | None
+    ) -> list[tuple[int, Prediction]]:
+        """Run tokenized texts of similar length in full batches of at most ``size``."""
+        pools = open_pools(min(len(rows), size or len(rows)), max(len(items[row].ids) for row in rows))
+        if len(rows) <= pools.batch:  # nothing to fill it up with
+            return self._predict_batch(rule, items, rows)
+
+        def batches() -> Iterator[tuple[NDArray[np.int64], Inputs]]:
+            for part in np.split(rows, range(pools.batch, len(rows), pools.batch)):
+                encoded = self._encoder.pad([items[row] for row in part])
+                yield part, Inputs(encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+
+        predictions: list[tuple[int, Prediction]] = []
+        for found in run_pooled(pools, self._manifest.exits, rule, batches()):
+            layers = np.full(len(found.rows), found.layer)
+            output = ChainOutput(found.logits, layers, found.uncertainty)
+            truncated = np.array([items[row].truncated for row in found.rows])
+            predictions += zip(found.rows.tolist(), self._predictions(output, truncated), strict=True)
+        return predictions
 
     def _answers(self, rule: ExitRule, items: Sequence[Tokens]) -> list[Prediction]:
         """Run a batch of tokenized texts."""

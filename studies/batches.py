@@ -1,6 +1,7 @@
 """The size of micro-batches, and whether cores serve best as threads or as workers: ``python -m studies.batches``.
 
-The measurement behind `fastbert.runtime.batching.BATCH_TOKENS` and behind the workers of ``fastbert predict --file``.
+The measurement behind `fastbert.runtime.batching.micro_batches.BATCH_TOKENS` and behind the workers of
+``fastbert predict --file``.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from unittest.mock import patch
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.data import read_texts
 from fastbert.runtime import Classifier
-from fastbert.runtime.batching import micro_batches
+from fastbert.runtime.batching.micro_batches import micro_batches
 
 _PASSES = 3
 _TOKENS = (256, 512, 1024, 2048, 4096)

@@ -120,6 +120,7 @@ class OnnxRuntimeEngine:
     """
 
     max_batch = None
+    pools = None
 
     def __init__(self, plan: SessionPlan) -> None:
         ort = import_onnxruntime()

@@ -149,6 +149,11 @@ class Stream:
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._gpu.call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, kind, self._stream)
 
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Copy on the device, asynchronously. The two must not overlap."""
+        kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self._gpu.call("cudaMemcpyAsync", target, source, nbytes, kind, self._stream)
+
     def synchronize(self) -> None:
         """Wait until all enqueued work is done."""
         self._gpu.call("cudaStreamSynchronize", self._stream)

@@ -40,5 +40,9 @@ class _HostStream:
     def to_host(self, array: NDArray[Any], address: int) -> None:
         array[:] = host_array(address, array.shape, array.dtype)[0]
 
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        shape = (nbytes,)
+        host_array(target, shape, np.uint8)[0][:] = host_array(source, shape, np.uint8)[0]
+
     def synchronize(self) -> None:
         pass

@@ -23,9 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from fastbert.runtime.batching.micro_batches import padded_size
 from fastbert.runtime.engines.gpu.cuda import open_gpu
-from fastbert.runtime.engines.gpu.device_chain import DeviceChain, Shapes
+from fastbert.runtime.engines.gpu.device_chain import DeviceChain
 from fastbert.runtime.engines.gpu.host_device import HostDevice
+from fastbert.runtime.engines.gpu.lane import Shapes
 from fastbert.runtime.engines.telemetry import warn_of_telemetry
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, read_manifest
@@ -110,7 +112,7 @@ class Sessions:
         """Return the shape unchanged, as sessions take any; with ``pad_batch`` one of a few, as each needs graphs."""
         if not pad_batch:
             return batch, sequence
-        return _next_size(batch), max(sequence, min(_next_size(max(sequence, 16)), self._max_positions))
+        return padded_size(batch), max(sequence, min(padded_size(max(sequence, 16)), self._max_positions))
 
     def _session(self, ort: Any, path: Path, provider: str, graph: str | int) -> Any:
         options = ort.SessionOptions()
@@ -135,12 +137,6 @@ class Sessions:
                 f"{self._problem}".rstrip()
             )
         return session
-
-
-def _next_size(number: int) -> int:
-    """Return the smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... that is not below a number: at most half more."""
-    power = 1 << (number - 1).bit_length()
-    return power * 3 // 4 if power >= 4 and number <= power * 3 // 4 else power
 
 
 def _clear_before(owner: Any, held: dict[Any, Any], stream: Any) -> None:

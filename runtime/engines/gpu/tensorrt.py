@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
-from fastbert.runtime.engines.gpu.device_chain import DeviceChain, Shapes
+from fastbert.runtime.engines.gpu.device_chain import DeviceChain
+from fastbert.runtime.engines.gpu.lane import Shapes
 from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError
 from fastbert.runtime.manifest import Variant

@@ -5,8 +5,10 @@ import threading
 
 import numpy as np
 import pytest
+from support.full_batches import check_full_batches
 
 from fastbert.runtime import Classifier
+from fastbert.runtime.engines.gpu import device_chain
 from fastbert.runtime.engines.gpu import onnxruntime as onnxruntime_cuda
 from fastbert.runtime.manifest import read_manifest
 
@@ -194,3 +196,20 @@ def test_with_graphs_a_known_shape_is_replayed(gpu_bundle):
     assert stage.replays == 3
     device.run(*random_batch(1, 25), speed=0.0)
     assert stage.replays == 3
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_full_batches_give_the_answers_of_single_rows(device, small_groups, workers):
+    check_full_batches(device, workers)
+
+
+def test_a_full_batch_has_at_most_as_many_rows_as_asked_for(device):
+    assert device._engine.pools(10, 20).batch == 10
+    assert device._engine.pools(10**6, 24).batch <= 1.5 * device_chain.POOL_TOKENS / 24
+
+
+def test_pools_are_over_when_the_thread_starts_another_run(device):
+    pools = device._engine.pools(4, 20)
+    device._engine.start(*random_batch(2, 5))
+    with pytest.raises(ValueError, match="run is over"):
+        pools.run_stage(0, 1)

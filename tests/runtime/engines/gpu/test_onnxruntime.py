@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
+from support.full_batches import check_full_batches
 
 from fastbert.runtime import Classifier, EngineError, UsageError
 from fastbert.runtime.engines.gpu import onnxruntime as onnxruntime_cuda
-from fastbert.runtime.errors import BundleError
+from fastbert.runtime.engines.gpu.cuda import open_gpu
+from fastbert.runtime.errors import BundleError, FastBertError
 from fastbert.runtime.manifest import read_manifest
 
 ON_GPU = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -151,7 +153,17 @@ def test_an_error_of_onnxruntime_during_a_run_is_our_error(gpu_bundle):
         engine.start(beyond, np.ones_like(beyond), np.zeros_like(beyond))
 
 
-on_a_gpu = pytest.mark.skipif(not ON_GPU, reason="no ONNX Runtime with the CUDA provider")
+def why_not_on_a_gpu():
+    if not ON_GPU:
+        return "no ONNX Runtime with the CUDA provider"
+    try:
+        open_gpu("gpu")
+    except FastBertError as error:  # the package has the provider, and the machine has no GPU
+        return str(error)
+    return ""
+
+
+on_a_gpu = pytest.mark.skipif(bool(why_not_on_a_gpu()), reason=why_not_on_a_gpu())
 
 
 both_ways = pytest.mark.parametrize("graphs", [False, True], ids=["streams", "graphs"])
@@ -188,3 +200,10 @@ def test_on_a_gpu_a_batch_that_shrinks_answers_as_its_rows_do_in_many_threads(gp
         for batch in pool.map(lambda _: classifier.run(ids, speed=speed), range(40)):
             assert np.abs(batch.logits - np.concatenate([row.logits for row in rows])).max() < 0.02
             assert len(set(batch.exit_layer)) > 1
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@both_ways
+def test_on_a_gpu_full_batches_give_the_answers_of_single_rows(gpu_bundle, graphs, small_groups):
+    check_full_batches(Classifier.load(gpu_bundle, device="cuda", cuda_graphs=graphs), 1 if graphs else 3)

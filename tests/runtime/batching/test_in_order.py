@@ -2,27 +2,9 @@ import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fastbert.runtime.batching import _WINDOW_SIZE, micro_batches, run_in_order
-
-lengths = st.lists(st.integers(1, 200), min_size=1, max_size=60)
-
-
-@given(lengths, st.none() | st.integers(1, 9), st.integers(1, 300))
-def test_every_row_is_in_one_batch_and_no_batch_is_too_large(lengths, batch_size, tokens):
-    batches = micro_batches(lengths, batch_size=batch_size, tokens=tokens)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
-    widths = []
-    for batch in batches:
-        sizes = [lengths[row] for row in batch]
-        assert batch_size is None or len(batch) <= batch_size
-        assert len(batch) == 1 or len(batch) * max(sizes) <= tokens
-        widths.append((min(sizes), max(sizes)))
-    assert all(shortest >= longest for (shortest, _), (_, longest) in itertools.pairwise(widths))  # similar lengths
+from fastbert.runtime.batching.in_order import _WINDOW_SIZE, run_in_order
 
 
 def squares(items):

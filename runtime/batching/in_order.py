@@ -1,40 +1,14 @@
-"""Runs many texts in order and in bounded memory: micro-batches of similar length, on several workers."""
+"""Runs many items in order and in bounded memory, window by window, on several workers."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-BATCH_TOKENS = 1024  # in a micro-batch, padding included: studies/reports/batches.json
 WINDOW = 4096  # rows that are read, sorted by length and cut together
 _WINDOW_SIZE = 1 << 22  # characters of text at which a window ends earlier
-
-
-def micro_batches(lengths: ArrayLike, *, batch_size: int | None, tokens: int = BATCH_TOKENS) -> list[NDArray[np.int64]]:
-    """Cut rows into batches of similar length, longest first.
-
-    :param lengths: int [rows], in tokens.
-    :param batch_size: most rows in a batch; None: only ``tokens`` bounds them.
-    :param tokens: most tokens in a batch, padding included; a longer row is a batch by itself.
-    :returns: the rows of each batch; every row is in one.
-    """
-    sizes = np.asarray(lengths, dtype=np.int64)
-    if len(sizes) == 1:  # one text: nothing to sort
-        return [np.zeros(1, dtype=np.int64)]
-    order = np.argsort(-sizes, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        width = max(1, int(sizes[order[start]]))  # of the first row, the longest
-        count = max(1, tokens // width)
-        stop = start + (count if batch_size is None else min(count, batch_size))
-        batches.append(order[start:stop])
-        start = stop
-    return batches
 
 
 def run_in_order(
