@@ -1,0 +1,91 @@
+// What any JavaScript host of a packed file needs: its metadata, and texts as token ids.
+
+/**
+ * Read the metadata of a packed file (docs/bundle-format.md, "The packed file").
+ *
+ * ONNX Runtime has no JavaScript API for it (onnxruntime#16547), so this reads the protobuf message: the entries of its
+ * field 14 have the fields 1, the key, and 2, the value.
+ *
+ * @param {Uint8Array} file the whole file
+ * @returns {object} name without `fastbert.` -> value, such as `labels` and `max_length`
+ * @throws {Error} it is not a packed file, or one of another major version
+ */
+export function readMetadata(file) {
+  const metadata = {};
+  const text = new TextDecoder();
+  for (const [number, entry] of fields(file)) {
+    if (number !== 14) continue;
+    const { 1: key, 2: value } = Object.fromEntries([...fields(entry)].map(([place, bytes]) => [place, text.decode(bytes)]));
+    if (key.startsWith("fastbert.")) metadata[key.slice("fastbert.".length)] = JSON.parse(value);
+  }
+  const { schema = "nothing" } = metadata;
+  if (schema.split(".")[0] !== "fastbert-packed/1") {
+    throw new Error(`The model says it is ${schema}; expected fastbert-packed/1. Make one with: fastbert pack`);
+  }
+  return metadata;
+}
+
+/**
+ * Turn a text into token ids.
+ *
+ * A long text loses tokens at one end, not its special tokens. They are taken to be half at its start, half at its end,
+ * as in every family that fastbert exports: `[CLS] text [SEP]`, `<s> text </s>`.
+ *
+ * @param {Tokenizer} tokenizer of `@huggingface/tokenizers`, made from the bundle's tokenizer.json
+ * @param {string} text
+ * @param {object} metadata from `readMetadata`
+ * @returns {{ids: number[], types: number[], truncated: boolean}} at least one token
+ * @throws {Error} a token that the model does not know: the tokenizer belongs to another model
+ */
+export function encode(tokenizer, text, metadata) {
+  const { max_length: most, truncation_side: side, vocab_size, type_vocab_size, pad_token_id } = metadata;
+  let { ids, token_type_ids: types = [] } = tokenizer.encode(text, { return_token_type_ids: true });
+  const truncated = ids.length > most;
+  if (truncated) {
+    const special = ids.length - tokenizer.encode(text, { add_special_tokens: false }).ids.length;
+    const kept = side === "right" ? most - special / 2 : special / 2; // of the start
+    ids = [...ids.slice(0, kept), ...ids.slice(ids.length - most + kept)];
+    types = [...types.slice(0, kept), ...types.slice(types.length - most + kept)];
+  }
+  if (ids.length === 0) ids = [pad_token_id];
+  if (types.length !== ids.length || type_vocab_size === 1) types = ids.map(() => 0);
+  const unknown = ids.find((id) => id >= vocab_size);
+  if (unknown !== undefined) throw new Error(`The tokenizer gives the id ${unknown}; the model knows ${vocab_size}.`);
+  return { ids, types, truncated };
+}
+
+/** The probabilities of logits. */
+export function softmax(logits) {
+  const most = Math.max(...logits);
+  const powers = Array.from(logits, (logit) => Math.exp(logit - most));
+  const sum = powers.reduce((total, power) => total + power);
+  return powers.map((power) => power / sum);
+}
+
+/** Yield the number and the content of each field of a protobuf message that has a length. */
+function* fields(message) {
+  let at = 0;
+  const varint = () => {
+    let value = 0;
+    for (let scale = 1; ; scale *= 128) {
+      if (at >= message.length) throw new Error("The model is not an ONNX file, or was cut off.");
+      const byte = message[at++];
+      value += (byte % 128) * scale;
+      if (byte < 128) return value;
+    }
+  };
+  const skipped = { 0: varint, 1: () => (at += 8), 5: () => (at += 4) };
+  while (at < message.length) {
+    const tag = varint();
+    if (tag % 8 === 2) {
+      const length = varint();
+      yield [Math.floor(tag / 8), message.subarray(at, at + length)];
+      at += length;
+    } else if (tag % 8 in skipped) {
+      skipped[tag % 8]();
+    } else {
+      throw new Error("The model is not an ONNX file.");
+    }
+  }
+  if (at > message.length) throw new Error("The model was cut off.");
+}

@@ -1,0 +1,222 @@
+// A packed model in a web page: model.onnx and tokenizer.json lie beside it, the libraries in vendor/ (copy.mjs).
+
+const PAUSE_MS = 120; // of typing, before a text is classified
+const LONG_PAUSE_MS = 700; // before the whole model runs and a screen reader speaks
+const CLASSES_SHOWN = 5;
+
+const beside = (path) => new URL(path, import.meta.url).href;
+const element = (id) => document.getElementById(id);
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const milliseconds = (time) => `${time.toFixed(time < 10 ? 1 : 0)} ms`;
+
+let ort, packed, tokenizer, session;
+export let metadata;
+let last; // the answer shown
+const timers = {};
+
+/**
+ * Classify a text.
+ *
+ * @param {string} text
+ * @param {number} speed from 0 (all layers) to 1
+ * @returns {Promise<object>} logits, uncertainty, layer (of the exit, from 0), ms (from text to logits), tokens,
+ *   truncated
+ */
+export async function classify(text, speed) {
+  const start = performance.now();
+  const { ids, types, truncated } = packed.encode(tokenizer, text, metadata);
+  const shape = [1, ids.length];
+  const { logits, uncertainty, exit_layer } = await session.run({
+    input_ids: new ort.Tensor("int64", ids, shape),
+    token_type_ids: new ort.Tensor("int64", types, shape),
+    speed: new ort.Tensor("float32", [speed], [1]),
+  });
+  return {
+    ms: performance.now() - start,
+    logits: Array.from(logits.data),
+    uncertainty: uncertainty.data[0],
+    layer: Number(exit_layer.data[0]),
+    tokens: ids.length,
+    truncated,
+  };
+}
+
+/** Load the libraries, the tokenizer and the model; show each step, and in words what fails. */
+async function load() {
+  if (typeof WebAssembly === "undefined") throw new Error("This browser has no WebAssembly, which runs the model.");
+  let Tokenizer;
+  try {
+    [ort, { Tokenizer }, packed] = await Promise.all(
+      ["ort.wasm.min.mjs", "tokenizers.min.mjs", "packed.mjs"].map((name) => import(beside(`vendor/${name}`))),
+    );
+  } catch (error) {
+    throw new Error(`A library is missing (${error.message}). In the page's folder, run: npm ci && npm run copy`);
+  }
+  ort.env.wasm.wasmPaths = beside("vendor/");
+  ort.env.wasm.numThreads = 1; // more need a server that isolates the page from other origins
+  const file = await download("model.onnx", "fastbert pack bundle --output model.onnx");
+  const size = file.length;
+  metadata = packed.readMetadata(file);
+  const json = await download("tokenizer.json", "cp bundle/tokenizer.json .");
+  tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(json)), {});
+  showStatus("Preparing the model…");
+  session = await ort.InferenceSession.create(file);
+  for (const speed of [1, 0]) await classify("", speed); // the first run of each branch is slower
+  return size;
+}
+
+/** Fetch a file that lies beside the page, and show how much has arrived. */
+async function download(name, command) {
+  const response = await fetch(beside(name));
+  if (!response.ok) throw new Error(`${name} is not beside this page (${response.status}). Put it there: ${command}`);
+  const total = Number(response.headers.get("content-length"));
+  const parts = [];
+  let size = 0;
+  for (const reader = response.body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    parts.push(value);
+    size += value.length;
+    const of = total >= size ? ` of ${megabytes(total)}` : "";
+    showStatus(`Loading ${name}: ${megabytes(size)}${of}`, total >= size ? size / total : undefined);
+  }
+  const whole = new Uint8Array(size);
+  parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
+  return whole;
+}
+
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+
+function showStatus(message, share) {
+  const [paragraph, progress] = element("status").children;
+  paragraph.textContent = message;
+  progress.hidden = false;
+  if (share === undefined) progress.removeAttribute("value");
+  else progress.value = share;
+}
+
+function showFailure(error) {
+  const status = element("status");
+  status.className = "failed";
+  status.setAttribute("role", "alert");
+  status.hidden = false;
+  status.replaceChildren(Object.assign(document.createElement("p"), { textContent: error.message }));
+}
+
+function showModel(size) {
+  const { layers, exits, labels, variant, default_speed } = metadata;
+  const places = exits.length === layers ? "an exit after each" : `exits after ${exits.map((exit) => exit + 1).join(", ")}`;
+  element("model").textContent =
+    `${layers} layers, ${places}; ${labels.length} classes; ${variant}, ${megabytes(size)}; one thread of WebAssembly`;
+  element("layers").replaceChildren(
+    ...Array.from({ length: layers }, (_, layer) => {
+      const cell = document.createElement("li");
+      cell.className = exits.includes(layer) ? "has-exit" : "";
+      return cell;
+    }),
+  );
+  element("layers").classList.toggle("many", layers > 12);
+  element("speed").value = default_speed;
+  element("status").hidden = true;
+  document.forms[0].hidden = false;
+  showSpeed();
+  element("text").focus();
+}
+
+function showSpeed() {
+  element("speed-shown").textContent = Number(element("speed").value).toFixed(2);
+}
+
+/** Classify what is typed, soon; then, if typing rests, run all layers to compare. */
+function schedule() {
+  Object.values(timers).forEach(clearTimeout);
+  element("answer").setAttribute("aria-busy", "true");
+  timers.soon = setTimeout(() => answer().catch(showFailure), PAUSE_MS);
+  timers.later = setTimeout(() => compare().catch(showFailure), LONG_PAUSE_MS);
+}
+
+async function answer() {
+  const text = element("text").value;
+  const speed = Number(element("speed").value);
+  element("answer").hidden = text.trim() === "";
+  if (element("answer").hidden) return;
+  const found = await classify(text, speed);
+  if (text !== element("text").value || speed !== Number(element("speed").value)) return; // typed on meanwhile
+  show({ ...found, text, speed, probabilities: packed.softmax(found.logits) });
+}
+
+function show(found) {
+  last = found;
+  found.best = found.logits.indexOf(Math.max(...found.logits));
+  found.label = metadata.labels[found.best];
+  element("label").textContent = found.label;
+  element("probability").textContent = percent(found.probabilities[found.best]);
+  const cut = found.truncated ? `; the text was cut to ${found.tokens} tokens` : "";
+  element("summary").textContent =
+    `Answered after layer ${found.layer + 1} of ${metadata.layers}, in ${milliseconds(found.ms)}${cut}.`;
+  element("whole").textContent = "";
+  [...element("layers").children].forEach((cell, layer) => {
+    const state = layer < found.layer ? "ran" : layer === found.layer ? "exit" : "skipped";
+    cell.classList.remove("ran", "exit", "skipped");
+    cell.classList.add(state);
+    cell.textContent = layer + 1;
+    cell.setAttribute("aria-label", `Layer ${layer + 1}: ${state === "exit" ? "answered" : state}`);
+  });
+  showClasses(found);
+}
+
+function showClasses({ probabilities, best }) {
+  const order = [...probabilities.keys()].sort((one, other) => probabilities[other] - probabilities[one]);
+  const shown = order.slice(0, CLASSES_SHOWN).sort((one, other) => one - other);
+  element("classes").tBodies[0].replaceChildren(
+    ...shown.map((index) => {
+      const row = document.createElement("tr");
+      row.className = index === best ? "best" : "";
+      const name = Object.assign(document.createElement("th"), { textContent: metadata.labels[index], scope: "row" });
+      const meter = Object.assign(document.createElement("meter"), { value: probabilities[index] });
+      meter.setAttribute("aria-hidden", "true"); // the number is beside it
+      row.append(name, document.createElement("td"), document.createElement("td"));
+      row.cells[1].append(meter);
+      row.cells[2].textContent = percent(probabilities[index]);
+      return row;
+    }),
+  );
+}
+
+/** Run all layers on the text whose answer is shown, and say the answer aloud. */
+async function compare() {
+  const found = last;
+  if (!found || element("answer").hidden || found.text !== element("text").value) return;
+  const whole = await classify(found.text, 0);
+  if (found !== last) return;
+  const label = metadata.labels[whole.logits.indexOf(Math.max(...whole.logits))];
+  const same = label === found.label ? "the same answer" : `another answer: ${label}`;
+  element("answer").setAttribute("aria-busy", "false");
+  element("whole").textContent = `All ${metadata.layers} layers: ${milliseconds(whole.ms)}, ${same}.`;
+  element("spoken").textContent = `${found.label}, ${percent(found.probabilities[found.best])}. ${element("summary").textContent}`;
+}
+
+function keep() {
+  const { text, label, probabilities, best, layer, ms } = last;
+  const entry = document.createElement("li");
+  const line = Object.assign(document.createElement("p"), { className: "kept-text", textContent: text, dir: "auto" });
+  const facts = Object.assign(document.createElement("div"), { className: "between hint" });
+  const words = `${label} ${percent(probabilities[best])}, layer ${layer + 1}, ${milliseconds(ms)}`;
+  const cells = Object.assign(document.createElement("span"), { className: "small-layers" });
+  cells.setAttribute("aria-hidden", "true");
+  for (let number = 0; number < metadata.layers; number++) {
+    cells.append(Object.assign(document.createElement("i"), { className: number < layer ? "ran" : number === layer ? "exit" : "" }));
+  }
+  facts.append(Object.assign(document.createElement("span"), { textContent: words }), cells);
+  entry.append(line, facts);
+  element("compare").querySelector("ul").prepend(entry);
+  element("compare").hidden = false;
+  element("text").select();
+  element("text").focus();
+}
+
+document.forms[0].addEventListener("submit", (event) => event.preventDefault());
+element("text").addEventListener("input", schedule);
+element("speed").addEventListener("input", () => (showSpeed(), schedule()));
+element("keep").addEventListener("click", keep);
+load().then(showModel, showFailure);
