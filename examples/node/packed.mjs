@@ -1,4 +1,10 @@
-// What any JavaScript host of a packed file needs: its metadata, and texts as token ids.
+// What any JavaScript host of a packed file needs: its metadata, its session's options, and texts as token ids.
+
+/** Options of `InferenceSession.create`: the bundle's own kernels, which are faster than the fused one. */
+export const sessionOptions = {
+  intraOpNumThreads: 1,
+  extra: { optimization: { disable_specified_optimizers: "SkipLayerNormFusion" } },
+};
 
 /**
  * Read the metadata of a packed file (docs/bundle-format.md, "The packed file").
@@ -49,8 +55,10 @@ export function encode(tokenizer, text, metadata) {
   }
   if (ids.length === 0) ids = [pad_token_id];
   if (types.length !== ids.length || type_vocab_size === 1) types = ids.map(() => 0);
-  const unknown = ids.find((id) => id >= vocab_size);
-  if (unknown !== undefined) throw new Error(`The tokenizer gives the id ${unknown}; the model knows ${vocab_size}.`);
+  const unknown = ids.findIndex((id) => !(id < vocab_size)); // also undefined
+  if (unknown >= 0) {
+    throw new Error(`The tokenizer gives token ${unknown} the id ${ids[unknown]}; the model knows 0 to ${vocab_size - 1}.`);
+  }
   return { ids, types, truncated };
 }
 

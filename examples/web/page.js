@@ -60,7 +60,7 @@ async function load() {
   const json = await download("tokenizer.json", "cp bundle/tokenizer.json .");
   tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(json)), {});
   showStatus("Preparing the model…");
-  session = await ort.InferenceSession.create(file);
+  session = await ort.InferenceSession.create(file, packed.sessionOptions);
   for (const speed of [1, 0]) await classify("", speed); // the first run of each branch is slower
   return size;
 }
