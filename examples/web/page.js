@@ -6,8 +6,9 @@ const CLASSES_SHOWN = 5;
 
 const beside = (path) => new URL(path, import.meta.url).href;
 const element = (id) => document.getElementById(id);
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
-const milliseconds = (time) => `${time.toFixed(time < 10 ? 1 : 0)} ms`;
+const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
+const milliseconds = (time) => `${time.toFixed(time < 10 ? 1 : 0)}\u00a0ms`;
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)}\u00a0MB`;
 
 let ort, packed, tokenizer, session;
 export let metadata;
@@ -84,8 +85,6 @@ async function download(name, command) {
   parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
   return whole;
 }
-
-const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 
 function showStatus(message, share) {
   const [paragraph, progress] = element("status").children;
@@ -166,8 +165,10 @@ function show(found) {
 }
 
 function showClasses({ probabilities, best }) {
-  const order = [...probabilities.keys()].sort((one, other) => probabilities[other] - probabilities[one]);
-  const shown = order.slice(0, CLASSES_SHOWN).sort((one, other) => one - other);
+  let shown = [...probabilities.keys()];
+  if (shown.length > CLASSES_SHOWN) {
+    shown = shown.sort((one, other) => probabilities[other] - probabilities[one]).slice(0, CLASSES_SHOWN);
+  }
   element("classes").tBodies[0].replaceChildren(
     ...shown.map((index) => {
       const row = document.createElement("tr");
@@ -183,16 +184,20 @@ function showClasses({ probabilities, best }) {
   );
 }
 
-/** Run all layers on the text whose answer is shown, and say the answer aloud. */
+/** Say what all layers answer to the text whose answer is shown, in which time, and the answer aloud. */
 async function compare() {
   const found = last;
   if (!found || element("answer").hidden || found.text !== element("text").value) return;
-  const whole = await classify(found.text, 0);
-  if (found !== last) return;
-  const label = metadata.labels[whole.logits.indexOf(Math.max(...whole.logits))];
-  const same = label === found.label ? "the same answer" : `another answer: ${label}`;
+  let words = "No exit before the last was certain enough.";
+  if (found.layer < metadata.layers - 1) {
+    const whole = await classify(found.text, 0);
+    if (found !== last) return;
+    const label = metadata.labels[whole.logits.indexOf(Math.max(...whole.logits))];
+    const same = label === found.label ? "the same answer" : `another answer: ${label}`;
+    words = `All ${metadata.layers} layers: ${milliseconds(whole.ms)}, ${same}.`;
+  }
   element("answer").setAttribute("aria-busy", "false");
-  element("whole").textContent = `All ${metadata.layers} layers: ${milliseconds(whole.ms)}, ${same}.`;
+  element("whole").textContent = words;
   element("spoken").textContent = `${found.label}, ${percent(found.probabilities[found.best])}. ${element("summary").textContent}`;
 }
 

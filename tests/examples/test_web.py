@@ -158,11 +158,12 @@ def test_an_easy_text_exits_earlier_than_a_hard_one(browser, serve, sites, texts
     type_text(browser, easy)
     assert states(browser) == ["exit", "skipped", "skipped"]
     assert find(browser, "#summary").text.startswith("Answered after layer 1 of 3, in ")
+    assert find(browser, "#whole").text.startswith("All 3 layers: ")
     find(browser, "#keep").click()
     type_text(browser, hard)
     assert states(browser) == ["ran", "ran", "exit"]
     assert find(browser, "#summary").text.startswith("Answered after layer 3 of 3, in ")
-    assert find(browser, "#whole").text.startswith("All 3 layers: ")
+    assert find(browser, "#whole").text == "No exit before the last was certain enough."
     assert easy in find(browser, "#compare li").text
     assert browser.execute_script("return document.scrollingElement.scrollWidth") <= width  # no horizontal scroll
     wide = "return [...document.querySelectorAll('main *')].filter(e => e.checkVisibility()).filter(e => {"
@@ -196,7 +197,7 @@ def test_the_answer_is_the_bundles(browser, serve, sites, packed, texts):
     assert find(browser, "#label").text == prediction.label
     rows = "return [...document.querySelectorAll('#classes tr')].map(r => [...r.cells].map(c => c.textContent))"
     assert browser.execute_script(rows) == [
-        [label, "", f"{100 * share:.1f} %"] for label, share in prediction.probabilities.items()
+        [label, "", f"{100 * share:.1f}\u00a0%"] for label, share in prediction.probabilities.items()
     ]
     assert find(browser, "#probability").text == f"{100 * prediction.probabilities[prediction.label]:.1f} %"
 
