@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { InferenceSession, Tensor } from "onnxruntime-node";
-import { encode, readMetadata, sessionOptions, softmax } from "./packed.mjs";
+import { encode, readMetadata, readTokenizer, sessionOptions, softmax } from "./packed.mjs";
 
 const [modelPath, tokenizerPath, speedGiven] = process.argv.slice(2);
 if (tokenizerPath === undefined || !(Number(speedGiven ?? 0) >= 0 && Number(speedGiven ?? 0) <= 1)) {
@@ -14,7 +14,7 @@ if (tokenizerPath === undefined || !(Number(speedGiven ?? 0) >= 0 && Number(spee
 }
 const model = await readFile(modelPath);
 const metadata = readMetadata(model);
-const tokenizer = new Tokenizer(JSON.parse(await readFile(tokenizerPath, "utf8")), {});
+const tokenizer = new Tokenizer(await readTokenizer(await readFile(tokenizerPath), metadata), {});
 const session = await InferenceSession.create(model, sessionOptions);
 const speed = new Tensor("float32", [Number(speedGiven ?? metadata.default_speed)], [1]);
 

@@ -32,6 +32,28 @@ export function readMetadata(file) {
 }
 
 /**
+ * Parse a tokenizer.json.
+ *
+ * Another model's tokenizer would give wrong answers without an error, so its digest is checked wherever the platform
+ * can: in Node, and in pages from HTTPS or from localhost.
+ *
+ * @param {Uint8Array} file the whole file
+ * @param {object} metadata from `readMetadata`
+ * @returns {Promise<object>} the first argument of `new Tokenizer`
+ * @throws {Error} it is not the one of the model's bundle
+ */
+export async function readTokenizer(file, { tokenizer_sha256 }) {
+  if (globalThis.crypto?.subtle) {
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", file));
+    const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    if (found !== tokenizer_sha256) {
+      throw new Error("This tokenizer.json is not the one of the model's bundle. Copy it from there.");
+    }
+  }
+  return JSON.parse(new TextDecoder().decode(file));
+}
+
+/**
  * Turn a text into token ids.
  *
  * A long text loses tokens at one end, not its special tokens. They are taken to be half at its start, half at its end,

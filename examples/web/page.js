@@ -1,7 +1,7 @@
 // A packed model in a web page: model.onnx and tokenizer.json lie beside it, the libraries in vendor/ (copy.mjs).
 
 const PAUSE_MS = 120; // of typing, before a text is classified
-const LONG_PAUSE_MS = 700; // before the whole model runs and a screen reader speaks
+const LONG_PAUSE_MS = 600; // after it, before the whole model runs and a screen reader speaks
 const CLASSES_SHOWN = 5;
 
 const beside = (path) => new URL(path, import.meta.url).href;
@@ -10,10 +10,9 @@ const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 const milliseconds = (time) => `${time.toFixed(time < 10 ? 1 : 0)}\u00a0ms`;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)}\u00a0MB`;
 
-let ort, packed, tokenizer, session;
-export let metadata;
+let ort, packed, metadata, tokenizer, session;
 let last; // the answer shown
-const timers = {};
+let timer;
 
 /**
  * Classify a text.
@@ -59,7 +58,7 @@ async function load() {
   const size = file.length;
   metadata = packed.readMetadata(file);
   const json = await download("tokenizer.json", "cp bundle/tokenizer.json .");
-  tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(json)), {});
+  tokenizer = new Tokenizer(await packed.readTokenizer(json, metadata), {});
   showStatus("Preparing the model…");
   session = await ort.InferenceSession.create(file, packed.sessionOptions);
   for (const speed of [1, 0]) await classify("", speed); // the first run of each branch is slower
@@ -128,21 +127,25 @@ function showSpeed() {
 
 /** Classify what is typed, soon; then, if typing rests, run all layers to compare. */
 function schedule() {
-  Object.values(timers).forEach(clearTimeout);
+  clearTimeout(timer);
   element("answer").setAttribute("aria-busy", "true");
-  timers.soon = setTimeout(() => answer().catch(showFailure), PAUSE_MS);
-  timers.later = setTimeout(() => compare().catch(showFailure), LONG_PAUSE_MS);
+  timer = setTimeout(() => answer().catch(showFailure), PAUSE_MS);
 }
 
 async function answer() {
-  const text = element("text").value;
-  const speed = Number(element("speed").value);
-  element("answer").hidden = text.trim() === "";
-  if (element("answer").hidden) return;
-  const found = await classify(text, speed);
-  if (text !== element("text").value || speed !== Number(element("speed").value)) return; // typed on meanwhile
-  show({ ...found, text, speed, probabilities: packed.softmax(found.logits) });
+  const asked = question();
+  element("answer").hidden = asked.text.trim() === "";
+  if (element("answer").hidden) return element("answer").setAttribute("aria-busy", "false");
+  const found = await classify(asked.text, asked.speed);
+  if (!isCurrent(asked)) return;
+  show({ ...asked, ...found, probabilities: packed.softmax(found.logits) });
+  timer = setTimeout(() => compare(last).catch(showFailure), LONG_PAUSE_MS);
 }
+
+const question = () => ({ text: element("text").value, speed: Number(element("speed").value) });
+
+/** Whether nothing was typed or moved since a question was asked. */
+const isCurrent = ({ text, speed }) => text === question().text && speed === question().speed;
 
 function show(found) {
   last = found;
@@ -185,13 +188,11 @@ function showClasses({ probabilities, best }) {
 }
 
 /** Say what all layers answer to the text whose answer is shown, in which time, and the answer aloud. */
-async function compare() {
-  const found = last;
-  if (!found || element("answer").hidden || found.text !== element("text").value) return;
+async function compare(found) {
   let words = "No exit before the last was certain enough.";
   if (found.layer < metadata.layers - 1) {
     const whole = await classify(found.text, 0);
-    if (found !== last) return;
+    if (!isCurrent(found)) return;
     const label = metadata.labels[whole.logits.indexOf(Math.max(...whole.logits))];
     const same = label === found.label ? "the same answer" : `another answer: ${label}`;
     words = `All ${metadata.layers} layers: ${milliseconds(whole.ms)}, ${same}.`;

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import subprocess
 from pathlib import Path
 
@@ -138,12 +139,19 @@ def test_a_file_that_is_not_a_packed_one_is_named(packed, tmp_path, damage, mess
 
 
 def test_a_tokenizer_of_another_model_is_named(packed, tmp_path):
-    document = json.loads((packed.bundle / "tokenizer.json").read_text())
-    document["model"]["vocab"]["good"] = 24
-    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    content = (packed.bundle / "tokenizer.json").read_bytes()
+    (tmp_path / "tokenizer.json").write_bytes(content.replace(b"good", b"evil"))
     done = run("classify.mjs", packed.files["fp32"], tmp_path / "tokenizer.json", text="a good film\n")
     assert done.returncode == 1
-    assert "the id 24; the model knows 0 to 23" in done.stderr
+    assert "is not the one of the model's bundle" in done.stderr
+
+
+def test_an_id_that_the_model_does_not_know_is_named(packed):
+    limits = {"max_length": 9, "truncation_side": "right", "pad_token_id": 0, "vocab_size": 5, "type_vocab_size": 2}
+    values = {"tokenizer": packed.bundle / "tokenizer.json", "texts": ["a good film"], "metadata": limits}
+    done = run("--input-type=module", "--eval", IDS, text=json.dumps(values, default=str))
+    assert done.returncode == 1
+    assert re.search(r"gives token \d the id \d+; the model knows 0 to 4\.", done.stderr)
 
 
 @pytest.mark.parametrize("arguments", [[], ["model.onnx"], ["model.onnx", "tokenizer.json", "2"], ["m", "t", "fast"]])
