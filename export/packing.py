@@ -6,6 +6,7 @@ The file is ``row.onnx`` with its weights inside and, as the model's metadata, w
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,9 +33,8 @@ from fastbert.runtime.tensors import ROW_INPUTS, ROW_OUTPUTS
 from fastbert.runtime.tokenization import TOKENIZER
 from fastbert.version import __version__
 
-PREFIX = "fastbert."
-SCHEMA = "fastbert-packed/1"
-_SCHEMA_KEY = f"{PREFIX}schema"
+_PREFIX = "fastbert."  # of the metadata's keys
+_SCHEMA_KEY, _SCHEMA = f"{_PREFIX}schema", "fastbert-packed/1"
 _TAIL_BYTES = 256  # the schema is the last entry of the metadata, which ends the file
 _MOST_BYTES = 2**31 - 1  # of one protobuf message
 _SPEEDS = (0.0, *SPEEDS)
@@ -74,9 +74,10 @@ def pack(bundle: Path, output: Path, *, variant: str | None = None, overwrite: b
     """
     import_onnxruntime()  # first: what is missing is said before the work begins
     _require_writable(output, overwrite=overwrite)
+    before = file_versions(bundle, (MANIFEST,))
     manifest = read_manifest(bundle)
+    before |= file_versions(bundle, manifest.files)
     chosen = manifest.variant_for("cpu", variant)
-    before = file_versions(bundle, (MANIFEST, *manifest.files))
     check_files(bundle, manifest, (*chosen.files, TOKENIZER, GOLDEN), contents=True)
     digest = hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
     model = _model(bundle, manifest, chosen)
@@ -104,8 +105,10 @@ def _require_writable(output: Path, *, overwrite: bool) -> None:
 
 
 def _is_packed(path: Path) -> bool:
+    if not path.is_file():  # reading a pipe would wait for a writer
+        return False
     with suppress(OSError), path.open("rb") as file:
-        file.seek(-min(_TAIL_BYTES, path.stat().st_size), 2)
+        file.seek(-min(_TAIL_BYTES, path.stat().st_size), os.SEEK_END)
         return _SCHEMA_KEY.encode() in file.read(_TAIL_BYTES)
     return False
 
@@ -121,7 +124,7 @@ def _model(bundle: Path, manifest: Manifest, variant: Variant) -> ModelProto:
         size = model.ByteSize() + sum(part.stat().st_size for part in (embeddings, *stages))
         if size > _MOST_BYTES:
             raise UsageError(
-                f"The variant {variant.name!r} takes {size / 1e9:.1f} GB; one ONNX file holds at most 2 GB. Pack a "
+                f"The variant {variant.name!r} takes {size / 2**30:.1f} GiB; one ONNX file holds at most 2 GiB. Pack a "
                 f"smaller one with `variant`, such as int8, or let the host load {variant.row or 'the engines'} from "
                 "the bundle itself."
             )
@@ -159,7 +162,7 @@ def _metadata(manifest: Manifest, variant: Variant, digest: str) -> dict[str, An
         "saturates": variant.saturates,
         "bundle_sha256": digest,
         "tokenizer_sha256": manifest.files[TOKENIZER]["sha256"].lower(),
-        "schema": SCHEMA,
+        "schema": _SCHEMA,
     }
 
 
@@ -167,7 +170,7 @@ def _describe(model: ModelProto, metadata: dict[str, Any]) -> None:
     model.producer_name, model.producer_version = "fastbert", __version__
     del model.metadata_props[:]
     for name, value in metadata.items():
-        model.metadata_props.add(key=f"{PREFIX}{name}", value=json.dumps(value, ensure_ascii=False))
+        model.metadata_props.add(key=f"{_PREFIX}{name}", value=json.dumps(value, ensure_ascii=False))
 
 
 def _check_answers(content: bytes, bundle: Path, variant: Variant, golden: Golden) -> int:
@@ -182,13 +185,16 @@ def _check_answers(content: bytes, bundle: Path, variant: Variant, golden: Golde
     options = session_options(ort, threads=1, saturates=variant.saturates)
     try:
         session = ort.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS
+            content,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=DISABLED_OPTIMIZERS,
+            enable_fallback=0,  # which would print to stdout
         )
     except Exception as error:
         raise VerificationError(f"onnxruntime {ort.__version__} cannot load the packed file: {error}.") from error
-    # otherwise the bundle runs its stages
-    has_row = SessionPlan.from_variant(bundle, variant, threads=1).row is not None
-    bound = 0.0 if has_row else _ROUNDING
+    runs_row = SessionPlan.from_variant(bundle, variant, threads=1).row is not None  # else its stages
+    bound = 0.0 if runs_row else _ROUNDING
     for row, (feeds, expected) in enumerate(_expected(classifier, golden)):
         logits, exit_layer, uncertainty = session.run(ROW_OUTPUTS, feeds)
         difference = max(np.abs(logits - expected.logits).max(), np.abs(uncertainty - expected.uncertainty).max())

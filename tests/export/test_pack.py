@@ -177,7 +177,7 @@ def test_a_variant_for_a_gpu_or_an_unknown_one_is_refused(gpu_bundle, tmp_path, 
 
 def test_a_model_too_large_for_one_file_is_refused(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "_MOST_BYTES", 10_000)
-    with pytest.raises(UsageError, match=r"one ONNX file holds at most 2 GB. .* fp32/row.onnx"):
+    with pytest.raises(UsageError, match=r"one ONNX file holds at most 2 GiB. .* fp32/row.onnx"):
         pack(bundle, tmp_path / "model.onnx")
     assert os.listdir(tmp_path) == []
 
@@ -197,8 +197,10 @@ def test_a_file_that_exists_is_replaced_only_on_request_and_only_if_it_was_packe
         pack(copy, row, overwrite=True)
     assert row.read_bytes() == kept
     (tmp_path / "empty").touch()
-    with pytest.raises(OutputExistsError, match="is not a packed file"):
-        pack(copy, tmp_path / "empty", overwrite=True)
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("empty", "pipe"):
+        with pytest.raises(OutputExistsError, match=f"{name} is not a packed file"):
+            pack(copy, tmp_path / name, overwrite=True)
     with pytest.raises(UsageError, match="Is a directory"):
         pack(copy, tmp_path, overwrite=True)
 
