@@ -6,6 +6,12 @@ const CLASSES_SHOWN = 5;
 
 const beside = (path) => new URL(path, import.meta.url).href;
 const element = (id) => document.getElementById(id);
+/** A new element with these properties and children. */
+const make = (tag, properties, ...children) => {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+};
 const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 const milliseconds = (time) => `${time.toFixed(time < 10 ? 1 : 0)}\u00a0ms`;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)}\u00a0MB`;
@@ -50,7 +56,7 @@ async function load() {
       ["ort.wasm.min.mjs", "tokenizers.min.mjs", "packed.mjs"].map((name) => import(beside(`vendor/${name}`))),
     );
   } catch (error) {
-    throw new Error(`A library is missing (${error.message}). In the page's folder, run: npm ci && npm run copy`);
+    throw problem(`A library is missing (${error.message}). In the page's folder, run:`, "npm ci && npm run copy");
   }
   ort.env.wasm.wasmPaths = beside("vendor/");
   ort.env.wasm.numThreads = 1; // more need a server that isolates the page from other origins
@@ -61,14 +67,14 @@ async function load() {
   tokenizer = new Tokenizer(await packed.readTokenizer(json, metadata), {});
   showStatus("Preparing the model…");
   session = await ort.InferenceSession.create(file, packed.sessionOptions);
-  for (const speed of [1, 0]) await classify("", speed); // the first run of each branch is slower
+  for (const speed of [1, 0, 0]) await classify("a ".repeat(16), speed); // the first runs are slower
   return size;
 }
 
 /** Fetch a file that lies beside the page, and show how much has arrived. */
 async function download(name, command) {
   const response = await fetch(beside(name));
-  if (!response.ok) throw new Error(`${name} is not beside this page (${response.status}). Put it there: ${command}`);
+  if (!response.ok) throw problem(`${name} is not beside this page (${response.status}). Put it there:`, command);
   const total = Number(response.headers.get("content-length"));
   const parts = [];
   let size = 0;
@@ -93,12 +99,16 @@ function showStatus(message, share) {
   else progress.value = share;
 }
 
-function showFailure(error) {
+/** An error that a command mends. */
+const problem = (message, command) => Object.assign(new Error(message), { command });
+
+function showFailure({ message, command }) {
   const status = element("status");
   status.className = "failed";
   status.setAttribute("role", "alert");
   status.hidden = false;
-  status.replaceChildren(Object.assign(document.createElement("p"), { textContent: error.message }));
+  status.replaceChildren(make("p", { textContent: message }));
+  if (command) status.append(make("code", { textContent: command }));
 }
 
 function showModel(size) {
@@ -107,11 +117,7 @@ function showModel(size) {
   element("model").textContent =
     `${layers} layers, ${places}; ${labels.length} classes; ${variant}, ${megabytes(size)}; one thread of WebAssembly`;
   element("layers").replaceChildren(
-    ...Array.from({ length: layers }, (_, layer) => {
-      const cell = document.createElement("li");
-      cell.className = exits.includes(layer) ? "has-exit" : "";
-      return cell;
-    }),
+    ...Array.from({ length: layers }, (_, layer) => make("li", { className: exits.includes(layer) ? "has-exit" : "" })),
   );
   element("layers").classList.toggle("many", layers > 12);
   element("speed").value = default_speed;
@@ -174,15 +180,10 @@ function showClasses({ probabilities, best }) {
   }
   element("classes").tBodies[0].replaceChildren(
     ...shown.map((index) => {
-      const row = document.createElement("tr");
-      row.className = index === best ? "best" : "";
-      const name = Object.assign(document.createElement("th"), { textContent: metadata.labels[index], scope: "row" });
-      const meter = Object.assign(document.createElement("meter"), { value: probabilities[index] });
-      meter.setAttribute("aria-hidden", "true"); // the number is beside it
-      row.append(name, document.createElement("td"), document.createElement("td"));
-      row.cells[1].append(meter);
-      row.cells[2].textContent = percent(probabilities[index]);
-      return row;
+      const meter = make("meter", { value: probabilities[index], ariaHidden: "true" }); // the number is beside it
+      const name = make("th", { textContent: metadata.labels[index], scope: "row" });
+      const share = make("td", { textContent: percent(probabilities[index]) });
+      return make("tr", { className: index === best ? "best" : "" }, name, make("td", {}, meter), share);
     }),
   );
 }
@@ -203,18 +204,22 @@ async function compare(found) {
 }
 
 function keep() {
-  const { text, label, probabilities, best, layer, ms } = last;
-  const entry = document.createElement("li");
-  const line = Object.assign(document.createElement("p"), { className: "kept-text", textContent: text, dir: "auto" });
-  const facts = Object.assign(document.createElement("div"), { className: "between hint" });
-  const words = `${label} ${percent(probabilities[best])}, layer ${layer + 1}, ${milliseconds(ms)}`;
-  const cells = Object.assign(document.createElement("span"), { className: "small-layers" });
-  cells.setAttribute("aria-hidden", "true");
-  for (let number = 0; number < metadata.layers; number++) {
-    cells.append(Object.assign(document.createElement("i"), { className: number < layer ? "ran" : number === layer ? "exit" : "" }));
-  }
-  facts.append(Object.assign(document.createElement("span"), { textContent: words }), cells);
-  entry.append(line, facts);
+  const { text, speed, label, layer, ms } = last;
+  const words = `${label}, layer ${layer + 1}, ${milliseconds(ms)}, speed ${speed.toFixed(2)}`;
+  const cells = Array.from({ length: metadata.layers }, (_, number) =>
+    make("i", { className: number < layer ? "ran" : number === layer ? "exit" : "" }),
+  );
+  const entry = make(
+    "li",
+    {},
+    make("p", { className: "kept-text", textContent: text, dir: "auto" }),
+    make(
+      "div",
+      { className: "between hint" },
+      make("span", { textContent: words }),
+      make("span", { className: "small-layers", ariaHidden: "true" }, ...cells),
+    ),
+  );
   element("compare").querySelector("ul").prepend(entry);
   element("compare").hidden = false;
   element("text").select();

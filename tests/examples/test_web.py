@@ -257,7 +257,11 @@ def test_nothing_is_loaded_from_elsewhere(browser, serve, sites):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("model.onnx", None, "model.onnx is not beside this page (404). Put it there: fastbert pack"),
+        (
+            "model.onnx",
+            None,
+            "model.onnx is not beside this page (404). Put it there:\nfastbert pack bundle --output model.onnx",
+        ),
         ("tokenizer.json", None, "tokenizer.json is not beside this page"),
         ("model.onnx", b"<!doctype html>", "The model is not an ONNX file"),
         ("tokenizer.json", b"{}", "This tokenizer.json is not the one of the model's bundle"),
