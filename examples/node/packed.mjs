@@ -21,7 +21,9 @@ export function readMetadata(file) {
   const text = new TextDecoder();
   for (const [number, entry] of fields(file)) {
     if (number !== 14) continue;
-    const { 1: key, 2: value } = Object.fromEntries([...fields(entry)].map(([place, bytes]) => [place, text.decode(bytes)]));
+    const { 1: key, 2: value } = Object.fromEntries(
+      [...fields(entry)].map(([place, bytes]) => [place, text.decode(bytes)]),
+    );
     if (key.startsWith("fastbert.")) metadata[key.slice("fastbert.".length)] = JSON.parse(value);
   }
   const { schema = "nothing" } = metadata;
@@ -79,7 +81,9 @@ export function encode(tokenizer, text, metadata) {
   if (types.length !== ids.length || type_vocab_size === 1) types = ids.map(() => 0);
   const unknown = ids.findIndex((id) => !(id < vocab_size)); // also undefined
   if (unknown >= 0) {
-    throw new Error(`The tokenizer gives token ${unknown} the id ${ids[unknown]}; the model knows 0 to ${vocab_size - 1}.`);
+    throw new Error(
+      `The tokenizer gives token ${unknown} the id ${ids[unknown]}; the model knows 0 to ${vocab_size - 1}.`,
+    );
   }
   return { ids, types, truncated };
 }

@@ -78,7 +78,7 @@ async function download(name, command) {
   const total = Number(response.headers.get("content-length"));
   const parts = [];
   let size = 0;
-  for (const reader = response.body.getReader(); ; ) {
+  for (const reader = response.body.getReader(); ;) {
     const { done, value } = await reader.read();
     if (done) break;
     parts.push(value);
@@ -113,7 +113,8 @@ function showFailure({ message, command }) {
 
 function showModel(size) {
   const { layers, exits, labels, variant, default_speed } = metadata;
-  const places = exits.length === layers ? "an exit after each" : `exits after ${exits.map((exit) => exit + 1).join(", ")}`;
+  const places =
+    exits.length === layers ? "an exit after each" : `exits after ${exits.map((exit) => exit + 1).join(", ")}`;
   element("model").textContent =
     `${layers} layers, ${places}; ${labels.length} classes; ${variant}, ${megabytes(size)}; one thread of WebAssembly`;
   element("layers").replaceChildren(
@@ -200,7 +201,8 @@ async function compare(found) {
   }
   element("answer").setAttribute("aria-busy", "false");
   element("whole").textContent = words;
-  element("spoken").textContent = `${found.label}, ${percent(found.probabilities[found.best])}. ${element("summary").textContent}`;
+  element("spoken").textContent =
+    `${found.label}, ${percent(found.probabilities[found.best])}. ${element("summary").textContent}`;
 }
 
 function keep() {
