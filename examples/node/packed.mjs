@@ -21,7 +21,7 @@ export function readMetadata(file) {
   const text = new TextDecoder();
   for (const [number, entry] of fields(file)) {
     if (number !== 14) continue;
-    const { 1: key, 2: value } = Object.fromEntries(
+    const { 1: key = "", 2: value } = Object.fromEntries(
       [...fields(entry)].map(([place, bytes]) => [place, text.decode(bytes)]),
     );
     if (key.startsWith("fastbert.")) metadata[key.slice("fastbert.".length)] = JSON.parse(value);
