@@ -362,6 +362,30 @@ def verify(
 
 
 @app.command()
+def pack(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    output: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    variant: Annotated[
+        str | None, typer.Option(help="Such as int8.", show_default="the bundle's first for a CPU")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write one ONNX file, with weights and labels inside, for programs that have only ONNX Runtime.
+
+    Example: fastbert pack bundle --variant int8 --output model.onnx
+    """
+    from fastbert.export import pack as run
+
+    report = run(bundle, output, variant=variant, overwrite=overwrite)
+    if as_json:
+        _print_json(asdict(report))
+        return
+    _print(f"{report.output}: {report.bytes / 1e6:.1f} MB, {report.variant}")
+    _print(f"  same answers as {bundle} on {report.rows} rows")
+
+
+@app.command()
 def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")], as_json: Json = False) -> None:
     """Show what a bundle or a checkpoint is."""
     from fastbert.runtime.manifest import MANIFEST, read_manifest

@@ -1,4 +1,4 @@
-"""Checkpoint -> bundle: ONNX engines, TensorRT builds, and the check that both answer as PyTorch does.
+"""Checkpoint -> bundle: ONNX engines, TensorRT builds, and the check that both answer as PyTorch does; one packed file.
 
 ::
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastbert.export.bundle import ExportReport, export_bundle
     from fastbert.export.options import ExportOptions
+    from fastbert.export.packing import PackReport, pack
     from fastbert.export.precisions import PRECISIONS
     from fastbert.export.tensorrt.build import BuildOptions, BuildReport, build
     from fastbert.export.verification.bundle import verify
@@ -26,9 +27,11 @@ __all__ = [
     "BuildReport",
     "ExportOptions",
     "ExportReport",
+    "PackReport",
     "Verification",
     "build",
     "export_bundle",
+    "pack",
     "verify",
 ]
 
@@ -40,9 +43,11 @@ _MODULES = {
     "BuildReport": "tensorrt.build",
     "ExportOptions": "options",
     "ExportReport": "bundle",
+    "PackReport": "packing",
     "Verification": "verification.outcome",
     "build": "tensorrt.build",
     "export_bundle": "bundle",
+    "pack": "packing",
     "verify": "verification.bundle",
 }
 

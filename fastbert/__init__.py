@@ -29,7 +29,7 @@ if (_checkout / "runtime" / "__init__.py").is_file() and (_checkout / "pyproject
 if TYPE_CHECKING:
     from fastbert.checkpoint import load_checkpoint
     from fastbert.configuration import ExitHeadConfig, FastBertConfig
-    from fastbert.export import Bounds, BuildOptions, ExportOptions, build, export_bundle, verify
+    from fastbert.export import Bounds, BuildOptions, ExportOptions, build, export_bundle, pack, verify
     from fastbert.importing import import_checkpoint
     from fastbert.modeling import FastBertForSequenceClassification
     from fastbert.runtime import (
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "fastbert.checkpoint": ("load_checkpoint",),
     "fastbert.configuration": ("ExitHeadConfig", "FastBertConfig"),
-    "fastbert.export": ("Bounds", "BuildOptions", "ExportOptions", "build", "export_bundle", "verify"),
+    "fastbert.export": ("Bounds", "BuildOptions", "ExportOptions", "build", "export_bundle", "pack", "verify"),
     "fastbert.importing": ("import_checkpoint",),
     "fastbert.modeling": ("FastBertForSequenceClassification",),
     "fastbert.runtime": (
@@ -98,6 +98,7 @@ __all__ = [
     "export_bundle",
     "import_checkpoint",
     "load_checkpoint",
+    "pack",
     "train",
     "verify",
 ]

@@ -15,7 +15,7 @@ from fastbert.checkpoint import Checkpoint, save_checkpoint
 from fastbert.export import export_bundle
 from fastbert.runtime import Classifier
 
-pytest_plugins = ["support.doubles.fixtures"]
+pytest_plugins = ["support.browser", "support.doubles.fixtures"]
 torch.set_num_threads(1)
 
 

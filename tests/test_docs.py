@@ -24,6 +24,7 @@ DOCUMENTS = sorted(
 # Documents whose blocks are run, in order and in one folder; True: the folder has a model and a bundle already.
 RUN = {
     "README.md": False,
+    "docs/hosts.md": True,
     "docs/python.md": False,
     "docs/service.md": True,
     "docs/training.md": False,

@@ -92,12 +92,12 @@ def test_cpu_predicts_verifies_and_shows(run_with, bundle, data):
     assert len(done.stdout.split("layers_run")) == 1 + 24
 
 
-@pytest.mark.parametrize("extra", ["train", "export"])
-def test_cpu_names_the_extra_of_other_commands(run_with, checkpoint_dir, data, extra):
-    command = {"train": ["train", "m", "--train", data], "export": ["export", checkpoint_dir]}[extra]
-    done = run_with(["cpu"], [*command, "--output", "out"])
+@pytest.mark.parametrize("name", ["train", "export", "pack"])
+def test_cpu_names_the_extra_of_other_commands(run_with, bundle, checkpoint_dir, data, name):
+    arguments = {"train": ["m", "--train", data], "export": [checkpoint_dir], "pack": [bundle]}[name]
+    done = run_with(["cpu"], [name, *arguments, "--output", "out"])
     assert done.returncode == 1
-    assert "pip install 'fastbert-deploy[" in done.stderr
+    assert f"pip install 'fastbert-deploy[{'train' if name == 'train' else 'export'}]'" in done.stderr
 
 
 def test_train_trains_and_evaluates(run_with, data, tmp_path):
@@ -108,9 +108,10 @@ def test_train_trains_and_evaluates(run_with, data, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_export_exports_and_verifies_against_a_checkpoint(run_with, checkpoint_dir, data):
+def test_export_exports_verifies_against_a_checkpoint_and_packs(run_with, checkpoint_dir, data):
     export = ["export", checkpoint_dir, "--output", "bundle"]
-    done = run_with(["cpu", "export"], export, ["verify", "bundle", "--against", checkpoint_dir, "--data", data])
+    pack = ["pack", "bundle", "--output", "model.onnx"]
+    done = run_with(["cpu", "export"], export, ["verify", "bundle", "--against", checkpoint_dir, "--data", data], pack)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,6 +1,6 @@
 """Models that are joined from others and read their weights from the others' files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, load_model_from_string
@@ -23,6 +23,37 @@ def load_part(file: Path) -> ModelProto:
             for key, value in place.items():
                 weight.external_data.add(key=key, value=str(value))
     return part
+
+
+def embed_weights(model: ModelProto, files: Mapping[str, Path]) -> None:
+    """Read the external data of a model, the reverse of `load_part`: it then needs no other file.
+
+    :param files: location in the model -> the file to read.
+    :raises ValueError: a weight is in another file, or beyond the end of its file.
+    """
+    for weight in _weights(model.graph):
+        if weight.data_location != TensorProto.EXTERNAL:
+            continue
+        place = {entry.key: entry.value for entry in weight.external_data}
+        file, length = files.get(place["location"]), int(place["length"])
+        if file is None:
+            raise ValueError(f"{weight.name} is in {place['location']}, which is not an engine of the variant")
+        with file.open("rb") as content:
+            content.seek(int(place["offset"]))
+            weight.raw_data = content.read(length)
+        if len(weight.raw_data) != length:
+            raise ValueError(f"{weight.name} is beyond the end of {file}")
+        weight.ClearField("external_data")
+        weight.ClearField("data_location")
+
+
+def _weights(graph: GraphProto) -> Iterator[TensorProto]:
+    """Yield the weights of a graph and of its branches."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _weights(attribute.g)
 
 
 def remove_mask(graph: GraphProto) -> None:
