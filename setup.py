@@ -135,7 +135,8 @@ class BdistWheel(bdist_wheel):
         return tag if self.root_is_pure else ("py3", "none", tag[2])  # no part of the library is Python's
 
 
-setup(
-    distclass=WithLibrary,
-    cmdclass={"build": Build, "egg_info": EggInfo, "build_py": BuildPy, "bdist_wheel": BdistWheel},
-)
+if __name__ == "__main__":  # the tests import it
+    setup(
+        distclass=WithLibrary,
+        cmdclass={"build": Build, "egg_info": EggInfo, "build_py": BuildPy, "bdist_wheel": BdistWheel},
+    )

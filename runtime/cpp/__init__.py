@@ -10,11 +10,12 @@ The library is part of this package where CMake and a C++ compiler were present 
 import os
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-from fastbert.runtime.errors import EngineError
+from fastbert.runtime.errors import EngineError, MissingDependencyError
 
-__all__ = ["cflags", "cmake_dir", "include_dir", "library", "libs", "pkgconfig_dir"]
+__all__ = ["cflags", "cmake_dir", "include_dir", "library", "libs", "onnxruntime_library", "pkgconfig_dir"]
 
 _HERE = Path(__file__).resolve().parent
 _LIB = _HERE / "lib"
@@ -64,6 +65,24 @@ def libs() -> str:
     """Return the flags to link a program with, quoted for a shell. The program finds the library where it is now."""
     folder = _installed(_LIB)
     return shlex.join([f"-L{folder}", "-lfastbert", f"-Wl,-rpath,{folder}"])
+
+
+def onnxruntime_library() -> Path:
+    """Return the shared library within the package onnxruntime, for the environment variable FASTBERT_ONNXRUNTIME.
+
+    :raises EngineError: the package is not installed or has none.
+    """
+    spec = find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError("onnxruntime", "cpu")
+    folder = Path(spec.origin).parent / "capi"
+    found = sorted([*folder.glob("libonnxruntime.so*"), *folder.glob("libonnxruntime.*.dylib")])
+    if not found:
+        raise EngineError(
+            f"The package onnxruntime has no shared library for other languages in {folder}. Install another release "
+            "of it, or download ONNX Runtime's own archive and name its library: FASTBERT_ONNXRUNTIME=..."
+        )
+    return found[0]
 
 
 def _installed(path: Path) -> Path:

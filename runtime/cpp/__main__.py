@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from fastbert.runtime.cpp import cflags, cmake_dir, include_dir, library, libs, pkgconfig_dir
+from fastbert.runtime.cpp import cflags, cmake_dir, include_dir, library, libs, onnxruntime_library, pkgconfig_dir
 from fastbert.runtime.errors import EngineError
 
 # Option -> (what prints it, its help), in the order in which they are printed.
@@ -14,11 +14,12 @@ _OPTIONS = {
     "--library": (library, "the shared library"),
     "--cmake-dir": (cmake_dir, "folder for cmake -Dfastbert_DIR=..."),
     "--pkgconfig-dir": (pkgconfig_dir, "folder for PKG_CONFIG_PATH"),
+    "--onnxruntime": (onnxruntime_library, "the package onnxruntime's shared library, for FASTBERT_ONNXRUNTIME"),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print what was asked for, on one line. Return the exit code: 0, or 1 where the library is not installed."""
+    """Print what was asked for, on one line. Return the exit code: 0, or 1 where it is not installed."""
     parser = argparse.ArgumentParser(
         prog="python -m fastbert.runtime.cpp",
         description="Where libfastbert is, for programs in C and C++.",

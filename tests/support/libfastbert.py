@@ -1,0 +1,77 @@
+"""The C library for tests: the one in the installed package, or one that is built from the checkout and kept.
+
+`make test` installs it with the package. An editable installation has none: it is built here, once for all processes.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from fastbert.runtime.cpp import include_dir, onnxruntime_library
+from fastbert.runtime.errors import EngineError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@cache
+def setup_script():
+    """Return the module ``setup.py``, which runs nothing when it is imported."""
+    spec = importlib.util.spec_from_file_location("setup_of_fastbert", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build_folder() -> Path:
+    """Return the folder that CMake builds this checkout in."""
+    number = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+    default = Path(tempfile.gettempdir()) / f"fastbert-tests-{os.getuid()}-{number}"
+    return Path(os.environ.get("FASTBERT_CPP_BUILD") or default)
+
+
+@cache
+def prefix() -> Path:
+    """Return the folder that has the library's ``include`` and ``lib``; skip the test where it cannot be built."""
+    try:
+        return include_dir().parent
+    except EngineError:
+        pass
+    folder = build_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    setup = setup_script()
+    with (folder / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        patch.setenv("FASTBERT_CPP_BUILD", str(folder))
+        try:
+            return setup.build_library()
+        except setup.NotBuilt as error:
+            pytest.skip(f"no C library: {error}")
+
+
+def compiler(name: str) -> str:
+    """Return the path of a compiler; skip the test where it is absent."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"no {name} here")
+    return path
+
+
+def environment(**more) -> dict[str, str]:
+    """Return the environment of a program that runs a bundle: it finds the ONNX Runtime of the package onnxruntime."""
+    return {**os.environ, "FASTBERT_ONNXRUNTIME": str(onnxruntime_library()), **more}
+
+
+def run(*command, check=True, env=(), **options):
+    """Run a program to its end; fail with what it printed."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, env=environment(**dict(env)), capture_output=True, text=True, **options)
+    assert not check or done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done
