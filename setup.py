@@ -4,11 +4,13 @@
 the wheel is pure Python, and ``fastbert/runtime/cpp/not_built.txt`` says why. In the environment:
 
 - ``FASTBERT_CPP``: 0: never; 1: fail where it cannot be built.
+- ``CMAKE_ARGS``: more options for CMake.
 - ``FASTBERT_CPP_BUILD``: a folder that CMake builds in and that is kept, so that the next build takes less time.
 """
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -65,7 +67,7 @@ def build_library() -> Path:
     if made_before.is_file() and f"CMAKE_HOME_DIRECTORY:INTERNAL={SOURCE}\n" not in made_before.read_text():
         made_before.unlink()  # of another checkout, whose folder CMake would refuse
     jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    run(cmake, "-S", SOURCE, "-B", folder, *OPTIONS)
+    run(cmake, "-S", SOURCE, "-B", folder, *OPTIONS, *shlex.split(os.environ.get("CMAKE_ARGS", "")))
     run(cmake, "--build", folder, "--config", "Release", "--parallel", str(jobs))
     run(cmake, "--install", folder, "--config", "Release", "--prefix", prefix, "--strip")
     replace_links(prefix / "lib")

@@ -23,9 +23,8 @@ def worker(tmp_path_factory):
 
 def test_it_prints_an_object_for_each_line(worker, text_bundle, text_classifier):
     texts = ["good film", "", "a dull plot " * 40, 'né "quoted" \\ \t']
-    lines = libfastbert.run(
-        worker, text_bundle, "0.3", input="".join(f"{text}\n" for text in texts)
-    ).stdout.splitlines()
+    lines = "".join(f"{text}\n" for text in texts)
+    printed = libfastbert.run(worker, text_bundle, "0.3", input=lines).stdout
     for line, answer in zip(printed.splitlines(), text_classifier.predict(texts, speed=0.3), strict=True):
         assert json.loads(line) == {
             "label": answer.label,
