@@ -9,6 +9,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -54,6 +55,11 @@ def prefix() -> Path:
             return setup.build_library()
         except setup.NotBuilt as error:
             pytest.skip(f"no C library: {error}")
+
+
+def library() -> Path:
+    """Return the shared library."""
+    return prefix() / "lib" / ("libfastbert.1.dylib" if sys.platform == "darwin" else "libfastbert.so.1")
 
 
 def compiler(name: str) -> str:

@@ -103,10 +103,10 @@ class Span {
 
 // How to load a model.
 struct ModelOptions {
-  std::string variant;         // name of a variant; empty: the first one for the CPU
-  std::int32_t threads = 0;    // of one call; 0: the cores that this process may use
-  bool batches = false;        // load the engines for batches now, not the one for single rows
-  bool check_contents = true;  // compare the sha256 of the bundle's files with the manifest
+  std::string variant;              // name of a variant; empty: the first one for the CPU
+  std::int32_t threads = 0;         // of one call; 0: the cores that this process may use
+  bool batches = false;             // load the engines for batches now, not the one for single rows
+  bool check_contents = true;       // compare the sha256 of the bundle's files with the manifest
   std::string onnxruntime_library;  // path of ONNX Runtime's library; empty: it is searched
   const void* ort_api = nullptr;    // the host's own ONNX Runtime: a `const OrtApi*` and ...
   void* ort_env = nullptr;          // ... an `OrtEnv*`, both or neither
@@ -164,12 +164,18 @@ inline void check(fastbert_status status) {
   if (status == FASTBERT_OK) return;
   const std::string message = fastbert_last_error();
   switch (status) {
-    case FASTBERT_USAGE_ERROR: throw UsageError(message);
-    case FASTBERT_BUNDLE_ERROR: throw BundleError(message);
-    case FASTBERT_ENGINE_ERROR: throw EngineError(message);
-    case FASTBERT_UNSUPPORTED: throw UnsupportedError(message);
-    case FASTBERT_OUT_OF_MEMORY: throw std::bad_alloc();
-    default: throw Error(status, message);
+    case FASTBERT_USAGE_ERROR:
+      throw UsageError(message);
+    case FASTBERT_BUNDLE_ERROR:
+      throw BundleError(message);
+    case FASTBERT_ENGINE_ERROR:
+      throw EngineError(message);
+    case FASTBERT_UNSUPPORTED:
+      throw UnsupportedError(message);
+    case FASTBERT_OUT_OF_MEMORY:
+      throw std::bad_alloc();
+    default:
+      throw Error(status, message);
   }
 }
 
@@ -179,8 +185,8 @@ inline void check_abi() {
   const std::string expected = std::to_string(FASTBERT_ABI_VERSION);
   throw EngineError("libfastbert " + std::string(fastbert_version()) + " has the ABI version " +
                     std::to_string(found) + "; this program was compiled for version " + expected +
-                    ". Compile it again with that library's headers, or let it find "
-                    "libfastbert.so." + expected + ".");
+                    ". Compile it again with that library's headers, or let it find the library "
+                    "of version " + expected + ".");
 }
 
 inline fastbert_text view(std::string_view text) noexcept { return {text.data(), text.size()}; }
@@ -191,12 +197,11 @@ using Element = decltype(*std::begin(std::declval<const Range&>()));
 // Holds for a range of texts or of pairs of texts, and not for a text, which is a range of chars.
 // The elements must exist while the range does: strings that an iterator makes would be gone.
 template <class Range>
-using IfTexts =
-    std::enable_if_t<!std::is_convertible_v<const Range&, std::string_view> &&
-                     (std::is_convertible_v<Element<Range>, std::string_view> ||
-                      std::is_convertible_v<Element<Range>, TextPair>) &&
-                     (std::is_lvalue_reference_v<Element<Range>> ||
-                      std::is_trivially_copyable_v<Element<Range>>)>;
+using IfTexts = std::enable_if_t<!std::is_convertible_v<const Range&, std::string_view> &&
+                                 (std::is_convertible_v<Element<Range>, std::string_view> ||
+                                  std::is_convertible_v<Element<Range>, TextPair>) &&
+                                 (std::is_lvalue_reference_v<Element<Range>> ||
+                                  std::is_trivially_copyable_v<Element<Range>>)>;
 
 }  // namespace internal
 
