@@ -25,7 +25,15 @@ from setuptools.command.build_py import build_py
 from setuptools.command.egg_info import egg_info
 
 SOURCE = Path(__file__).resolve().parent / "runtime" / "cpp"
-OPTIONS = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INSTALL_LIBDIR=lib", "-DFASTBERT_STATIC_RUNTIME=AUTO"]
+# All that matter, since a kept build folder remembers those of before.
+OPTIONS = [
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DCMAKE_INSTALL_LIBDIR=lib",
+    "-DFASTBERT_TEXT=ON",
+    "-DFASTBERT_UTF8PROC=AUTO",
+    "-DFASTBERT_STATIC_RUNTIME=AUTO",
+    "-DFASTBERT_SANITIZE=",
+]
 
 
 class NotBuilt(Exception):

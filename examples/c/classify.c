@@ -11,9 +11,9 @@ static int fail(void) {
   return 1;
 }
 
-int main(int argc, char **argv) {
-  fastbert_model *model = NULL;
-  fastbert_session *session = NULL;
+int main(int argc, char** argv) {
+  fastbert_model* model = NULL;
+  fastbert_session* session = NULL;
   int failed = 0;
   if (argc < 3) {
     fprintf(stderr, "Usage: %s BUNDLE TEXT...\n", argv[0]);
@@ -30,11 +30,12 @@ int main(int argc, char **argv) {
     answers.label = &label;
     answers.exit_layer = &exit_layer;
     answers.uncertainty = &uncertainty;
-    if (fastbert_classify_text(session, &text, NULL, 1, FASTBERT_DEFAULT_SPEED, &answers) != FASTBERT_OK) {
+    if (fastbert_classify_text(session, &text, NULL, 1, FASTBERT_DEFAULT_SPEED, &answers) !=
+        FASTBERT_OK) {
       failed = fail();
     } else {
-      printf("%s\t%d layers\tuncertainty %.3f\t%s\n", fastbert_model_label(model, (size_t)label), exit_layer + 1,
-             (double)uncertainty, argv[i]);
+      printf("%s\t%d layers\tuncertainty %.3f\t%s\n", fastbert_model_label(model, (size_t)label),
+             exit_layer + 1, (double)uncertainty, argv[i]);
     }
   }
   fastbert_session_free(session);

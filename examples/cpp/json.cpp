@@ -22,6 +22,7 @@ std::string json_string(std::string_view text) {
 std::string json_number(float value) {
   if (!std::isfinite(value)) return "null";
   char digits[32];
-  const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;  // in every locale with a point
+  const auto end =
+      std::to_chars(digits, digits + sizeof digits, value).ptr;  // in every locale with a point
   return {digits, end};
 }

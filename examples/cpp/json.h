@@ -7,5 +7,6 @@
 // Returns UTF-8 as a JSON string, with its quotation marks.
 std::string json_string(std::string_view text);
 
-// Returns the shortest number that reads back as the same float; null for what JSON has no number for.
+// Returns the shortest number that reads back as the same float; null for what JSON has no number
+// for.
 std::string json_number(float value);

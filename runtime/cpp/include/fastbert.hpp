@@ -186,7 +186,8 @@ inline void check_abi() {
   throw EngineError("libfastbert " + std::string(fastbert_version()) + " has the ABI version " +
                     std::to_string(found) + "; this program was compiled for version " + expected +
                     ". Compile it again with that library's headers, or let it find the library "
-                    "of version " + expected + ".");
+                    "of version " +
+                    expected + ".");
 }
 
 inline fastbert_text view(std::string_view text) noexcept { return {text.data(), text.size()}; }

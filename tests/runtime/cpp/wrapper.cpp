@@ -1,4 +1,5 @@
-// Every part of fastbert.hpp, on a bundle: prints "ok", or fails an assertion. Compiled by test_hpp.py.
+// Every part of fastbert.hpp, on a bundle: prints "ok", or fails an assertion. Compiled by
+// test_hpp.py.
 #undef NDEBUG
 #include <array>
 #include <cassert>
@@ -18,9 +19,11 @@ using fastbert::Prediction;
 using fastbert::Session;
 
 static_assert(!std::is_copy_constructible_v<Model> && !std::is_copy_assignable_v<Model>);
-static_assert(std::is_nothrow_move_constructible_v<Model> && std::is_nothrow_move_assignable_v<Model>);
+static_assert(std::is_nothrow_move_constructible_v<Model> &&
+              std::is_nothrow_move_assignable_v<Model>);
 static_assert(!std::is_copy_constructible_v<Session> && !std::is_copy_assignable_v<Session>);
-static_assert(std::is_nothrow_move_constructible_v<Session> && std::is_nothrow_move_assignable_v<Session>);
+static_assert(std::is_nothrow_move_constructible_v<Session> &&
+              std::is_nothrow_move_assignable_v<Session>);
 static_assert(std::is_base_of_v<std::runtime_error, fastbert::Error>);
 
 template <class Error, class Function>
@@ -75,12 +78,10 @@ static void check_ids(const Model& model) {
     throws<UsageError>(FASTBERT_USAGE_ERROR, part, function);
   };
   usage("not 3 rows", [&] { session.classify({ids, {}, {}, 3}); });
-  usage("`attention_mask` has 2 values", [&] {
-    session.classify({ids, fastbert::Span<std::int64_t>(mask.data(), 2), {}, 2});
-  });
-  usage("`token_type_ids` has 1 values", [&] {
-    session.classify({ids, {}, fastbert::Span<std::int64_t>(types.data(), 1), 2});
-  });
+  usage("`attention_mask` has 2 values",
+        [&] { session.classify({ids, fastbert::Span<std::int64_t>(mask.data(), 2), {}, 2}); });
+  usage("`token_type_ids` has 1 values",
+        [&] { session.classify({ids, {}, fastbert::Span<std::int64_t>(types.data(), 1), 2}); });
   usage("speed", [&] { session.classify(ids, 2); });
   usage("input_ids", [&] { session.classify(std::vector<std::int64_t>{1, 1 << 20, 2}); });
   assert(same(session.classify(array, 0.5), two[1]));  // the session still works
@@ -89,7 +90,8 @@ static void check_ids(const Model& model) {
 static void check_texts(const Model& model) {
   Session session(model);
   if (!model.info().has_text) {
-    throws<fastbert::UnsupportedError>(FASTBERT_UNSUPPORTED, "", [&] { session.classify_text("good"); });
+    throws<fastbert::UnsupportedError>(FASTBERT_UNSUPPORTED, "",
+                                       [&] { session.classify_text("good"); });
     return;
   }
   const std::string text = "good film";
@@ -113,7 +115,8 @@ static void check_texts(const Model& model) {
   std::string long_text;
   for (int i = 0; i < 1000; ++i) long_text += "good ";
   assert(session.classify_text(long_text).truncated);
-  throws<fastbert::UsageError>(FASTBERT_USAGE_ERROR, "UTF-8", [&] { session.classify_text("\xff"); });
+  throws<fastbert::UsageError>(FASTBERT_USAGE_ERROR, "UTF-8",
+                               [&] { session.classify_text("\xff"); });
 }
 
 int main(int argc, char** argv) {
