@@ -27,7 +27,10 @@ from fastbert.version import __version__
 ROOT = Path(__file__).resolve().parents[1]
 # Caption in the navigation -> pages, all of which come after the README.
 CONTENTS = {
-    "Guides": [f"docs/{name}" for name in ("training", "tuning", "python", "service", "gpu", "from-original-fastbert")],
+    "Guides": [
+        f"docs/{name}"
+        for name in ("training", "tuning", "python", "service", "embedding", "gpu", "from-original-fastbert")
+    ],
     "Reference": [f"docs/{name}" for name in ("api", "bundle-format", "glossary")],
     "Measurements": ["docs/bench", "docs/performance", "studies/**"],
     "Project": ["CONTRIBUTING", "CHANGELOG"],
