@@ -37,7 +37,11 @@ OPTIONS = [
 
 
 class NotBuilt(Exception):
-    """Why there is no library."""
+    """Why there is no library: something that it needs is missing."""
+
+
+class BuildFailed(NotBuilt):
+    """What it needs is there, and it does not compile."""
 
 
 @cache
@@ -65,7 +69,7 @@ def library() -> tuple[Path | None, str]:
         return None, str(error)
 
 
-def build_library() -> Path:
+def build_library(*options: str) -> Path:
     cmake = shutil.which("cmake")
     if cmake is None:
         raise NotBuilt("CMake was not found when it was installed.")
@@ -75,21 +79,22 @@ def build_library() -> Path:
     if made_before.is_file() and f"CMAKE_HOME_DIRECTORY:INTERNAL={SOURCE}\n" not in made_before.read_text():
         made_before.unlink()  # of another checkout, whose folder CMake would refuse
     jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    run(cmake, "-S", SOURCE, "-B", folder, *OPTIONS, *shlex.split(os.environ.get("CMAKE_ARGS", "")))
-    run(cmake, "--build", folder, "--config", "Release", "--parallel", str(jobs))
-    run(cmake, "--install", folder, "--config", "Release", "--prefix", prefix, "--strip")
+    given = shlex.split(os.environ.get("CMAKE_ARGS", ""))
+    run(NotBuilt, cmake, "-S", SOURCE, "-B", folder, *OPTIONS, *options, *given)
+    run(BuildFailed, cmake, "--build", folder, "--config", "Release", "--parallel", str(jobs))
+    run(BuildFailed, cmake, "--install", folder, "--config", "Release", "--prefix", prefix, "--strip")
     replace_links(prefix / "lib")
     return prefix
 
 
-def run(*command: str | Path) -> None:
+def run(failure: type[NotBuilt], *command: str | Path) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     sys.stderr.write(done.stdout)
     if done.returncode:
         message = re.search(r"^CMake Error.*?:\s*\n(.*?)(?:\n\n\n|\nCall Stack|\Z)", done.stdout, re.M | re.S)
         error = re.search(r"^.*\berror: .*$", done.stdout, re.M)
         found = message[1] if message else error[0] if error else done.stdout[-500:]
-        raise NotBuilt(f"When it was installed, CMake failed: {' '.join(found.split())}")
+        raise failure(f"When it was installed, CMake failed: {' '.join(found.split())}")
 
 
 def replace_links(folder: Path) -> None:

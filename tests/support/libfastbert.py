@@ -31,30 +31,39 @@ def setup_script():
     return module
 
 
-def build_folder() -> Path:
-    """Return the folder that CMake builds this checkout in."""
+def build_place() -> Path:
+    """Return the folder for CMake to build this checkout in. It is kept, so that the next run compiles what changed."""
     number = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
     default = Path(tempfile.gettempdir()) / f"fastbert-tests-{os.getuid()}-{number}"
     return Path(os.environ.get("FASTBERT_CPP_BUILD") or default)
 
 
 @cache
-def prefix() -> Path:
-    """Return the folder that has the library's ``include`` and ``lib``; skip the test where it cannot be built."""
-    try:
-        return include_dir().parent
-    except EngineError:
-        pass
-    folder = build_folder()
+def built() -> Path:
+    """Build the library and its test programs. Skip the test where what they need is missing.
+
+    :returns: the folder of ``include`` and ``lib``, as they are installed.
+    """
+    setup, folder = setup_script(), build_place()
     folder.mkdir(parents=True, exist_ok=True)
-    setup = setup_script()
     with (folder / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         patch.setenv("FASTBERT_CPP_BUILD", str(folder))
         try:
-            return setup.build_library()
+            return setup.build_library("-DFASTBERT_TESTS=ON")
+        except setup.BuildFailed:
+            raise
         except setup.NotBuilt as error:
             pytest.skip(f"no C library: {error}")
+
+
+@cache
+def prefix() -> Path:
+    """Return the folder of the library's ``include`` and ``lib``; skip the test where it cannot be built."""
+    try:
+        return include_dir().parent
+    except EngineError:
+        return built()
 
 
 def library() -> Path:

@@ -49,7 +49,7 @@ def test_a_wheel_carries_the_library_and_a_program_uses_it(tmp_path):
     if shutil.which("cmake") is None:
         pytest.skip("no cmake here")
     compiler = libfastbert.compiler("cc")
-    _, (wheel,) = make_wheel(tmp_path, FASTBERT_CPP="1", FASTBERT_CPP_BUILD=str(libfastbert.build_folder()))
+    _, (wheel,) = make_wheel(tmp_path, FASTBERT_CPP="1", FASTBERT_CPP_BUILD=str(libfastbert.build_place()))
     assert wheel.name.startswith(f"fastbert_deploy-{fastbert.__version__}-py3-none-")
     assert not wheel.name.endswith("any.whl")
     site = unpack(wheel, tmp_path / "site")
@@ -99,4 +99,4 @@ def test_an_error_of_cmake_and_one_of_the_compiler_become_one_line():
     error = "print('In file x\\na.cpp:3: error: no y\\nmore')"
     for program, message in ((fatal, "failed: utf8proc was not found.$"), (error, "failed: a.cpp:3: error: no y$")):
         with pytest.raises(setup.NotBuilt, match=message):
-            setup.run(sys.executable, "-c", f"{program}; raise SystemExit(1)")
+            setup.run(setup.NotBuilt, sys.executable, "-c", f"{program}; raise SystemExit(1)")
