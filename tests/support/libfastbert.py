@@ -38,26 +38,32 @@ def build_place() -> Path:
     return Path(os.environ.get("FASTBERT_CPP_BUILD") or default)
 
 
-@cache
 def built() -> Path:
     """Build the library and its test programs. Skip the test where what they need is missing.
 
     :returns: the folder of ``include`` and ``lib``, as they are installed.
     """
+    folder, missing = _built()
+    if folder is None:
+        pytest.skip(f"no C library: {missing}")
+    return folder
+
+
+@cache
+def _built() -> tuple[Path | None, str]:
     setup, folder = setup_script(), build_place()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         patch.setenv("FASTBERT_CPP_BUILD", str(folder))
         try:
-            return setup.build_library("-DFASTBERT_TESTS=ON")
+            return setup.build_library("-DFASTBERT_TESTS=ON"), ""
         except setup.BuildFailed:
             raise
         except setup.NotBuilt as error:
-            pytest.skip(f"no C library: {error}")
+            return None, str(error)
 
 
-@cache
 def prefix() -> Path:
     """Return the folder of the library's ``include`` and ``lib``; skip the test where it cannot be built."""
     try:

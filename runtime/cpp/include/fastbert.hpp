@@ -213,6 +213,10 @@ class Model {
   // Throws UsageError, BundleError, EngineError, std::bad_alloc.
   explicit Model(const std::string& bundle, const ModelOptions& options = {}) {
     internal::check_abi();
+    if (bundle.find('\0') != std::string::npos) {
+      throw UsageError("`bundle` has a NUL at byte " + std::to_string(bundle.find('\0')) +
+                       ". Give the path alone.");
+    }
     const auto or_null = [](const std::string& text) {
       return text.empty() ? nullptr : text.c_str();
     };
@@ -256,7 +260,8 @@ class Model {
   std::vector<std::int32_t> exits_;
 };
 
-// One thread's buffers for a model. It may outlive its Model.
+// One thread's buffers for a model. It may outlive its Model. One that was moved from may only be
+// assigned to or destroyed, as a Model.
 //
 // `speed`, of each function: in [0, 1]; a row exits at the first exit whose uncertainty is below
 // it, at the latest at the last one. 0: every row runs all layers. kDefaultSpeed: the bundle's.

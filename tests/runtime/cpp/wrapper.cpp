@@ -122,6 +122,8 @@ static void check_texts(const Model& model) {
 int main(int argc, char** argv) {
   assert(argc == 2);
   throws<fastbert::BundleError>(FASTBERT_BUNDLE_ERROR, "nowhere", [] { Model("nowhere"); });
+  throws<fastbert::UsageError>(FASTBERT_USAGE_ERROR, "NUL at byte 3",
+                               [] { Model(std::string("abc\0d", 5)); });
   fastbert::ModelOptions options;
   options.threads = 1;
   options.variant = "fp64";
