@@ -1,6 +1,7 @@
 """Tokenizers as the model families have them, trained on given texts, and texts that are hard to tokenize."""
 
 import random
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -113,14 +114,45 @@ def with_added_tokens(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
+def charsmap(replacements: dict[str, str]) -> bytes:
+    """Return a table for the normalizer `Precompiled`: a double-array trie whose nodes have 256 units each, and texts.
+
+    :param replacements: string -> what it becomes; no string is empty or has a NUL.
+    """
+    nodes: list[dict[int, int]] = [{}]  # byte -> node
+    values: dict[int, int] = {}
+    texts = b""
+    for key, replacement in replacements.items():
+        node = 0
+        for byte in key.encode():
+            if byte not in nodes[node]:
+                nodes[node][byte] = len(nodes)
+                nodes.append({})
+            node = nodes[node][byte]
+        values[node] = len(texts)
+        texts += replacement.encode() + b"\0"
+    units = [0] * (256 * (len(nodes) + 1))
+    places = {0: 0}
+    for node, children in enumerate(nodes):  # a child comes after its parent
+        base, place = 256 * (node + 1), places[node]
+        units[place] |= (place ^ base) << 10
+        if node in values:
+            units[place] |= 1 << 8
+            units[base] = values[node] | 1 << 31
+        for byte, child in children.items():
+            places[child] = base ^ byte
+            units[base ^ byte] = byte
+    return struct.pack(f"<I{len(units)}I", 4 * len(units), *units) + texts
+
+
 def xlm_roberta_split(scheme: str = "always") -> pre_tokenizers.PreTokenizer:
     """Return the pre-tokenizer of XLM-RoBERTa and CamemBERT."""
-    return pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme=scheme)]
-    )
+    return pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme=scheme)])
 
 
-def cases(texts: Sequence[str], vocabularies: dict[str, list[str]], charsmap: bytes) -> dict[str, Callable[[], Tokenizer]]:
+def cases(
+    texts: Sequence[str], vocabularies: dict[str, list[str]], charsmap: bytes
+) -> dict[str, Callable[[], Tokenizer]]:
     """Return tokenizers by name.
 
     :param texts: to train on.
@@ -168,7 +200,11 @@ def cases(texts: Sequence[str], vocabularies: dict[str, list[str]], charsmap: by
     found["unigram added tokens"] = lambda: with_added_tokens(unigram(texts, precompiled(), xlm_roberta_split()))
     found["words"] = lambda: words_bpe(texts, p.Whitespace(), unk_token="<unk>")
     found["words fuse_unk"] = lambda: words_bpe(
-        texts, p.Sequence([p.Whitespace(), p.Digits(False)]), unk_token="<unk>", fuse_unk=True, end_of_word_suffix="</w>"
+        texts,
+        p.Sequence([p.Whitespace(), p.Digits(False)]),
+        unk_token="<unk>",
+        fuse_unk=True,
+        end_of_word_suffix="</w>",
     )
     found["words byte_fallback"] = lambda: words_bpe(
         texts, p.Sequence([p.WhitespaceSplit(), p.Punctuation()]), unk_token="<unk>", byte_fallback=True

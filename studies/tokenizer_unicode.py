@@ -15,10 +15,13 @@ from pathlib import Path
 import tokenizers
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
+from studies.tokenizer_cases import charsmap
+
 _POINTS = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
 _MARKS = (6, 7, 8)  # categories by utf8proc's numbers: Mn Mc Me
 _LETTERS, _NUMBERS, _PUNCTUATION = (1, 2, 3, 4, 5), (9, 10, 11), (12, 13, 14, 15, 16, 17, 18)
 _FORMAT = 27
+_EXTEND, _SPACING_MARK, _PREPEND, _JOINER = 5, 12, 13, 14  # boundary classes by utf8proc's numbers
 Tables = dict[str, tuple[str, list[int]]]  # name -> comment, code points
 
 
@@ -75,8 +78,42 @@ def _differences(library: ctypes.CDLL, category: dict[int, int]) -> tuple[Tables
             "Characters that have no compatibility decomposition.",
             sorted(_decomposed(library) - compatible),
         ),
+        **_graphemes(library),
     }
     return tables, {code: ord(lower[code]) for code in changed}
+
+
+def _graphemes(library: ctypes.CDLL) -> Tables:
+    """Return how graphemes differ, by what `Precompiled` makes of short ones: a replaced start drops the rest."""
+    normalize = normalizers.Precompiled(charsmap({"A": "b", "\u0958": "k"})).normalize_str
+    kind = {code: _boundary_class(library, code) for code in _POINTS}
+    extends = {code for code in _POINTS if normalize("A" + chr(code)) == "b"}
+    known = {code for code in _POINTS if kind[code] in (_EXTEND, _SPACING_MARK, _JOINER)}
+    prepends = {code for code in _POINTS if normalize(chr(code) + "A\u0301") == chr(code) + "b\u0301"}
+    known_prepends = {code for code in _POINTS if kind[code] == _PREPEND}
+
+    def joins(before: str) -> set[int]:
+        """Return what joins a consonant after it to `before`."""
+        return {
+            code for code in _POINTS if normalize(before.replace("?", chr(code)) + "\u0958\u0301")[-2:] == "k\u0301"
+        }
+
+    consonants = joins("?\u094d")
+    linkers = (joins("\u0915?") | {0x94D}) - prepends
+    between = joins("\u0915\u094d?") - consonants
+    extending = {code for code in _POINTS if kind[code] in (_EXTEND, _JOINER)}
+    return {
+        "kExtend": ("Characters that extend a grapheme.", sorted(extends - known)),
+        "kPrepend": ("Characters that begin a grapheme with the next one.", sorted(prepends - known_prepends)),
+        "kNotJoined": (
+            "Characters that do neither.",
+            sorted((known - extends) | (known_prepends - prepends)),
+        ),
+        "kConsonant": ("Consonants that a linker joins (GB9c), which utf8proc does not know.", sorted(consonants)),
+        "kLinker": ("Linkers.", sorted(linkers)),
+        "kConjunct": ("Characters between them that do not extend.", sorted(between - linkers - prepends - extending)),
+        "kNotConjunct": ("Characters that extend, but not between them.", sorted(extending - between)),
+    }
 
 
 def _parts(pre_tokenizer: pre_tokenizers.PreTokenizer, code: int, around: str = "a") -> int:
@@ -98,6 +135,12 @@ def _word() -> set[int]:
     tokenizer = Tokenizer(models.BPE({}, []))
     tokenizer.add_tokens([AddedToken("Q", single_word=True, normalized=False)])
     return {code for code in _POINTS if not tokenizer.encode("Q" + chr(code)).ids} | {ord("Q")}
+
+
+def _boundary_class(library: ctypes.CDLL, code: int) -> int:
+    # the second byte of the bit field that ends utf8proc_property_t
+    library.utf8proc_get_property.restype = ctypes.POINTER(ctypes.c_uint16)
+    return int(library.utf8proc_get_property(code)[10]) >> 8
 
 
 def _combining_class(library: ctypes.CDLL, code: int) -> int:

@@ -135,6 +135,25 @@ int combining_class(CodePoint code) noexcept {
   return found != 0 && is_unknown_mark(code) ? 0 : found;
 }
 
+GraphemeChange grapheme_change(CodePoint code) noexcept {
+  if (is_in(differences::kExtend, code)) return GraphemeChange::kExtends;
+  if (is_in(differences::kPrepend, code)) return GraphemeChange::kPrepends;
+  if (is_in(differences::kNotJoined, code)) return GraphemeChange::kNeither;
+  return GraphemeChange::kNone;
+}
+
+ConjunctKind conjunct_kind(CodePoint code) noexcept {
+  if (code < 0x300) return ConjunctKind::kNone;
+  if (is_in(differences::kConsonant, code)) return ConjunctKind::kConsonant;
+  if (is_in(differences::kLinker, code)) return ConjunctKind::kLinker;
+  const auto found = utf8proc_get_property(static_cast<utf8proc_int32_t>(code))->boundclass;
+  const bool extends =
+      found == UTF8PROC_BOUNDCLASS_EXTEND || found == UTF8PROC_BOUNDCLASS_ZWJ;
+  const bool changed = extends ? is_in(differences::kNotConjunct, code)
+                               : is_in(differences::kConjunct, code);
+  return extends != changed ? ConjunctKind::kExtend : ConjunctKind::kNone;
+}
+
 std::size_t decompose(CodePoint code, bool compatibility,
                       CodePoint (&result)[kLongestDecomposition]) noexcept {
   utf8proc_int32_t buffer[kLongestDecomposition];

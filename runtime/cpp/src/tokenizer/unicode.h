@@ -38,6 +38,14 @@ int combining_class(CodePoint code) noexcept;
 // Whether utf8proc knows `code` as a mark, and `tokenizers` as a starter.
 bool is_unknown_mark(CodePoint code) noexcept;
 
+// How a character takes part in graphemes, where that is not what utf8proc says.
+enum class GraphemeChange { kNone, kExtends, kPrepends, kNeither };
+GraphemeChange grapheme_change(CodePoint code) noexcept;
+
+// What a character is in a conjunct of consonants (Indic_Conjunct_Break).
+enum class ConjunctKind { kNone, kConsonant, kLinker, kExtend };
+ConjunctKind conjunct_kind(CodePoint code) noexcept;
+
 // Writes the canonical or compatibility decomposition of `code`, which is `code` itself if it has none, and returns its
 // length.
 constexpr std::size_t kLongestDecomposition = 32;
