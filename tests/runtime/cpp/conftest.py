@@ -32,7 +32,16 @@ def cpp_build(request, tmp_path_factory) -> Path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for command in (
-            ["cmake", "-S", SOURCES, "-B", folder / "build", *generator, f"-DFASTBERT_TEXT={text}", "-DFASTBERT_TESTS=ON"],
+            [
+                "cmake",
+                "-S",
+                SOURCES,
+                "-B",
+                folder / "build",
+                *generator,
+                f"-DFASTBERT_TEXT={text}",
+                "-DFASTBERT_TESTS=ON",
+            ],
             ["cmake", "--build", folder / "build", "--parallel", "2"],
         ):
             done = subprocess.run(command, capture_output=True, text=True)
@@ -71,10 +80,8 @@ def open_session(libfastbert, onnxruntime_path):
     """A function: bundle and fields of fastbert_model_options -> a session of the C library."""
 
     def open_(bundle, *, variant=None, **options) -> Session:
-        name = None if variant is None else variant.encode()
-        return Session(
-            libfastbert, bundle, variant=name, onnxruntime_library=os.fsencode(onnxruntime_path), **{"threads": 1} | options
-        )
+        defaults = {"threads": 1, "onnxruntime_library": os.fsencode(onnxruntime_path)}
+        return Session(libfastbert, bundle, variant=variant and variant.encode(), **defaults | options)
 
     return open_
 
