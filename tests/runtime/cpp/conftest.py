@@ -19,8 +19,8 @@ NAME = "libfastbert.so.1"
 
 
 @pytest.fixture(scope="session")
-def cpp_build(request, tmp_path_factory) -> Path:
-    """The folder in which CMake built the library and its test programs. It is kept, so that a next run builds little."""
+def cpp_build(request) -> Path:
+    """The folder in which CMake built the library and its test programs. It is kept: the next run builds little."""
     if not (SOURCES / "CMakeLists.txt").is_file():
         pytest.skip("the sources of the C library are not beside the tests")
     for program in ("cmake", "c++"):
@@ -29,26 +29,18 @@ def cpp_build(request, tmp_path_factory) -> Path:
     folder = request.config.cache.mkdir("libfastbert")
     text = "ON" if list((SOURCES / "src" / "tokenizer").glob("*.cpp")) else "OFF"
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    build, options = folder / "build", [f"-DFASTBERT_TEXT={text}", "-DFASTBERT_TESTS=ON"]
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for command in (
-            [
-                "cmake",
-                "-S",
-                SOURCES,
-                "-B",
-                folder / "build",
-                *generator,
-                f"-DFASTBERT_TEXT={text}",
-                "-DFASTBERT_TESTS=ON",
-            ],
-            ["cmake", "--build", folder / "build", "--parallel", "2"],
+            ["cmake", "-S", SOURCES, "-B", build, *generator, *options],
+            ["cmake", "--build", build, "--parallel", "2"],
         ):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode and "find_package" in done.stderr + done.stdout:
                 pytest.skip(f"the C library was not built: {done.stderr[-500:]}")
             assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "build"
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def test_checksums_can_be_skipped(open_session, copied):
 def test_another_schema(open_session, copied):
     change_manifest(copied, lambda manifest: manifest.update(schema="fastbert-bundle/2"))
     with pytest.raises(
-        BundleError, match=r'has the schema "fastbert-bundle/2"; this fastbert reads "fastbert-bundle/1"'
+        BundleError, match=r'has the schema "fastbert-bundle/2"; this fastbert reads "fastbert-bundle/1'
     ):
         open_session(copied)
 

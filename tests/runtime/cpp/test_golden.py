@@ -56,7 +56,7 @@ def test_other_engines(family_bundle, open_session, options):
 
 
 def test_defaults(family_bundle, open_session):
-    """Without a mask nothing is padding; without types they are default_token_type; without a speed it is the bundle's."""
+    """Of a mask: no padding; of types: default_token_type; of a speed: the bundle's."""
     bundle = family_bundle("roberta")
     session, classifier = open_session(bundle), Classifier.load(bundle, threads=1)
     ids = golden(bundle)[0][:4, :3]

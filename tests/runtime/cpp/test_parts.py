@@ -12,27 +12,8 @@ from fastbert.runtime import BundleError, hardware
 from fastbert.runtime.batching import micro_batches
 from fastbert.runtime.manifest import read_manifest
 
-VALUES = (
-    None,
-    True,
-    0,
-    -1,
-    1.5,
-    1.0,
-    2**31,
-    2**64,
-    1e300,
-    "",
-    "x",
-    "../x",
-    "a//b",
-    "C:x",
-    "a\\b",
-    [],
-    [1],
-    {},
-    {"a": 1},
-)
+PATHS = ("../x", "a//b", "C:x", "a\\b", "a/.", "/a", "a/")
+VALUES = (None, True, 0, -1, 1.5, 1.0, 2**31, 2**64, 1e300, "", "x", *PATHS, [], [1], {}, {"a": 1})
 DAMAGED, WHAT_TO_DO = " is damaged: ", ". Export the bundle again, or correct the file if you wrote it yourself."
 
 
