@@ -8,18 +8,9 @@
 
 #include "errors.h"
 #include "fastbert.h"
+#include "handles.h"
 #include "log.h"
-#include "model.h"
-#include "session.h"
 #include "utf8.h"
-
-struct fastbert_model {
-  std::shared_ptr<const fastbert::Model> model;
-};
-
-struct fastbert_session {
-  fastbert::Session session;
-};
 
 namespace {
 
