@@ -55,8 +55,9 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(std::size_t, const std::string&,
                    const nlohmann::json::exception& error) override {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
-    std::string message = error.what();
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: ...", which may end within
+    // a code point.
+    const std::string message = to_valid_utf8(error.what());
     const std::size_t end = message.find("] ");
     problem_ =
         "it is not JSON (" + (end == std::string::npos ? message : message.substr(end + 2)) + ")";

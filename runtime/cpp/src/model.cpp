@@ -103,7 +103,7 @@ void Model::load_tokenizer(const std::filesystem::path& path) {
   try {
     tokenizer_ = Tokenizer::from_json(read_file(path));
   } catch (const Unsupported& problem) {
-    text_problem_ = path.string() + ": " + problem.what() + " Pass token ids to fastbert_classify.";
+    text_problem_ = problem.what();
     return;
   } catch (const BundleError& problem) {
     throw BundleError(path.string() + " could not be read: " + problem.what() +

@@ -1,6 +1,6 @@
 // Several threads on one model, through fastbert.h, for sanitizers and valgrind:
 //
-//     fastbert_stress BUNDLE THREADS CALLS [VARIANT]
+//     fastbert_stress BUNDLE THREADS CALLS [VARIANT [THREADS OF A CALL]]
 //
 // Each thread makes a session and classifies single rows and batches; all answers of the same row
 // and speed must be equal. Prints "ok", or what went wrong.
@@ -131,6 +131,7 @@ int main(int count, char** arguments) {
   fastbert_model_options options = FASTBERT_MODEL_OPTIONS_INIT;
   options.threads = 1;
   if (count > 4) options.variant = arguments[4];
+  if (count > 5) options.threads = std::atoi(arguments[5]);
   fastbert_model* model = nullptr;
   if (fastbert_model_load(arguments[1], &options, &model) != FASTBERT_OK) {
     std::fprintf(stderr, "%s\n", fastbert_last_error());
