@@ -39,10 +39,10 @@ class ModelOptions(_Sized):
         ("threads", c_int32),
         ("batches", c_int32),
         ("skip_checksums", c_int32),
+        ("host_thread_pool", c_int32),
         ("onnxruntime_library", c_char_p),
         ("ort_api", c_void_p),
         ("ort_env", c_void_p),
-        ("host_thread_pool", c_int32),
     )
 
 

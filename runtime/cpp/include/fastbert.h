@@ -93,17 +93,16 @@ typedef struct fastbert_model_options {
   int32_t batches;
   /* Not 0: compare only the sizes of the bundle's files with the manifest, not their sha256. */
   int32_t skip_checksums;
+  /* Not 0: use the global thread pool of `ort_env`, which must have one, instead of own threads; `threads` must be 0. */
+  int32_t host_thread_pool;
   /* Path of ONNX Runtime's shared library; NULL: it is searched. Used by the process's first model only. */
   const char *onnxruntime_library;
   /* The host's own ONNX Runtime: an `const OrtApi *` and an `OrtEnv *`, both or neither. The library of the host must
    * live as long as the model; the environment is used and not released. */
   const void *ort_api;
   void *ort_env;
-  /* Not 0: use the environment's global thread pool instead of own threads. Needs ort_env, made with one; `threads`
-   * must be 0. */
-  int32_t host_thread_pool;
 } fastbert_model_options;
-#define FASTBERT_MODEL_OPTIONS_INIT {sizeof(fastbert_model_options), NULL, 0, 0, 0, NULL, NULL, NULL, 0}
+#define FASTBERT_MODEL_OPTIONS_INIT {sizeof(fastbert_model_options), NULL, 0, 0, 0, 0, NULL, NULL, NULL}
 
 /* What a model is. Strings belong to the model. */
 typedef struct fastbert_model_info {

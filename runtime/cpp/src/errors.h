@@ -10,7 +10,8 @@ namespace fastbert {
 
 class Error : public std::runtime_error {
  public:
-  Error(fastbert_status status, const std::string& message) : std::runtime_error(message), status_(status) {}
+  Error(fastbert_status status, const std::string& message)
+      : std::runtime_error(message), status_(status) {}
   fastbert_status status() const noexcept { return status_; }
 
  private:
