@@ -16,16 +16,20 @@
  *     fastbert_session_free(session);
  *     fastbert_model_free(model);
  *
- * A bundle is the directory that `fastbert export` writes (docs/bundle-format.md). ONNX Runtime is loaded when the first
- * model is, and is not linked (docs/embedding.md says where it is looked for).
+ * A bundle is the directory that `fastbert export` writes (docs/bundle-format.md). ONNX Runtime, 1.26 or later, is loaded
+ * with the first model and kept for the process's life. It is the first of: `onnxruntime_library` of the options; the
+ * file that the environment variable FASTBERT_ONNXRUNTIME names; a copy that the program is linked to; what the dynamic
+ * linker finds as libonnxruntime.so.1 or libonnxruntime.so. Its telemetry is turned off by setting ORT_DISABLE_TELEMETRY
+ * to 1, unless the variable has a value, or the process has several threads by then (a log message says so).
  *
- * Threads: a model may be used by any number of threads at once; a session by one at a time. Errors: a function that can
- * fail returns a status, and fastbert_last_error() explains it on the same thread. Nothing is thrown, printed or ended
- * across this boundary. After an error, outputs are unspecified and everything else remains usable.
+ * Threads: a model may be used by any number of threads at once; a session by one at a time. All other functions may be
+ * called from any thread at any time. Errors: a function that can fail returns a status, and fastbert_last_error()
+ * explains it on the same thread. Nothing is thrown, printed or ended across this boundary. After an error, outputs are
+ * unspecified and everything else remains usable.
  *
  * ABI: functions and the fields of structs are only ever added, at the end. Each struct begins with its size, which the
- * _INIT macros set; fields beyond the size that a caller compiled with have their defaults. Zero is the default of every
- * field.
+ * _INIT macros set: an older caller's missing fields have their defaults, and a newer caller's unknown fields are ignored.
+ * Zero is the default of every field.
  */
 #ifndef FASTBERT_H
 #define FASTBERT_H
@@ -79,7 +83,8 @@ typedef struct fastbert_model fastbert_model;
 /* One thread's buffers for a model. It keeps its model loaded: the two may be freed in any order. */
 typedef struct fastbert_session fastbert_session;
 
-/* Takes log messages; may be called from any thread, with a message that ends in no newline. */
+/* Takes log messages: UTF-8 without a newline at the end, valid during the call. May be called from any thread, also from
+ * ONNX Runtime's. Must not throw. */
 typedef void (*fastbert_log_function)(void *user_data, int32_t severity, const char *message);
 
 /* How to load a model. */
@@ -89,16 +94,19 @@ typedef struct fastbert_model_options {
   const char *variant;
   /* Processor threads of one call; 0: the cores that this process may use. */
   int32_t threads;
-  /* Not 0: load the engines for batches now instead of the one for single rows, as Python's `batches`. */
+  /* Not 0: load the engines for batches now and not the one for single rows, which then run as a batch does. 0: the
+   * engines for batches are loaded with the first batch; until then the model holds their files open. */
   int32_t batches;
   /* Not 0: compare only the sizes of the bundle's files with the manifest, not their sha256. */
   int32_t skip_checksums;
   /* Not 0: use the global thread pool of `ort_env`, which must have one, instead of own threads; `threads` must be 0. */
   int32_t host_thread_pool;
-  /* Path of ONNX Runtime's shared library; NULL: it is searched. Used by the process's first model only. */
+  /* Path of ONNX Runtime's shared library; NULL: the one that the process has already, or it is searched. A process has
+   * one: another path after the first model is an error. */
   const char *onnxruntime_library;
-  /* The host's own ONNX Runtime: an `const OrtApi *` and an `OrtEnv *`, both or neither. The library of the host must
-   * live as long as the model; the environment is used and not released. */
+  /* The host's own ONNX Runtime, 1.26 or later: a `const OrtApi *` and an `OrtEnv *`, both or neither. Both must live as
+   * long as the model and its sessions. The environment is not released; it gets a memory arena for the CPU if it has
+   * none, and its messages go to the host's logger. */
   const void *ort_api;
   void *ort_env;
 } fastbert_model_options;
@@ -205,7 +213,7 @@ FASTBERT_API void fastbert_session_free(fastbert_session *session);
 /* Classifies token ids. A row exits at the first exit whose uncertainty is below `speed`, at the latest at the last one.
  *
  * speed: in [0, 1]; 0: every row runs all layers; FASTBERT_DEFAULT_SPEED: the bundle's.
- * No rows are no error. Errors: USAGE, BUNDLE (the engines for batches are loaded with the first batch), ENGINE,
+ * No rows are no error. Errors: USAGE, BUNDLE (the files were written to after the model was loaded), ENGINE,
  * OUT_OF_MEMORY. */
 FASTBERT_API fastbert_status fastbert_classify(fastbert_session *session, const fastbert_batch *batch, double speed,
                                                fastbert_answers *answers);

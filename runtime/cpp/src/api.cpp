@@ -4,6 +4,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <string>
 
 #include "errors.h"
@@ -38,6 +39,8 @@ fastbert_status guarded(const Work& work) noexcept {
     return failed(error.status(), error.what());
   } catch (const std::bad_alloc&) {
     return failed(FASTBERT_OUT_OF_MEMORY, "There is not enough memory.");
+  } catch (const std::length_error&) {
+    return failed(FASTBERT_OUT_OF_MEMORY, "There is not enough memory for an array of this size.");
   } catch (const std::exception& error) {
     return failed(FASTBERT_INTERNAL_ERROR, error.what());
   } catch (...) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "tensors.h"
 
@@ -37,6 +38,7 @@ void BatchRun::run(Inputs& inputs, float speed, const TakeAnswer& take) {
 
 void BatchRun::start(Inputs& inputs) {
   const std::size_t tokens = inputs.rows * inputs.sequence;
+  if (tokens > SIZE_MAX / sizeof(float) / engines_->hidden_size()) throw std::bad_alloc();
   rows_ = 0;  // tensors on buffers that may move
   for (auto& buffer : hidden_states_) grow(buffer, tokens * engines_->hidden_size());
   grow(mask_, tokens);

@@ -1,6 +1,5 @@
 #include "onnxruntime.h"
 
-#include <cstdlib>
 #include <filesystem>
 #include <mutex>
 #include <utility>
@@ -8,11 +7,10 @@
 #include "errors.h"
 #include "log.h"
 #include "onnxruntime_library.h"
+#include "telemetry.h"
 
 namespace fastbert {
 namespace {
-
-constexpr const char* kTelemetry = "ORT_DISABLE_TELEMETRY";
 
 // Never destroyed: ONNX Runtime's environment must not be released while the process ends
 // (onnxruntime#24096), and other threads may still run a model then.
@@ -30,19 +28,6 @@ Process& process() {
 bool same_file(const std::string& one, const std::string& other) {
   std::error_code error;
   return one == other || std::filesystem::equivalent(one, other, error);
-}
-
-// Releases before 1.29, and official builds for other systems than Linux, have no telemetry that
-// this variable stops (onnxruntime#27379). This library does not set it: setenv is not safe while
-// other threads of the host run.
-void warn_of_telemetry() {
-  if (std::getenv(kTelemetry) != nullptr) return;
-  log_message(FASTBERT_LOG_WARNING,
-              "ORT_DISABLE_TELEMETRY is not set, so the telemetry of ONNX Runtime 1.29 and later "
-              "may be on: it writes "
-              "into the home directory, and a forked process may hang when it ends. Set the "
-              "variable to 1 before the "
-              "first model is loaded; 0 silences this message.");
 }
 
 }  // namespace
@@ -68,7 +53,7 @@ std::shared_ptr<const OnnxRuntime> OnnxRuntime::shared(const char* path) {
     }
     return only.runtime;
   }
-  warn_of_telemetry();
+  turn_telemetry_off();
   OnnxRuntimeLibrary library = load_onnxruntime(path);
   OrtEnv* env = nullptr;
   if (OrtStatus* status = library.api->CreateEnvWithCustomLogger(

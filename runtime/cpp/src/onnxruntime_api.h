@@ -53,8 +53,7 @@ struct OnnxRuntimeApi {
   Unused before_CreateEnvWithCustomLogger[1];
   OrtStatus* (*CreateEnvWithCustomLogger)(OrtLoggingFunction function, void* parameter,
                                           int severity, const char* log_id, OrtEnv** out) noexcept;
-  Unused before_DisableTelemetryEvents[1];
-  OrtStatus* (*DisableTelemetryEvents)(const OrtEnv* env) noexcept;
+  Unused before_CreateSession[2];
   OrtStatus* (*CreateSession)(const OrtEnv* env, const OrtPathChar* path,
                               const OrtSessionOptions* options, OrtSession** out) noexcept;
   OrtStatus* (*CreateSessionFromArray)(const OrtEnv* env, const void* model, std::size_t bytes,

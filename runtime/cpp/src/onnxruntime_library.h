@@ -16,7 +16,7 @@ struct OnnxRuntimeLibrary {
 
 // Loads the library at `path`; null or "": the first of
 // 1. the path in the environment variable FASTBERT_ONNXRUNTIME,
-// 2. a copy whose symbols the process already has,
+// 2. a copy that the program is linked to,
 // 3. the names that the dynamic linker looks for: libonnxruntime.so.1, libonnxruntime.so.
 // Throws EngineError if it is missing, is another library or is too old.
 OnnxRuntimeLibrary load_onnxruntime(const char* path);

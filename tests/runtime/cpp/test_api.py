@@ -11,7 +11,7 @@ from fastbert.runtime import UsageError
 from fastbert.runtime.cpp.binding import ABI_VERSION, Answers, Batch, Encoding, ModelInfo, ModelOptions
 from fastbert.version import __version__
 
-USAGE, UNSUPPORTED = 1, 4
+USAGE, UNSUPPORTED, OUT_OF_MEMORY = 1, 4, 5
 IDS = np.array([[1, 5, 2]])
 
 
@@ -172,6 +172,13 @@ def test_unknown_type_and_impossible_sizes(session, call):
         status, message = call("fastbert_classify", session._session, byref(batch(**wrong)), 0.5, byref(Answers()))
         assert status == USAGE
         assert message.startswith(start)
+
+
+@pytest.mark.parametrize("rows", [2**57, 2**50])
+def test_more_rows_than_memory(session, call, rows):
+    status, message = call("fastbert_classify", session._session, byref(batch(rows=rows)), 0.5, byref(Answers()))
+    assert status == OUT_OF_MEMORY
+    assert message.startswith("There is not enough memory")
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,33 @@ def test_too_old(load, tmp_path):
     assert stderr == ""
 
 
+def test_telemetry_is_turned_off(cpp_build, family_bundle, onnxruntime_path, tmp_path):
+    """ONNX Runtime would write into the home directory."""
+    program = [cpp_build / "tests" / "fastbert_stress", family_bundle("bert"), "1", "1"]
+    environment = {"HOME": str(tmp_path), "FASTBERT_ONNXRUNTIME": str(onnxruntime_path)}
+    subprocess.run(program, check=True, env=environment, stdout=subprocess.DEVNULL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_telemetry_of_a_process_with_threads(library_path, family_bundle, tmp_path):
+    """The environment cannot be changed safely: the log says so."""
+    code = """
+import ctypes, os, sys, threading, time
+from fastbert.runtime.cpp.binding import LogFunction, ModelOptions, load_library
+del os.environ["ORT_DISABLE_TELEMETRY"]
+threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
+library, bundle = load_library(sys.argv[1]), sys.argv[2].encode()
+log = LogFunction(lambda user_data, severity, message: print(severity, message.decode()))
+library.fastbert_set_log(log, None)
+options = ModelOptions(onnxruntime_library=b"/nowhere.so")
+assert library.fastbert_model_load(bundle, ctypes.byref(options), ctypes.byref(ctypes.c_void_p())) == 3
+assert ctypes.CDLL(None).getenv(b"ORT_DISABLE_TELEMETRY") == 0
+"""
+    command = [sys.executable, "-c", code, library_path, family_bundle("bert")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("2 ORT_DISABLE_TELEMETRY is not set")
+
+
 def test_another_release(load, onnxruntime_path):
     other = os.environ.get(OTHER)
     if not other:

@@ -1,0 +1,51 @@
+"""The stress program under sanitizers and valgrind. They take minutes to build: FASTBERT_SANITIZERS=1 runs them."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.environ.get("FASTBERT_SANITIZERS"), reason="FASTBERT_SANITIZERS is not set"),
+]
+
+
+@pytest.fixture
+def environment(onnxruntime_path):
+    supplied = {"FASTBERT_ONNXRUNTIME": str(onnxruntime_path), "ORT_DISABLE_TELEMETRY": "1"}
+    return os.environ | supplied | {"UBSAN_OPTIONS": "print_stacktrace=1"}
+
+
+@pytest.mark.parametrize("sanitizer", ["thread", "address", "undefined"])
+def test_stress(sanitizer, environment, family_bundle, request):
+    """Eight threads on one model, with one and with two threads of ONNX Runtime for each call."""
+    if shutil.which("clang++") is None:
+        pytest.skip("needs clang++")
+    folder = request.config.cache.mkdir(f"libfastbert-{sanitizer}")
+    options = ["-DFASTBERT_TEXT=OFF", "-DFASTBERT_TESTS=ON", f"-DFASTBERT_SANITIZE={sanitizer}"]
+    configure = ["cmake", "-S", ROOT / "runtime" / "cpp", "-B", folder, "-DCMAKE_CXX_COMPILER=clang++", *options]
+    subprocess.run(configure, check=True)
+    subprocess.run(["cmake", "--build", folder, "--parallel", "2", "--target", "fastbert_stress"], check=True)
+    for variant in ("fp32", "int8"):
+        for threads in ("1", "2"):
+            command = [folder / "tests" / "fastbert_stress", family_bundle("bert"), "8", "300", variant, threads]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", ""), done.stderr
+
+
+def test_valgrind(cpp_build, environment, family_bundle):
+    """Nothing is lost in load, classify and free, and no error has a frame of the library's."""
+    if shutil.which("valgrind") is None:
+        pytest.skip("needs valgrind")
+    program = [cpp_build / "tests" / "fastbert_stress", family_bundle("bert"), "2", "10"]
+    options = ["--leak-check=full", "--num-callers=40", f"--suppressions={Path(__file__).parent / 'valgrind.supp'}"]
+    done = subprocess.run(["valgrind", *options, *program], capture_output=True, text=True, env=environment)
+    assert done.stdout == "ok\n"
+    for kind in ("definitely", "indirectly", "possibly"):
+        assert re.search(rf"{kind} lost: 0 bytes", done.stderr), done.stderr
+    assert "ERROR SUMMARY: 0 errors" in done.stderr, done.stderr
