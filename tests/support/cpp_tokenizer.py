@@ -47,7 +47,9 @@ def expected(tokenizer: Tokenizer, text: Text, max_length: int | None = None, si
     return Answer(found.ids, found.type_ids, bool(found.overflowing))
 
 
-def compare(driver: Driver, tokenizer: Tokenizer, text: Text, max_length: int | None = None, side: str = "right") -> None:
+def compare(
+    driver: Driver, tokenizer: Tokenizer, text: Text, max_length: int | None = None, side: str = "right"
+) -> None:
     """Compare a text with `tokenizers`."""
     found = driver.encode(text, max_length or 1 << 20, side)
     assert found == expected(tokenizer, text, max_length, side), (text, max_length, side)
