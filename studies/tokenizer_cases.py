@@ -237,10 +237,11 @@ _POOLS = [
     "▁_⁄\u2044\u0337",
 ]
 _STRINGS = [
-    "[SEP]", "[CLS]", "[MASK]", "[PAD]", "[UNK]", "<s>", "</s>", "<mask>", "<unk>", "<pad>", "@user", "@username", "HTTP",
-    "http", "URL", "url", "<L>", "<R>", "<B>", "<b>", "\u4f60\u597d", "é", "E\u0301", "naïve", "  ", "##ing", "##", "▁the",
-    "don't", "we'll", "I've", "they're", "'s", "'", "x" * 101, "y" * 100, "é" * 100, "中" * 120, "e\u0301" * 60, " " * 9,
-    "good", "film", "the movie", "unaffable", "...", "--", "\r\n", "a\u0308\u0323", "<0x0A>", "\u200d", "\ufe0f", "Ġ", "ﬁ\u0301",
+    "[SEP]", "[CLS]", "[MASK]", "[PAD]", "[UNK]", "<s>", "</s>", "<mask>", "<unk>", "<pad>", "@user", "@username",
+    "HTTP", "http", "URL", "url", "<L>", "<R>", "<B>", "<b>", "\u4f60\u597d", "é", "E\u0301", "naïve", "  ", "##ing",
+    "##", "▁the", "don't", "we'll", "I've", "they're", "'s", "'", "x" * 101, "y" * 100, "é" * 100, "中" * 120,
+    "e\u0301" * 60, " " * 9, "good", "film", "the movie", "unaffable", "...", "--", "\r\n", "a\u0308\u0323", "<0x0A>",
+    "\u200d", "\ufe0f", "Ġ", "ﬁ\u0301",
 ]  # fmt: skip
 
 

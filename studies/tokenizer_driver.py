@@ -3,6 +3,7 @@
 import shutil
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -73,10 +74,21 @@ class Driver:
         """Tokenize a text, or a pair of texts."""
         self._to.write(request(text, max_length, side))
         self._to.flush()
-        if status := self._integers(1)[0]:
-            return Answer([], [], False, f"{status}: {self._string().decode()}")
-        truncated, count = self._integers(2)
-        return Answer(list(self._integers(count)), list(self._integers(count)), bool(truncated))
+        return self._answer()
+
+    def encode_all(self, requests: Sequence[bytes]) -> list[Answer]:
+        """Answer many requests, which `request` made, without waiting for each."""
+
+        def send() -> None:
+            for item in requests:
+                self._to.write(item)
+            self._to.flush()
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        answers = [self._answer() for _ in requests]
+        sender.join()
+        return answers
 
     def pieces(self, text: Text) -> list[str]:
         """Return what the model would read of a text."""
@@ -84,6 +96,12 @@ class Driver:
         self._to.flush()
         assert self._integers(1)[0] == 0, self._string().decode()
         return [self._string().decode() for _ in range(self._integers(1)[0])]
+
+    def _answer(self) -> Answer:
+        if status := self._integers(1)[0]:
+            return Answer([], [], False, f"{status}: {self._string().decode()}")
+        truncated, count = self._integers(2)
+        return Answer(list(self._integers(count)), list(self._integers(count)), bool(truncated))
 
     def _integers(self, count: int) -> tuple[int, ...]:
         found = self._from.read(4 * count)

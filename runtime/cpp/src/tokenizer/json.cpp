@@ -10,6 +10,7 @@ namespace fastbert::text {
 namespace {
 
 constexpr std::size_t kDeepest = 127;  // levels, as serde_json reads
+constexpr int kNumberTooLarge = 406;       // nlohmann's number of an error
 constexpr std::size_t kLongestShown = 60;
 constexpr const char* kCopyAgain = " Copy the whole bundle again, or export it again.";
 
@@ -27,13 +28,13 @@ class Builder : public nlohmann::json::json_sax_t {
   bool number_unsigned(number_unsigned_t value) override { return put(value); }
   bool number_float(number_float_t, const string_t& digits) override {
     const std::optional<double> value = parse_decimal(digits);
-    return value ? put(*value) : stop("the number " + digits + " is too large");
+    return value ? put(*value) : stop("it has the number " + digits + ", which is too large");
   }
   bool string(string_t& value) override { return put(std::move(value)); }
   bool binary(binary_t&) override { return false; }
   bool start_object(std::size_t) override { return open(nlohmann::json::object()); }
   bool key(string_t& value) override {
-    if (open_.back()->contains(value)) return stop("the key " + shown(value) + " is there twice");
+    if (open_.back()->contains(value)) return stop("it has the key " + shown(value) + " twice in an object");
     key_ = std::move(value);
     return true;
   }
@@ -41,7 +42,10 @@ class Builder : public nlohmann::json::json_sax_t {
   bool start_array(std::size_t) override { return open(nlohmann::json::array()); }
   bool end_array() override { return close(); }
   bool parse_error(std::size_t position, const std::string&,
-                   const nlohmann::json::exception&) override {
+                   const nlohmann::json::exception& error) override {
+    if (error.id == kNumberTooLarge) {
+      return stop("it has a number that is too large before byte " + std::to_string(position));
+    }
     return stop("it is not JSON from byte " + std::to_string(position == 0 ? 0 : position - 1) +
                 " on");
   }

@@ -16,7 +16,7 @@ constexpr std::size_t kMargin = 128;
 constexpr std::size_t kBytesPerToken = 16;  // that most texts do not reach
 
 std::size_t limit(std::size_t wanted, std::size_t whole) {
-  return wanted >= whole ? whole : std::min(wanted, kLongestRead);
+  return std::min({wanted, whole, kLongestRead});
 }
 
 }  // namespace
