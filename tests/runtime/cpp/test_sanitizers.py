@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not os.environ.get("FASTBERT_SANITIZERS"), reason="FASTBERT_SANITIZERS is not set"),
@@ -18,7 +19,8 @@ pytestmark = [
 @pytest.fixture
 def environment(onnxruntime_path):
     supplied = {"FASTBERT_ONNXRUNTIME": str(onnxruntime_path), "ORT_DISABLE_TELEMETRY": "1"}
-    return os.environ | supplied | {"UBSAN_OPTIONS": "print_stacktrace=1"}
+    sanitizers = {"UBSAN_OPTIONS": "print_stacktrace=1", "TSAN_OPTIONS": f"suppressions={HERE / 'tsan.supp'}"}
+    return os.environ | supplied | sanitizers
 
 
 @pytest.mark.parametrize("sanitizer", ["thread", "address", "undefined"])
@@ -43,7 +45,7 @@ def test_valgrind(cpp_build, environment, family_bundle):
     if shutil.which("valgrind") is None:
         pytest.skip("needs valgrind")
     program = [cpp_build / "tests" / "fastbert_stress", family_bundle("bert"), "2", "10"]
-    options = ["--leak-check=full", "--num-callers=40", f"--suppressions={Path(__file__).parent / 'valgrind.supp'}"]
+    options = ["--leak-check=full", "--num-callers=40", f"--suppressions={HERE / 'valgrind.supp'}"]
     done = subprocess.run(["valgrind", *options, *program], capture_output=True, text=True, env=environment)
     assert done.stdout == "ok\n"
     for kind in ("definitely", "indirectly", "possibly"):

@@ -1,10 +1,12 @@
-/* A host with an ONNX Runtime of its own, loaded by its own code, with a global thread pool:
+/* A host with an ONNX Runtime of its own, loaded by its own code, with a global
+ * thread pool:
  *
  *     host BUNDLE ONNXRUNTIME LIBFASTBERT SECOND_COPY
  *
- * Compiled against the official headers. Prints the exit layers and logits of one row: by a model that uses the host's
- * environment and threads, by a model of a second copy of libfastbert that loads ONNX Runtime itself, and again by the
- * first. */
+ * Compiled against the official headers. Prints the exit layers and logits of
+ * one row: by a model that uses the host's environment and threads, by a model
+ * of a second copy of libfastbert that loads ONNX Runtime itself, and again by
+ * the first. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,17 +15,21 @@
 #include "onnxruntime_c_api.h"
 
 static void require(int holds, const char *what) {
-  if (holds) return;
+  if (holds)
+    return;
   fprintf(stderr, "%s: %s\n", what, dlerror());
   exit(1);
 }
 
 struct library {
-  fastbert_status (*model_load)(const char *, const fastbert_model_options *, fastbert_model **);
+  fastbert_status (*model_load)(const char *, const fastbert_model_options *,
+                                fastbert_model **);
   void (*model_free)(fastbert_model *);
-  fastbert_status (*session_create)(const fastbert_model *, fastbert_session **);
+  fastbert_status (*session_create)(const fastbert_model *,
+                                    fastbert_session **);
   void (*session_free)(fastbert_session *);
-  fastbert_status (*classify)(fastbert_session *, const fastbert_batch *, double, fastbert_answers *);
+  fastbert_status (*classify)(fastbert_session *, const fastbert_batch *,
+                              double, fastbert_answers *);
   const char *(*last_error)(void);
 };
 
@@ -51,7 +57,8 @@ static void classify(const struct library *library, fastbert_session *session) {
   batch.input_ids = ids;
   answers.logits = logits;
   answers.exit_layer = &exit_layer;
-  require(library->classify(session, &batch, 0.0, &answers) == FASTBERT_OK, library->last_error());
+  require(library->classify(session, &batch, 0.0, &answers) == FASTBERT_OK,
+          library->last_error());
   printf("%d %a %a %a\n", exit_layer, logits[0], logits[1], logits[2]);
 }
 
@@ -61,12 +68,15 @@ int main(int count, char **arguments) {
   require(runtime != NULL, arguments[2]);
   const OrtApiBase *(*get_base)(void);
   *(void **)&get_base = dlsym(runtime, "OrtGetApiBase");
-  const OrtApi *api = get_base()->GetApi(22); /* an older one than the library needs: the table is the same */
+  const OrtApi *api = get_base()->GetApi(
+      22); /* an older one than the library needs: the table is the same */
   OrtThreadingOptions *threading;
   OrtEnv *env;
   require(api->CreateThreadingOptions(&threading) == NULL, "threading options");
   require(api->SetGlobalIntraOpNumThreads(threading, 2) == NULL, "threads");
-  require(api->CreateEnvWithGlobalThreadPools(ORT_LOGGING_LEVEL_WARNING, "host", threading, &env) == NULL, "env");
+  require(api->CreateEnvWithGlobalThreadPools(ORT_LOGGING_LEVEL_WARNING, "host",
+                                              threading, &env) == NULL,
+          "env");
   api->ReleaseThreadingOptions(threading);
 
   const struct library first = load(arguments[3]), second = load(arguments[4]);
@@ -77,13 +87,17 @@ int main(int count, char **arguments) {
   options.host_thread_pool = 1;
   fastbert_model *model, *other;
   fastbert_session *session, *other_session;
-  require(first.model_load(arguments[1], &options, &model) == FASTBERT_OK, first.last_error());
-  require(first.session_create(model, &session) == FASTBERT_OK, first.last_error());
+  require(first.model_load(arguments[1], &options, &model) == FASTBERT_OK,
+          first.last_error());
+  require(first.session_create(model, &session) == FASTBERT_OK,
+          first.last_error());
   fastbert_model_options own = FASTBERT_MODEL_OPTIONS_INIT;
   own.onnxruntime_library = arguments[2];
   own.threads = 1;
-  require(second.model_load(arguments[1], &own, &other) == FASTBERT_OK, second.last_error());
-  require(second.session_create(other, &other_session) == FASTBERT_OK, second.last_error());
+  require(second.model_load(arguments[1], &own, &other) == FASTBERT_OK,
+          second.last_error());
+  require(second.session_create(other, &other_session) == FASTBERT_OK,
+          second.last_error());
 
   classify(&first, session);
   classify(&second, other_session);

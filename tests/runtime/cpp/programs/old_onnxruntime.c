@@ -1,4 +1,5 @@
-/* A library that looks like ONNX Runtime 1.25, whose GetApi must not be called: the real one would print to stderr. */
+/* A library that looks like ONNX Runtime 1.25, whose GetApi must not be called:
+ * the real one would print to stderr. */
 #include <stdint.h>
 #include <stdlib.h>
 
