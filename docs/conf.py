@@ -36,7 +36,10 @@ CONTENTS = {
     "Project": ["CONTRIBUTING", "CHANGELOG"],
 }
 # The packages whose `__all__` is the public API. A name that several export is documented in the innermost.
-PACKAGES = [f"fastbert.{name}" for name in ("runtime.cpp", "runtime", "export", "benchmarks", "importing", "data")] + ["fastbert"]
+PACKAGES = [
+    *(f"fastbert.{name}" for name in ("runtime.cpp", "runtime", "export", "benchmarks", "importing", "data")),
+    "fastbert",
+]
 
 project = "fastbert"
 author = "the fastbert authors"

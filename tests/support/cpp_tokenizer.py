@@ -1,6 +1,5 @@
 """The tokenizer of the C library, alone, for tests: its driver, and the tokenizers that it is compared with."""
 
-import fcntl
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,31 +7,23 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from support import libfastbert
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 SEEDS = CHECKOUT / "runtime" / "cpp" / "fuzz" / "seeds" / "tokenizer_json"
 DATA = CHECKOUT.parent / "shared" / "data"
 
 sys.path.append(str(CHECKOUT))  # the studies are not installed
 
-from studies import tokenizer_driver  # noqa: E402
 from studies.tokenizer_driver import Answer, Driver, Text  # noqa: E402
 
 
-def build(cache: pytest.Cache) -> Path:
-    """Build the driver, once for all processes; it is kept, so that the next run builds only what has changed."""
+def build() -> Path:
+    """Return the driver, which is built with the library; skip the test where it cannot be."""
     if not SEEDS.is_dir():
         pytest.skip("the sources of the C library are not beside the tests")
-    if tool := tokenizer_driver.missing_tool():
-        pytest.skip(f"building the tokenizer needs {tool}")
-    folder = cache.mkdir("tokenizer")
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            return tokenizer_driver.build(folder / "build")
-        except RuntimeError as error:
-            if "utf8proc" in str(error) or "nlohmann_json" in str(error):
-                pytest.skip(f"a library is missing: {str(error)[-500:]}")
-            raise
+    libfastbert.built()
+    return libfastbert.build_place() / "tests" / "fastbert_tokenize"
 
 
 def expected(tokenizer: Tokenizer, text: Text, max_length: int | None = None, side: str = "right") -> Answer:

@@ -28,8 +28,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.fixture(scope="session")
-def program(request):
-    return build(request.config.cache)
+def program():
+    return build()
 
 
 @pytest.fixture
