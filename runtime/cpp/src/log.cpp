@@ -2,6 +2,8 @@
 
 #include <mutex>
 
+#include "utf8.h"
+
 namespace fastbert {
 namespace {
 
@@ -32,7 +34,12 @@ void log_message(int severity, const char* message) noexcept {
 
 void log_from_onnxruntime(void*, int severity, const char*, const char*, const char*,
                           const char* message) {
-  if (message != nullptr) log_message(severity, message);
+  if (message == nullptr) return;
+  try {
+    log_message(severity, to_valid_utf8(as_paragraph(message)).c_str());
+  } catch (...) {  // no memory
+    log_message(severity, "ONNX Runtime logs a message, for which there is no memory.");
+  }
 }
 
 }  // namespace fastbert

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "onnxruntime_library.h"
 #include "telemetry.h"
+#include "utf8.h"
 
 namespace fastbert {
 namespace {
@@ -58,7 +59,7 @@ std::shared_ptr<const OnnxRuntime> OnnxRuntime::shared(const char* path) {
   OrtEnv* env = nullptr;
   if (OrtStatus* status = library.api->CreateEnvWithCustomLogger(
           log_from_onnxruntime, nullptr, kOrtLoggingLevelWarning, "fastbert", &env)) {
-    const std::string message = library.api->GetErrorMessage(status);
+    const std::string message = as_paragraph(library.api->GetErrorMessage(status));
     library.api->ReleaseStatus(status);
     throw EngineError("ONNX Runtime " + library.version +
                       " could not make its environment: " + message);
@@ -70,7 +71,7 @@ std::shared_ptr<const OnnxRuntime> OnnxRuntime::shared(const char* path) {
 
 std::string OnnxRuntime::take_message(OrtStatus* status) const {
   if (status == nullptr) return {};
-  std::string message = api_->GetErrorMessage(status);
+  std::string message = as_paragraph(api_->GetErrorMessage(status));
   api_->ReleaseStatus(status);
   return message.empty() ? "ONNX Runtime gives no reason" : message;
 }

@@ -25,6 +25,17 @@ std::uint32_t read_big_endian(const std::uint8_t* bytes) {
          (std::uint32_t{bytes[2]} << 8) | bytes[3];
 }
 
+// One round. The eight sums change their places from round to round; here the caller names them in
+// turn instead, so that none is copied.
+inline void round(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t& d,
+                  std::uint32_t e, std::uint32_t f, std::uint32_t g, std::uint32_t& h,
+                  std::uint32_t constant_and_word) {
+  h += (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) + (g ^ (e & (f ^ g))) +
+       constant_and_word;
+  d += h;
+  h += (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) + ((a & b) | (c & (a | b)));
+}
+
 void compress_block(std::uint32_t* state, const std::uint8_t* block) {
   std::uint32_t words[64];
   for (unsigned t = 0; t < 16; ++t) words[t] = read_big_endian(block + 4 * t);
@@ -37,19 +48,15 @@ void compress_block(std::uint32_t* state, const std::uint8_t* block) {
   }
   std::uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
   std::uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
-  for (unsigned t = 0; t < 64; ++t) {
-    const std::uint32_t s1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
-    const std::uint32_t first = h + s1 + ((e & f) ^ (~e & g)) + kConstants[t] + words[t];
-    const std::uint32_t s0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
-    const std::uint32_t second = s0 + ((a & b) ^ (a & c) ^ (b & c));
-    h = g;
-    g = f;
-    f = e;
-    e = d + first;
-    d = c;
-    c = b;
-    b = a;
-    a = first + second;
+  for (unsigned t = 0; t < 64; t += 8) {
+    round(a, b, c, d, e, f, g, h, kConstants[t] + words[t]);
+    round(h, a, b, c, d, e, f, g, kConstants[t + 1] + words[t + 1]);
+    round(g, h, a, b, c, d, e, f, kConstants[t + 2] + words[t + 2]);
+    round(f, g, h, a, b, c, d, e, kConstants[t + 3] + words[t + 3]);
+    round(e, f, g, h, a, b, c, d, kConstants[t + 4] + words[t + 4]);
+    round(d, e, f, g, h, a, b, c, kConstants[t + 5] + words[t + 5]);
+    round(c, d, e, f, g, h, a, b, kConstants[t + 6] + words[t + 6]);
+    round(b, c, d, e, f, g, h, a, kConstants[t + 7] + words[t + 7]);
   }
   const std::uint32_t sums[8] = {a, b, c, d, e, f, g, h};
   for (unsigned i = 0; i < 8; ++i) state[i] += sums[i];

@@ -53,6 +53,20 @@ std::string to_valid_utf8(std::string_view text) {
   return result;
 }
 
+std::string as_paragraph(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t end = text.find_first_of("\r\n");
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    line.remove_prefix(std::min(line.find_first_not_of(kSpace), line.size()));
+    line = line.substr(0, line.find_last_not_of(kSpace) + 1);
+    if (!line.empty()) result.append(result.empty() ? "" : " ").append(line);
+  }
+  return result;
+}
+
 std::size_t count_code_points(std::string_view text) noexcept {
   const auto continuations = std::count_if(text.begin(), text.end(), is_continuation);
   return text.size() - static_cast<std::size_t>(continuations);

@@ -1,4 +1,4 @@
-// UTF-8: checked, counted and made valid.
+// UTF-8: checked, counted, and made fit for messages.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +13,10 @@ std::size_t valid_utf8(std::string_view text) noexcept;
 
 // Returns `text` with every invalid byte replaced by U+FFFD.
 std::string to_valid_utf8(std::string_view text);
+
+// Returns `text` as one paragraph: every line break, with the white space around it, becomes a
+// space; none is left at the ends.
+std::string as_paragraph(std::string_view text);
 
 // Returns the number of code points of valid UTF-8.
 std::size_t count_code_points(std::string_view text) noexcept;

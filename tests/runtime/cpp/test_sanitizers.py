@@ -1,4 +1,7 @@
-"""The stress program under sanitizers and valgrind. They take minutes to build: FASTBERT_SANITIZERS=1 runs them."""
+"""The stress program under sanitizers and valgrind, and short runs of the fuzzers.
+
+They take minutes to build: FASTBERT_SANITIZERS=1 runs them. FASTBERT_FUZZ_SECONDS: time of each fuzzer.
+"""
 
 import os
 import re
@@ -51,3 +54,24 @@ def test_valgrind(cpp_build, environment, family_bundle):
     for kind in ("definitely", "indirectly", "possibly"):
         assert re.search(rf"{kind} lost: 0 bytes", done.stderr), done.stderr
     assert "ERROR SUMMARY: 0 errors" in done.stderr, done.stderr
+
+
+def test_fuzzers(request, tmp_path):
+    """Every fuzzer runs from its seeds and finds nothing."""
+    if shutil.which("clang++") is None:
+        pytest.skip("needs clang++")
+    sources = ROOT / "runtime" / "cpp"
+    folder = request.config.cache.mkdir("libfastbert-fuzz")
+    text = "ON" if list((sources / "src" / "tokenizer").glob("*.cpp")) else "OFF"
+    options = [f"-DFASTBERT_TEXT={text}", "-DFASTBERT_FUZZERS=ON", "-DCMAKE_CXX_COMPILER=clang++"]
+    subprocess.run(["cmake", "-S", sources, "-B", folder, *options], check=True)
+    subprocess.run(["cmake", "--build", folder, "--parallel", "2"], check=True)
+    programs = sorted(path for path in (folder / "fuzz").glob("fuzz_*") if path.is_file())
+    assert programs
+    for program in programs:
+        corpus, seeds = tmp_path / program.name, sources / "fuzz" / "seeds" / program.name.removeprefix("fuzz_")
+        corpus.mkdir()
+        seconds = os.environ.get("FASTBERT_FUZZ_SECONDS", "20")
+        command = [program, f"-max_total_time={seconds}", "-max_len=8192", corpus, *([seeds] if seeds.is_dir() else [])]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]

@@ -70,7 +70,7 @@ def test_memory_stays_flat(open_session, family_bundle):
 
     calls(300)
     before = resident_bytes()
-    calls(3000)
+    calls(2000)
     assert resident_bytes() - before < 1 << 20
 
 
