@@ -50,8 +50,10 @@ bool TokenFinder::stands_alone(std::string_view text, const Match& match) {
   return after == text.size() || !is_word(next_code_point(text, after));
 }
 
-std::size_t TokenFinder::skip_spaces_before(std::string_view text, std::size_t at) {
-  while (at > 0) {
+std::size_t TokenFinder::skip_spaces_before(std::string_view text, std::size_t at,
+                                            std::size_t first) {
+  if (at <= first) return first;
+  while (at > first) {
     std::size_t before = at;
     if (!is_white_space(previous_code_point(text, before))) break;
     at = before;

@@ -1,6 +1,7 @@
 // Tokens that are found in a text before anything else happens to it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -40,10 +41,11 @@ class TokenFinder {
       const Token& token = *match->token;
       if (token.single_word && !stands_alone(text, *match)) continue;
       const std::size_t begin =
-          token.left_strip ? std::max(skip_spaces_before(text, match->begin), rest) : match->begin;
+          token.left_strip ? skip_spaces_before(text, match->begin, rest) : match->begin;
       if (rest < begin) visit_text(rest, text.substr(rest, begin - rest));
       visit_token(token.id);
-      rest = token.right_strip ? skip_spaces_after(text, match->end) : match->end;
+      // Up to `rest`, the text is white space if an earlier token took it.
+      rest = token.right_strip ? skip_spaces_after(text, std::max(match->end, rest)) : match->end;
     }
     if (rest < text.size()) visit_text(rest, text.substr(rest));
   }
@@ -57,7 +59,9 @@ class TokenFinder {
 
   std::optional<Match> find(std::string_view text, std::size_t from) const;
   static bool stands_alone(std::string_view text, const Match& match);
-  static std::size_t skip_spaces_before(std::string_view text, std::size_t at);
+  // Where the white space before `at` begins, at the earliest at `first`.
+  static std::size_t skip_spaces_before(std::string_view text, std::size_t at, std::size_t first);
+  // Where the white space from `at` on ends.
   static std::size_t skip_spaces_after(std::string_view text, std::size_t at);
 
   std::vector<Token> tokens_;

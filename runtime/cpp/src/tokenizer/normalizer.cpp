@@ -2,12 +2,24 @@
 
 #include <vector>
 
+#include "errors.h"
 #include "tokenizer/normal_form.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/unicode.h"
 
 namespace fastbert::text {
 namespace {
+
+// A file can ask for replacements that grow without end.
+constexpr std::size_t kLongestText = 64U << 20;  // bytes
+
+void check_length(const std::string& text) {
+  if (text.size() > kLongestText) {
+    throw UsageError("The normalizer in tokenizer.json makes more than " +
+                     std::to_string(kLongestText) +
+                     " bytes of the text. Shorten what it replaces characters by.");
+  }
+}
 
 class Unchanged : public Normalizer {
  public:
@@ -103,6 +115,7 @@ class Prepend : public Normalizer {
   void apply(std::string_view text, std::string& result) const override {
     if (!text.empty()) result.append(prefix_);
     result.append(text);
+    check_length(result);
   }
   bool keeps_start() const override { return true; }
 
@@ -119,6 +132,7 @@ class Replace : public Normalizer {
       const auto [begin, end] = pattern_->find(text, at);
       result.append(text.substr(at, begin - at));
       if (begin < text.size()) result.append(content_);
+      check_length(result);
       at = end;
     }
   }

@@ -59,7 +59,7 @@ class SimpleRegex : public Pattern {
                                            std::size_t start) const override {
     for (std::size_t at = start; at < text.size(); next_code_point(text, at)) {
       for (const Sequence& sequence : alternatives_) {
-        const auto end = match(text, at, sequence, 0);
+        const auto end = match(text, at, sequence);
         if (end) return {at, *end};
       }
     }
@@ -67,24 +67,20 @@ class SimpleRegex : public Pattern {
   }
 
  private:
-  // Where the atoms from `index` on end if they match at `at`. Takes as many characters as it can, then fewer.
+  // Where the sequence ends if it matches at `at`.
   static std::optional<std::size_t> match(std::string_view text, std::size_t at,
-                                          const Sequence& atoms, std::size_t index) {
-    if (index == atoms.size()) return at;
-    const Atom& atom = atoms[index];
-    std::uint32_t taken = 0;
-    while (taken < atom.most && at < text.size()) {
-      std::size_t next = at;
-      if (!atom.has(next_code_point(text, next))) break;
-      at = next;
-      ++taken;
-    }
-    for (;; --taken) {
+                                          const Sequence& sequence) {
+    for (const Atom& atom : sequence) {
+      std::uint32_t taken = 0;
+      while (taken < atom.most && at < text.size()) {
+        std::size_t next = at;
+        if (!atom.has(next_code_point(text, next))) break;
+        at = next;
+        ++taken;
+      }
       if (taken < atom.least) return std::nullopt;
-      const auto end = match(text, at, atoms, index + 1);
-      if (end || taken == 0) return end;
-      previous_code_point(text, at);
     }
+    return at;
   }
 
   std::vector<Sequence> alternatives_;
@@ -106,23 +102,23 @@ class Reader {
         alternatives.back().push_back(atom());
       }
     }
-    for (const Sequence& sequence : alternatives) {
-      if (std::none_of(sequence.begin(), sequence.end(),
-                       [](const Atom& atom) { return atom.least > 0; })) {
-        refuse();  // it matches nothing, everywhere
-      }
-      // Two quantifiers can take turns: the time would grow with the power of their number.
-      if (std::count_if(sequence.begin(), sequence.end(),
-                        [](const Atom& atom) { return atom.least != atom.most; }) > 1) {
-        refuse();
-      }
-    }
+    for (const Sequence& sequence : alternatives) check(sequence);
     return alternatives;
   }
 
  private:
   [[noreturn]] void refuse() const {
     definition_.unsupported("is the regular expression " + shown(pattern_) + ".");
+  }
+
+  // Only the last atom may match a varying number of characters: then no match has to give any back, and the time is
+  // linear. A sequence that matches nothing would match everywhere.
+  void check(const Sequence& sequence) const {
+    const auto varies = [](const Atom& atom) { return atom.least != atom.most; };
+    if (sequence.empty() || std::any_of(sequence.begin(), sequence.end() - 1, varies) ||
+        (sequence.size() == 1 && sequence[0].least == 0)) {
+      refuse();
+    }
   }
 
   CodePoint next() {

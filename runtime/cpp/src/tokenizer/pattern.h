@@ -22,8 +22,9 @@ class Pattern {
 
 // Makes a pattern of {"String": ...} or {"Regex": ...}.
 //
-// Of regular expressions it knows sequences of characters, ".", \s, \S, \d, \D, \w, \W and classes in brackets, each
-// with or without a greedy ?, *, +, {n}, {n,} or {n,m}; and the pattern of the pre-tokenizer ByteLevel.
+// Of regular expressions it knows characters, ".", \s, \S and classes in brackets, one after the other, each with or
+// without {n}, the last one also with ?, *, +, {n,} or {n,m}; several of these with | between them; and the pattern of
+// the pre-tokenizer ByteLevel.
 // Throws Unsupported for others.
 std::unique_ptr<const Pattern> make_pattern(const Json& definition);
 

@@ -1,7 +1,6 @@
 #include "tokenizer/trie.h"
 
 #include <algorithm>
-#include <deque>
 #include <stdexcept>
 
 namespace fastbert::text {
@@ -27,6 +26,35 @@ struct Child {
   std::size_t end;
 };
 
+// The first eight bytes of a string, as a number that orders as they do.
+std::uint64_t first_bytes(std::string_view text) {
+  std::uint64_t value = 0;
+  for (std::size_t at = 0; at < sizeof value; ++at) {
+    value = (value << 8) | (at < text.size() ? static_cast<unsigned char>(text[at]) : 0U);
+  }
+  return value;
+}
+
+// Sorts by string; equal ones keep their order. Few comparisons need the strings, which lie all over the memory.
+void sort(std::vector<std::pair<std::string_view, std::int32_t>>& entries) {
+  struct Keyed {
+    std::uint64_t key;
+    std::size_t index;
+  };
+  std::vector<Keyed> order;
+  order.reserve(entries.size());
+  for (const auto& entry : entries) order.push_back({first_bytes(entry.first), order.size()});
+  std::sort(order.begin(), order.end(), [&](const Keyed& left, const Keyed& right) {
+    if (left.key != right.key) return left.key < right.key;
+    const int compared = entries[left.index].first.compare(entries[right.index].first);
+    return compared != 0 ? compared < 0 : left.index < right.index;
+  });
+  std::vector<std::pair<std::string_view, std::int32_t>> sorted;
+  sorted.reserve(entries.size());
+  for (const Keyed& keyed : order) sorted.push_back(entries[keyed.index]);
+  entries.swap(sorted);
+}
+
 // Finds places for the children of nodes.
 class Places {
  public:
@@ -37,13 +65,13 @@ class Places {
     std::size_t tried = 0;
     for (;; ++at) {
       grow(at + kBytes);
-      if (used_[at]) continue;
+      if (used_[at] != 0) continue;
       if (++tried > kGivenUp) start_ = at;  // the units before are all but full
       const std::size_t base = at - first;
       if (std::none_of(children.begin(), children.end(),
-                       [&](const Child& child) { return used_[base + child.byte]; })) {
-        for (const Child& child : children) used_[base + child.byte] = true;
-        while (start_ < used_.size() && used_[start_]) ++start_;
+                       [&](const Child& child) { return used_[base + child.byte] != 0; })) {
+        for (const Child& child : children) used_[base + child.byte] = 1;
+        while (start_ < used_.size() && used_[start_] != 0) ++start_;
         return base;
       }
     }
@@ -52,25 +80,24 @@ class Places {
  private:
   void grow(std::size_t size) {
     if (size >= kMostUnits) throw std::length_error("a vocabulary is too large");
-    if (used_.size() <= size) used_.resize(std::max(size + 1, used_.size() * 2), false);
+    if (used_.size() <= size) used_.resize(std::max(size + 1, used_.size() * 2), 0);
   }
 
-  std::vector<bool> used_{true};  // the root
+  std::vector<char> used_{1};  // the root's
   std::size_t start_ = 1;
 };
 
 }  // namespace
 
 Trie::Trie(std::vector<std::pair<std::string_view, std::int32_t>> entries) {
-  std::stable_sort(entries.begin(), entries.end(),
-                   [](const auto& left, const auto& right) { return left.first < right.first; });
+  sort(entries);
   units_.assign(kBytes, Unit{});
   Places places;
   std::vector<Child> children;
-  std::deque<Range> open{{kRoot, 0, entries.size(), 0}};
+  std::vector<Range> open{{kRoot, 0, entries.size(), 0}};
   while (!open.empty()) {
-    const Range range = open.front();
-    open.pop_front();
+    const Range range = open.back();
+    open.pop_back();
     std::size_t at = range.begin;
     for (; at < range.end && entries[at].first.size() == range.depth; ++at) {
       if (range.depth > 0) units_[static_cast<std::size_t>(range.node)].value = entries[at].second;
