@@ -4,7 +4,7 @@ Python programs use `fastbert.runtime.Classifier`. This module imports no ONNX R
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any
@@ -209,38 +209,38 @@ class Session:
             attention_mask=pointers[1],
             token_type_ids=pointers[2],
         )
-        answers, output = self._answers(len(input_ids))
+        answers, output = self._outputs(len(input_ids))
         self._check(self._library.fastbert_classify(self._session, byref(batch), speed, byref(answers)))
-        return output
+        return output()
 
     def run_text(self, texts: Sequence[TextInput], *, speed: float = DEFAULT_SPEED) -> ChainOutput:
         """Classify texts or pairs of texts."""
-        answers, output = self._answers(len(texts))
+        answers, output = self._outputs(len(texts))
         first, second = _texts(texts)
         self._check(
             self._library.fastbert_classify_text(self._session, first, second, len(texts), speed, byref(answers))
         )
-        return output
+        return output()
 
     def encode(self, texts: Sequence[TextInput]) -> Encoded:
         """Tokenize and pad texts, as `fastbert.runtime.Classifier.encode`."""
         capacity = self.info.max_length
-        arrays = [np.zeros((len(texts), capacity), np.int64) for _ in range(3)]
+        ids, mask, types = (np.zeros((len(texts), capacity), np.int64) for _ in range(3))
         truncated = np.zeros(len(texts), np.uint8)
-        ids, mask, types = (array.ctypes.data_as(POINTER(c_int64)) for array in arrays)
         encoding = Encoding(
             capacity=capacity,
-            input_ids=ids,
-            attention_mask=mask,
-            token_type_ids=types,
+            input_ids=ids.ctypes.data_as(POINTER(c_int64)),
+            attention_mask=mask.ctypes.data_as(POINTER(c_int64)),
+            token_type_ids=types.ctypes.data_as(POINTER(c_int64)),
             truncated=truncated.ctypes.data_as(POINTER(c_uint8)),
         )
         first, second = _texts(texts)
         self._check(self._library.fastbert_encode(self._session, first, second, len(texts), byref(encoding)))
         width = max(encoding.sequence, 1)
-        return Encoded(*(array[:, :width] for array in arrays), truncated.astype(np.bool_))
+        return Encoded(ids[:, :width], mask[:, :width], types[:, :width], truncated.astype(np.bool_))
 
-    def _answers(self, rows: int) -> tuple[Answers, ChainOutput]:
+    def _outputs(self, rows: int) -> tuple[Answers, Callable[[], ChainOutput]]:
+        """Return where the library writes its answers, and what returns them then."""
         logits = np.zeros((rows, self.info.classes), np.float32)
         exit_layer, uncertainty = np.zeros(rows, np.int32), np.zeros(rows, np.float32)
         answers = Answers(
@@ -248,7 +248,7 @@ class Session:
             exit_layer=exit_layer.ctypes.data_as(POINTER(c_int32)),
             uncertainty=uncertainty.ctypes.data_as(POINTER(c_float)),
         )
-        return answers, ChainOutput(logits, exit_layer, uncertainty)
+        return answers, lambda: ChainOutput(logits, exit_layer.astype(np.int64), uncertainty)
 
     def _check(self, status: int) -> None:
         if status:
