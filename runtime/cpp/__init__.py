@@ -89,7 +89,7 @@ def _installed(path: Path) -> Path:
     if (_LIB / _FILE).is_file():
         return path
     reason = _HERE / _REASON
-    why = reason.read_text(encoding="utf-8").strip() if reason.is_file() else "It was not built."
+    why = reason.read_text(encoding="utf-8").strip() if reason.is_file() else "An editable installation has none."
     raise EngineError(
         f"libfastbert is not part of this installation of fastbert-deploy, in {_HERE}. {why} Install CMake, a C++ "
         "compiler, nlohmann-json and utf8proc (Debian: apt-get install cmake g++ nlohmann-json3-dev libutf8proc-dev), "
