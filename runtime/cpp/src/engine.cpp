@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "errors.h"
-#include "hardware.h"
 
 namespace fastbert {
 namespace {
@@ -24,9 +23,9 @@ Handle<OrtSessionOptions> make_options(const OnnxRuntime& runtime, const EngineO
   };
   set("optimization.disable_specified_optimizers", kDisabledOptimizers);
   set("session.use_env_allocators", "1");
-  // Makes weights uint8 too, whose products do not saturate. Only on such processors: ONNX
-  // Runtime 1.32 follows this entry on others too, where it slows int8 down.
-  if (options.saturates && int8_products_saturate()) set("session.x64quantprecision", "1");
+  // Makes weights uint8 too, whose products do not saturate. Only on such processors: ONNX Runtime
+  // 1.32 follows this entry on others too, where it slows int8 down.
+  if (options.saturates) set("session.x64quantprecision", "1");
   if (!options.memory_pattern) runtime.check(api.DisableMemPattern(made), what);
   if (options.host_thread_pool) {
     runtime.check(api.DisablePerSessionThreads(made), what);
@@ -50,11 +49,12 @@ Handle<OrtSession> make_session(const OnnxRuntime& runtime, const std::filesyste
                                        session_options.get(), &session);
   if (status == nullptr) return Handle<OrtSession>(session, {api.ReleaseSession});
   const std::string message = runtime.take_message(status);
-  if (options.host_thread_pool && message.find("lobal") != std::string::npos)
+  if (options.host_thread_pool &&
+      message.find("CreateEnvWithGlobalThreadPools") != std::string::npos)
     throw EngineError(
         "`host_thread_pool` is set, but `ort_env` has no global thread pool. Make the environment "
-        "with "
-        "CreateEnvWithGlobalThreadPools, or leave `host_thread_pool` at 0. ONNX Runtime says: " +
+        "with CreateEnvWithGlobalThreadPools, or leave `host_thread_pool` at 0. ONNX Runtime "
+        "says: " +
         message);
   throw BundleError(path.string() + " could not be loaded by ONNX Runtime " + runtime.version() +
                     ": " + message);

@@ -27,7 +27,7 @@ struct EngineOptions {
   std::size_t threads = 1;
   bool host_thread_pool = false;  // the environment's own; `threads` and `spin_us` do not apply
   int spin_us = 0;                // how long idle threads spin after a run, in microseconds
-  bool saturates = true;          // Variant::saturates
+  bool saturates = false;         // int8 products would overflow on this processor
   bool memory_pattern = false;    // keep one for each shape of the inputs
 };
 

@@ -101,7 +101,7 @@ EnginePlan::EnginePlan(const OnnxRuntime& runtime, const std::filesystem::path& 
       embeddings_(bundle / variant.embeddings),
       threads_(checked_threads(threads, host_thread_pool)),
       host_thread_pool_(host_thread_pool),
-      saturates_(variant.saturates) {
+      saturates_(variant.saturates && int8_products_saturate()) {
   for (const std::string& stage : variant.stages) stages_.push_back(bundle / stage);
   const bool joinable =
       !is_link(embeddings_) && std::none_of(stages_.begin(), stages_.end(), is_link);

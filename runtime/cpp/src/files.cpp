@@ -147,10 +147,8 @@ void KeptFiles::check_unchanged() const {
     if (!(kept.file.version() == kept.version))
       throw BundleError(kept.file.path().string() +
                         " was written to since this model was loaded, which would mix two "
-                        "versions. Load the bundle "
-                        "again. To replace a bundle, write the new one beside it and rename it, as "
-                        "fastbert export "
-                        "does.");
+                        "versions. Load the bundle again. To replace a bundle, write the new one "
+                        "beside it and rename it, as fastbert export does.");
   }
 }
 

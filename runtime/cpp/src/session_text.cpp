@@ -65,8 +65,7 @@ void Session::tokenize(const fastbert_text* texts, const fastbert_text* pairs, s
     fail_on(row, "the id " + std::to_string(highest) + "; the model knows 0 to " +
                      std::to_string(manifest.vocab_size - 1) +
                      ". Its tokenizer and its embeddings belong to different models. Export the "
-                     "model again, with the "
-                     "tokenizer that it was trained with.");
+                     "model again, with the tokenizer that it was trained with.");
   const std::int64_t type = *std::max_element(encoding.type_ids.begin(), encoding.type_ids.end());
   if (type >= manifest.type_vocab_size)
     fail_on(row,

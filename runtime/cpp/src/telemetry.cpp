@@ -31,11 +31,9 @@ void turn_telemetry_off() {
 #endif
   log_message(FASTBERT_LOG_WARNING,
               "ORT_DISABLE_TELEMETRY is not set, so the telemetry of ONNX Runtime 1.29 and later "
-              "may be on: it writes "
-              "into the home directory, and a forked process may hang when it ends. This process "
-              "has several threads, "
-              "so fastbert does not set the variable. Set it to 1 before threads start, or to 0 to "
-              "silence this.");
+              "may be on: it writes into the home directory, and a forked process may hang when "
+              "it ends. This process has several threads, so fastbert does not set the variable. "
+              "Set it to 1 before threads start, or to 0 to silence this.");
 }
 
 }  // namespace fastbert
