@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CHECKOUT = Path(__file__).resolve().parents[2]
 SEEDS = CHECKOUT / "runtime" / "cpp" / "fuzz" / "seeds" / "tokenizer_json"
 DATA = CHECKOUT.parent / "shared" / "data"
@@ -15,6 +16,7 @@ DATA = CHECKOUT.parent / "shared" / "data"
 sys.path.append(str(CHECKOUT))  # the studies are not installed
 
 from studies import tokenizer_driver  # noqa: E402
+from studies.tokenizer_cases import wordpiece  # noqa: E402
 from studies.tokenizer_driver import Answer, Driver, Text  # noqa: E402
 
 
@@ -35,6 +37,26 @@ def build(cache: pytest.Cache) -> Path:
             raise
 
 
+@pytest.fixture(scope="session")
+def program(request):
+    return build(request.config.cache)
+
+
+@pytest.fixture
+def driver(program, tmp_path):
+    """Start a driver with a tokenizer."""
+    started = []
+
+    def start(tokenizer: Tokenizer, mode: str = "encode") -> Driver:
+        tokenizer.save(str(tmp_path / f"{len(started)}.json"))
+        started.append(Driver(program, tmp_path / f"{len(started)}.json", mode))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.__exit__()
+
+
 def expected(tokenizer: Tokenizer, text: Text, max_length: int | None = None, side: str = "right") -> Answer:
     """Return what `tokenizers` makes of a text or pair; `max_length` None: without truncation."""
     tokenizer.no_padding()
@@ -53,3 +75,8 @@ def compare(
     """Compare a text with `tokenizers`."""
     found = driver.encode(text, max_length or 1 << 20, side)
     assert found == expected(tokenizer, text, max_length, side), (text, max_length, side)
+
+
+def letters_tokenizer():
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS]
+    return wordpiece(words)
