@@ -272,10 +272,10 @@ def _any_character(made: random.Random) -> str:
     return chr(code if code < 0xD800 else code + 0x800)
 
 
-def read_rows(folder: Path) -> list[tuple[str, ...]]:
-    """Return the texts of every row of every set in a folder of tab-separated files with a header."""
+def read_rows(folder: Path, name: str = "*") -> list[tuple[str, ...]]:
+    """Return the texts of every row of the sets in a folder, which are folders of tab-separated files with a header."""
     rows: list[tuple[str, ...]] = []
-    for path in sorted(folder.glob("*/*.tsv")):
+    for path in sorted(folder.glob(f"{name}/*.tsv")):
         lines = path.read_text(encoding="utf-8").split("\n")
         columns = [index for index, name in enumerate(lines[0].split("\t")) if name.startswith("text")]
         rows += [tuple(line.split("\t")[column] for column in columns) for line in lines[1:] if line]

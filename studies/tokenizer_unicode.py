@@ -186,6 +186,7 @@ def _header(library: ctypes.CDLL, tables: Tables, lower: dict[int, int]) -> str:
     lines = [
         f"// Where the Unicode tables of tokenizers {tokenizers.__version__} and utf8proc {version} differ. Written by",
         "// studies/tokenizer_unicode.py, which asks both about every code point.",
+        "// clang-format off",
         "#pragma once",
         "",
         "#include <cstdint>",

@@ -9,12 +9,14 @@ from tokenizers import Tokenizer
 
 from support import libfastbert
 
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CHECKOUT = Path(__file__).resolve().parents[2]
 SEEDS = CHECKOUT / "runtime" / "cpp" / "fuzz" / "seeds" / "tokenizer_json"
 DATA = CHECKOUT.parent / "shared" / "data"
 
 sys.path.append(str(CHECKOUT))  # the studies are not installed
 
+from studies.tokenizer_cases import wordpiece  # noqa: E402
 from studies.tokenizer_driver import Answer, Driver, Text  # noqa: E402
 
 
@@ -24,6 +26,26 @@ def build() -> Path:
         pytest.skip("the sources of the C library are not beside the tests")
     libfastbert.built()
     return libfastbert.build_place() / "tests" / "fastbert_tokenize"
+
+
+@pytest.fixture(scope="session")
+def program():
+    return build()
+
+
+@pytest.fixture
+def driver(program, tmp_path):
+    """Start a driver with a tokenizer."""
+    started = []
+
+    def start(tokenizer: Tokenizer, mode: str = "encode") -> Driver:
+        tokenizer.save(str(tmp_path / f"{len(started)}.json"))
+        started.append(Driver(program, tmp_path / f"{len(started)}.json", mode))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.__exit__()
 
 
 def expected(tokenizer: Tokenizer, text: Text, max_length: int | None = None, side: str = "right") -> Answer:
@@ -44,3 +66,8 @@ def compare(
     """Compare a text with `tokenizers`."""
     found = driver.encode(text, max_length or 1 << 20, side)
     assert found == expected(tokenizer, text, max_length, side), (text, max_length, side)
+
+
+def letters_tokenizer():
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS]
+    return wordpiece(words)

@@ -14,8 +14,10 @@ constexpr std::array<std::string_view, 5> kTexts = {
     "",
     "A good film isn't bad, [SEP] 2 of 10!\r\n",
     "\xE5\xA5\xBD\xE7\x94\xB5\xE5\xBD\xB1 \xEF\xAC\x81\xCC\x81 \xC4\xB0",
-    "\xE2\x96\x81<mask> \xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x91\xA7 \xE0\xA4\x95\xE0\xA5\x8D\xE0\xA5\x98",
-    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "\xE2\x96\x81<mask> \xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x91\xA7 "
+    "\xE0\xA4\x95\xE0\xA5\x8D\xE0\xA5\x98",
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+    "xxx",
 };
 
 void encode(const fastbert::Tokenizer& tokenizer, std::string_view text,
@@ -26,7 +28,8 @@ void encode(const fastbert::Tokenizer& tokenizer, std::string_view text,
   } catch (const fastbert::UsageError&) {
     return;  // the special tokens leave no room
   }
-  if (encoding.ids.size() > kLength || encoding.ids.size() != encoding.type_ids.size()) std::abort();
+  if (encoding.ids.size() > kLength || encoding.ids.size() != encoding.type_ids.size())
+    std::abort();
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
-// Any bytes as a text or a pair of texts, for tokenizers of every kind: the ones in seeds/tokenizer_json.
+// Any bytes as a text or a pair of texts, for tokenizers of every kind: the ones in
+// seeds/tokenizer_json.
 //
-// An input is two bytes, which choose the tokenizer and how it truncates, and the text; the byte 0xFF, which is never in
-// UTF-8, separates two texts.
+// An input is two bytes, which choose the tokenizer and how it truncates, and the text; the byte
+// 0xFF, which is never in UTF-8, separates two texts.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

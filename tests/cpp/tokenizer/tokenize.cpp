@@ -1,13 +1,14 @@
 // Drives the tokenizer for tests and studies written in Python.
 //
 //   tokenize encode tokenizer.json   requests on stdin, answers on stdout
-//   tokenize pieces tokenizer.json   the same, but what the normalizer and the pre-tokenizer make of a text
-//   tokenize time tokenizer.json     requests on stdin, seconds per request on stdout
+//   tokenize pieces tokenizer.json   the same, but what the normalizer and the pre-tokenizer make
+//   of a text tokenize time tokenizer.json     requests on stdin, seconds per request on stdout
 //
-// A request: int32 max_length, int32 keeps the end, int32 number of texts (1 or 2), and for each text its int32 size and
-// bytes. An answer: int32 status; with status 0, int32 truncated, int32 count, `count` int32 ids and `count` int32 type
-// ids, or for `pieces` int32 count and as many sized strings; otherwise a sized message. A sized string is its int32
-// size and its bytes. All integers are in the machine's byte order.
+// A request: int32 max_length, int32 keeps the end, int32 number of texts (1 or 2), and for each
+// text its int32 size and bytes. An answer: int32 status; with status 0, int32 truncated, int32
+// count, `count` int32 ids and `count` int32 type ids, or for `pieces` int32 count and as many
+// sized strings; otherwise a sized message. A sized string is its int32 size and its bytes. All
+// integers are in the machine's byte order.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -30,9 +31,7 @@ using fastbert::Encoding;
 using fastbert::Tokenizer;
 using fastbert::TruncationSide;
 
-bool read_integer(std::int32_t& value) {
-  return std::fread(&value, sizeof value, 1, stdin) == 1;
-}
+bool read_integer(std::int32_t& value) { return std::fread(&value, sizeof value, 1, stdin) == 1; }
 
 void write_integer(std::int64_t value) {
   const auto narrow = static_cast<std::int32_t>(value);
@@ -65,7 +64,8 @@ struct Request {
   }
 
   void encode(const Tokenizer& tokenizer, Encoding& encoding) const {
-    const std::string_view pair = texts.size() > 1 ? std::string_view(texts[1]) : std::string_view{};
+    const std::string_view pair =
+        texts.size() > 1 ? std::string_view(texts[1]) : std::string_view{};
     tokenizer.encode(texts[0], texts.size() > 1 ? &pair : nullptr,
                      static_cast<std::size_t>(max_length), side, encoding);
   }

@@ -1,14 +1,13 @@
 """The C library's tokenizer against `tokenizers`. `python -m studies.tokenizer_parity` compares far more."""
 
-import base64
+# ruff: noqa: F401, F811 (fixtures are imported)
+
 import itertools
-import json
 import random
-import re
 
 import pytest
-from support.cpp_tokenizer import DATA, SEEDS, build, compare, expected
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from support.cpp_tokenizer import DATA, LETTERS, SEEDS, compare, driver, letters_tokenizer, program
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from fastbert.runtime.tokenization import TextEncoder
 from studies.tokenizer_cases import (
@@ -17,34 +16,11 @@ from studies.tokenizer_cases import (
     fuzzed_texts,
     read_rows,
     unigram,
-    with_added_tokens,
     wordpiece,
     words_bpe,
     xlm_roberta_split,
 )
-from studies.tokenizer_driver import Driver, refusal
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-@pytest.fixture(scope="session")
-def program():
-    return build()
-
-
-@pytest.fixture
-def driver(program, tmp_path):
-    """Start a driver with a tokenizer."""
-    started = []
-
-    def start(tokenizer: Tokenizer, mode: str = "encode") -> Driver:
-        tokenizer.save(str(tmp_path / f"{len(started)}.json"))
-        started.append(Driver(program, tmp_path / f"{len(started)}.json", mode))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.__exit__()
+from studies.tokenizer_driver import Driver
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SEEDS.glob("*.json")))
@@ -93,10 +69,16 @@ def check_rows(tokenizer, driver):
         compare(started, tokenizer, row if len(row) == 2 else row[0], 16)
 
 
+# Code points, without the insides of the large blocks of ideographs and syllables.
+BLOCKS = [
+    (0, 0x3410), (0x4DB0, 0x4E20), (0x9FF0, 0xAC20), (0xD790, 0xD800), (0xE000, 0xE010), (0xF8F0, 0x17010),
+    (0x187F0, 0x18D10), (0x1AFF0, 0x20010), (0x2A6D0, 0x2A710), (0x2B730, 0x2B930), (0x2CEA0, 0x2CEC0),
+    (0x2EBE0, 0x2EE70), (0x2F7F0, 0x2FA30), (0xE0000, 0xE0200), (0x10FFF0, 0x110000),
+]  # fmt: skip
+
+
 def all_characters():
-    """Every assigned code point, and what lies around them, in parts of a few thousand."""
-    blocks = [range(0xD800), range(0xE000, 0x32400), range(0xE0000, 0xE0200), range(0x10FFF0, 0x110000)]
-    codes = list(itertools.chain(*blocks))
+    codes = [code for first, end in BLOCKS for code in range(first, end)]
     return [codes[at : at + 4096] for at in range(0, len(codes), 4096)]
 
 
@@ -158,11 +140,6 @@ def test_a_split_does_with_matches_what_it_says(behavior, invert, driver):
             assert started.pieces(text) == pieces, (pattern, text)
 
 
-def letters_tokenizer():
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS]
-    return wordpiece(words)
-
-
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_pairs_are_truncated_longest_first(side, driver):
     tokenizer = letters_tokenizer()
@@ -201,7 +178,7 @@ def test_long_texts_are_read_only_in_part_and_have_the_same_ids(name, side, prog
 
 @pytest.mark.parametrize(
     ("side", "texts"),
-    [("right", ["a" + " " * 120_000 + "b", "a" + " " * 500_000 + "b", "", " "]), ("left", ["b" + "x" * 501_000])],
+    [("right", ["a" + " " * 500_000 + "b", "", " "]), ("left", ["b" + "x" * 501_000])],
 )
 def test_what_is_read_of_texts_without_tokens_is_what_python_reads(side, texts, driver):
     tokenizer = letters_tokenizer()
@@ -274,121 +251,3 @@ def test_words_of_any_length_merge_alike(length, driver):
     chosen = random.Random(7)
     for _ in range(30):
         compare(started, tokenizer, "".join(chosen.choice("abz") for _ in range(length)))
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        (lambda d: d["model"].update(type="WordLevel"), "4 .* model.type is .WordLevel"),
-        (lambda d: d["model"].pop("type"), "4 .* model has no type"),
-        (lambda d: d.update(normalizer={"type": "Magic"}), "4 .* normalizer is a .Magic"),
-        (lambda d: d.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "CharDelimiterSplit"}]}),
-         r"4 .* pre_tokenizer.pretokenizers\[0\] is a .CharDelimiterSplit"),
-        (lambda d: d.update(normalizer={"type": "Replace", "pattern": {"Regex": "(a|b)+"}, "content": ""}),
-         r"4 .* normalizer.pattern.Regex is the regular expression .\(a\|b\)\+"),
-        (lambda d: d.update(normalizer={"type": "Replace", "pattern": {"Regex": " *"}, "content": ""}), "4 .*Regex is"),
-        (lambda d: d.update(post_processor={"type": "Fancy"}), "4 .* post_processor is a .Fancy"),
-        (lambda d: d["model"].pop("vocab"), "2 .* model has no .vocab"),
-        (lambda d: d["model"]["vocab"].update(good="x"), "2 .* model.vocab.good is .*x.*, not an integer"),
-        (lambda d: d["model"]["vocab"].update(good=-1), "2 .* model.vocab.good is .-1., not an integer of 0"),
-        (lambda d: d["model"]["vocab"].update(good=1.5), "2 .* model.vocab.good"),
-        (lambda d: d["model"].update(unk_token="?!"), r"2 .* model.unk_token is .\?!., which is not in the voc"),
-        (lambda d: d["normalizer"].pop("lowercase"), "2 .* normalizer has no .lowercase"),
-        (lambda d: d["normalizer"].update(lowercase=1), "2 .* normalizer.lowercase is .1., not true or false"),
-        (lambda d: d["added_tokens"][1].pop("lstrip"), r"2 .* added_tokens\[1\] has no .lstrip"),
-        (lambda d: d["post_processor"]["single"][0]["SpecialToken"].update(id="[X]"),
-         r"2 .* post_processor.single\[0\].SpecialToken.id is .\[X\]., which special_tokens"),
-        (lambda d: d.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAA"}), "2 .* not Base64"),
-        (lambda d: d.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "////////"}), "2 .* a table of"),
-        (lambda d: d.update(model={"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}),
-         r"2 .* model.merges\[0\] has the token .b., which is not in the vocabulary"),
-        (lambda d: d.update(model={"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.5}), "4 .* random"),
-        (lambda d: d.update(model={"type": "Unigram", "vocab": [["a", 0.5]], "unk_id": None}), "2 .* no unk_id"),
-        (lambda d: d.update(model={"type": "Unigram", "vocab": [["a"]], "unk_id": 0}), r"2 .* model.vocab\[0\]"),
-        (lambda d: d.update(model={"type": "Unigram", "vocab": [["a", 1]], "unk_id": 1}), "2 .*unk_id is 1, more"),
-        (lambda d: d.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [
-            {"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}]}),
-         r"4 .*pretokenizers\[1\].prepend_scheme is .first. after another"),
-        (lambda d: d["added_tokens"].extend([added("Foo"), added("FOO")]), "4 .* becomes .foo. as .FOO. does"),
-    ],
-)  # fmt: skip
-def test_files_that_are_not_understood_are_refused_by_name(change, error, program, tmp_path):
-    document = json.loads(letters_tokenizer().to_str())
-    change(document)
-    check_refused(json.dumps(document).encode(), error, program, tmp_path)
-
-
-def added(content):
-    return {"id": 99, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": True,
-            "special": False}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [
-        (b"", "2 .* not JSON from byte 0"),
-        (b"{", "2 .* not JSON from byte 1"),
-        (b'{"a": 1, "a": 2}', "2 .* it has the key .a. twice"),
-        (b"[" * 100_000, "2 .* nested too deeply"),
-        (b"[]", "2 .* the document is an array, not an object"),
-        (b'{"model": {"type": "BPE", "vocab": {"\xff": 0}}}', "2 .* not JSON from byte"),
-        (b'{"model": 1e999}', "2 .* has a number that is too large before byte 15"),
-        (b"null", "2 .* the document is .null., not an object"),
-    ],
-)
-def test_damaged_files_are_refused(content, error, program, tmp_path):
-    check_refused(content, error, program, tmp_path)
-
-
-def check_refused(content, error, program, tmp_path):
-    (tmp_path / "tokenizer.json").write_bytes(content)
-    message = refusal(program, tmp_path / "tokenizer.json")
-    assert re.match(error, message), message
-    assert "\n" not in message.strip()
-
-
-@pytest.mark.parametrize(
-    "processor",
-    [
-        None,
-        processors.ByteLevel(),
-        processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)),
-        processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2)),
-        processors.TemplateProcessing(
-            single="$A:4 [X]:5", pair="$B:1 [X] $A:2 [SEP]:3", special_tokens=[
-                ("[SEP]", 3), {"id": "[X]", "ids": [7, 8], "tokens": ["c", "d"]}]),
-        processors.Sequence([processors.ByteLevel(), processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))]),
-    ],
-    ids=lambda processor: type(processor).__name__,
-)  # fmt: skip
-def test_special_tokens_and_types_are_those_of_the_post_processor(processor, driver):
-    tokenizer = letters_tokenizer()
-    if processor is None:
-        document = json.loads(tokenizer.to_str())
-        tokenizer = Tokenizer.from_str(json.dumps({**document, "post_processor": None}))
-    else:
-        tokenizer.post_processor = processor
-    started = driver(tokenizer)
-    for text, length in itertools.product(("a b c", ("a b", "c d e"), ("", "a"), ""), (None, 6, 8)):
-        compare(started, tokenizer, text, length)
-
-
-def test_ids_of_added_tokens_are_those_that_tokenizers_gives_them(driver):
-    """Whatever the file says: a token that the model has keeps its id, others get the next one."""
-    document = json.loads(with_added_tokens(letters_tokenizer()).to_str())
-    for token in document["added_tokens"]:
-        token["id"] += 40
-    tokenizer = Tokenizer.from_str(json.dumps(document))
-    started = driver(tokenizer)
-    # `save` would write the corrected ids
-    started.__exit__()
-    for text in ("@user a", "[SEP] @username b", "xHttp <L> <B>  c"):
-        assert driver(tokenizer).encode(text) == expected(tokenizer, text)
-
-
-def test_a_charsmap_is_read_as_the_file_writes_it(driver):
-    table = charsmap({"a": "bcd", "\u00e9": "e", "e\u0301": "E", "\u3000": " "})
-    tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Precompiled(table)
-    assert base64.b64encode(table).decode() in tokenizer.to_str()
-    assert driver(tokenizer, "pieces").pieces("xa\u0301e\u0301\u00e9\u3000e\0a") == ["xbcdEe e\0bcd"]

@@ -16,7 +16,8 @@
 
 namespace fastbert::text {
 
-// Finds tokens in a text: from left to right, of several the longest. Immutable; may be shared by threads.
+// Finds tokens in a text: from left to right, of several the longest. Immutable; may be shared by
+// threads.
 class TokenFinder {
  public:
   struct Token {
@@ -29,8 +30,8 @@ class TokenFinder {
 
   explicit TokenFinder(std::vector<Token> tokens);
 
-  // Calls `visit_token` with the id of each token, and `visit_text` with the start and the text of each part between
-  // them that is not empty, in order.
+  // Calls `visit_token` with the id of each token, and `visit_text` with the start and the text of
+  // each part between them that is not empty, in order.
   template <typename VisitToken, typename VisitText>
   void split(std::string_view text, const VisitToken& visit_token,
              const VisitText& visit_text) const {
@@ -65,18 +66,19 @@ class TokenFinder {
   static std::size_t skip_spaces_after(std::string_view text, std::size_t at);
 
   std::vector<Token> tokens_;
-  Trie trie_;  // content -> index of its token
+  Trie trie_;                       // content -> index of its token
   std::array<bool, 256> begins_{};  // bytes with which a token begins
 };
 
-// The added tokens of a tokenizer: those that are looked for before a text is normalized, and those after.
+// The added tokens of a tokenizer: those that are looked for before a text is normalized, and those
+// after.
 struct AddedTokens {
   TokenFinder before;
   TokenFinder after;
 };
 
-// Reads the added tokens of a tokenizer.json, and gives them ids as `tokenizers` does: a token of the model keeps its
-// id; others get the next free one, whatever the file says.
+// Reads the added tokens of a tokenizer.json, and gives them ids as `tokenizers` does: a token of
+// the model keeps its id; others get the next free one, whatever the file says.
 AddedTokens make_added_tokens(const std::optional<Json>& definition, const Model& model,
                               const Normalizer& normalizer);
 

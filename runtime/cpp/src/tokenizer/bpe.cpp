@@ -16,7 +16,8 @@ namespace {
 using Symbol = ModelMemory::Symbol;
 using Merge = ModelMemory::Merge;
 
-// A word of at most this many symbols is searched for its next merge from end to end; a longer one has a heap.
+// A word of at most this many symbols is searched for its next merge from end to end; a longer one
+// has a heap.
 constexpr std::size_t kShortWord = 48;
 
 // What two neighbours become: a rank, lower ones first, and the id of the merged token.
@@ -248,7 +249,8 @@ Merges read_merges(const Json& definition, const Trie& trie, std::size_t prefix)
     const auto [left, right] = read_pair(merge);
     const auto id_of = [&](std::string_view token) {
       const std::int32_t id = trie.find(token);
-      if (id == Trie::kNoValue) merge.fail("has the token " + shown(token) + ", which is not in the vocabulary.");
+      if (id == Trie::kNoValue)
+        merge.fail("has the token " + shown(token) + ", which is not in the vocabulary.");
       return static_cast<std::uint32_t>(id);
     };
     if (right.size() < prefix) merge.fail("has a token without the continuing_subword_prefix.");

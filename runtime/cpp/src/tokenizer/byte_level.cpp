@@ -80,8 +80,8 @@ class ByteLevelPattern : public Pattern {
   }
 };
 
-// How a byte is written: printable ASCII and Latin-1 stand for themselves, others are U+0100 and what follows, in
-// order.
+// How a byte is written: printable ASCII and Latin-1 stand for themselves, others are U+0100 and
+// what follows, in order.
 struct Written {
   std::array<char, 2> bytes;
   std::uint8_t length;

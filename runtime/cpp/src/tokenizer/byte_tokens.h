@@ -1,4 +1,5 @@
-// Tokens that stand for single bytes, such as "<0x0A>", for characters that a vocabulary does not have.
+// Tokens that stand for single bytes, such as "<0x0A>", for characters that a vocabulary does not
+// have.
 #pragma once
 
 #include <algorithm>

@@ -7,17 +7,22 @@
 namespace fastbert::text {
 namespace {
 
-// What utf8proc is asked about instead of a character that it has in another class than `tokenizers`.
+// What utf8proc is asked about instead of a character that it has in another class than
+// `tokenizers`.
 constexpr CodePoint kAnyExtend = 0x300;
 constexpr CodePoint kAnyPrepend = 0x600;
 constexpr CodePoint kAnyOther = 'a';
 
 std::int32_t known_code(CodePoint code) noexcept {
   switch (grapheme_change(code)) {
-    case GraphemeChange::kExtends: return static_cast<std::int32_t>(kAnyExtend);
-    case GraphemeChange::kPrepends: return static_cast<std::int32_t>(kAnyPrepend);
-    case GraphemeChange::kNeither: return static_cast<std::int32_t>(kAnyOther);
-    case GraphemeChange::kNone: break;
+    case GraphemeChange::kExtends:
+      return static_cast<std::int32_t>(kAnyExtend);
+    case GraphemeChange::kPrepends:
+      return static_cast<std::int32_t>(kAnyPrepend);
+    case GraphemeChange::kNeither:
+      return static_cast<std::int32_t>(kAnyOther);
+    case GraphemeChange::kNone:
+      break;
   }
   return static_cast<std::int32_t>(code);
 }

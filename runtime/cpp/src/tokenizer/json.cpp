@@ -10,12 +10,11 @@ namespace fastbert::text {
 namespace {
 
 constexpr std::size_t kDeepest = 127;  // levels, as serde_json reads
-constexpr int kNumberTooLarge = 406;       // nlohmann's number of an error
+constexpr int kNumberTooLarge = 406;   // nlohmann's number of an error
 constexpr std::size_t kLongestShown = 60;
-constexpr const char* kCopyAgain = " Copy the whole bundle again, or export it again.";
 
-// Builds the tree. Differs from nlohmann's own builder in how it reads fractions, in its limit on nesting, and in that
-// it refuses a key that an object has twice.
+// Builds the tree. Differs from nlohmann's own builder in how it reads fractions, in its limit on
+// nesting, and in that it refuses a key that an object has twice.
 class Builder : public nlohmann::json::json_sax_t {
  public:
   explicit Builder(nlohmann::json& root) : root_(root) {}
@@ -28,13 +27,14 @@ class Builder : public nlohmann::json::json_sax_t {
   bool number_unsigned(number_unsigned_t value) override { return put(value); }
   bool number_float(number_float_t, const string_t& digits) override {
     const std::optional<double> value = parse_decimal(digits);
-    return value ? put(*value) : stop("it has the number " + digits + ", which is too large");
+    return value ? put(*value) : stop("has the number " + digits + ", which is too large");
   }
   bool string(string_t& value) override { return put(std::move(value)); }
   bool binary(binary_t&) override { return false; }
   bool start_object(std::size_t) override { return open(nlohmann::json::object()); }
   bool key(string_t& value) override {
-    if (open_.back()->contains(value)) return stop("it has the key " + shown(value) + " twice in an object");
+    if (open_.back()->contains(value))
+      return stop("has the key " + shown(value) + " twice in an object");
     key_ = std::move(value);
     return true;
   }
@@ -44,9 +44,9 @@ class Builder : public nlohmann::json::json_sax_t {
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::json::exception& error) override {
     if (error.id == kNumberTooLarge) {
-      return stop("it has a number that is too large before byte " + std::to_string(position));
+      return stop("has a number that is too large before byte " + std::to_string(position));
     }
-    return stop("it is not JSON from byte " + std::to_string(position == 0 ? 0 : position - 1) +
+    return stop("is not JSON from byte " + std::to_string(position == 0 ? 0 : position - 1) +
                 " on");
   }
 
@@ -69,7 +69,7 @@ class Builder : public nlohmann::json::json_sax_t {
     return true;
   }
   bool open(nlohmann::json container) {
-    if (open_.size() == kDeepest) return stop("it is nested too deeply");
+    if (open_.size() == kDeepest) return stop("is nested too deeply");
     open_.push_back(place(std::move(container)));
     return true;
   }
@@ -181,8 +181,7 @@ std::string Json::path() const {
 
 void Json::fail(const std::string& problem) const {
   const std::string where = path();
-  throw BundleError("tokenizer.json is damaged: " + (where.empty() ? "the document" : where) + " " +
-                    problem + kCopyAgain);
+  throw BundleError((where.empty() ? "The document" : where) + " " + problem);
 }
 
 void Json::fail_type(std::string_view wanted) const {
@@ -200,7 +199,7 @@ void Json::unsupported(const std::string& problem) const {
 JsonDocument::JsonDocument(std::string_view text) : value_(std::make_unique<nlohmann::json>()) {
   Builder builder(*value_);
   const bool parsed = nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
-  if (!parsed) throw BundleError("tokenizer.json is damaged: " + builder.problem + "." + kCopyAgain);
+  if (!parsed) throw BundleError("The document " + builder.problem + ".");
   root_.emplace(*value_, nullptr, std::string_view{}, 0);
 }
 

@@ -4,16 +4,16 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include <nlohmann/json_fwd.hpp>
-
 namespace fastbert::text {
 
-// A value in a document. Refers to the document and, for its path, to the value that it was taken from: both must
-// outlive it. Functions throw BundleError, with the path, where the value is not what was asked for.
+// A value in a document. Refers to the document and, for its path, to the value that it was taken
+// from: both must outlive it. Functions throw BundleError where the value is not what was asked
+// for; the message begins with the value's path.
 class Json {
  public:
   Json(const nlohmann::json& value, const Json* parent, std::string_view key, std::size_t index)

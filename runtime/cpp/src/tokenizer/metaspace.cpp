@@ -18,8 +18,7 @@ class Metaspace : public PreTokenizer {
     for (const Span& span : pieces.spans) {
       const std::size_t begin = spare.text.size();
       const std::string_view piece = pieces.piece(span);
-      const bool marked =
-          piece[0] == ' ' || piece.substr(0, replacement_.size()) == replacement_;
+      const bool marked = piece[0] == ' ' || piece.substr(0, replacement_.size()) == replacement_;
       if (!marked && prepends(pieces, span)) spare.text.append(replacement_);
       for (std::size_t at = 0; at < piece.size();) {
         const std::size_t space = std::min(piece.find(' ', at), piece.size());
@@ -39,7 +38,8 @@ class Metaspace : public PreTokenizer {
            (prepend_ == Prepend::kFirst && pieces.at_start && span.begin == 0);
   }
 
-  // Adds the pieces of the text from `begin` on: each begins with the replacement, except that the first need not.
+  // Adds the pieces of the text from `begin` on: each begins with the replacement, except that the
+  // first need not.
   void add_spans(Pieces& pieces, std::size_t begin) const {
     const std::size_t end = pieces.text.size();
     while (begin < end) {
@@ -69,7 +69,8 @@ std::unique_ptr<const PreTokenizer> make_metaspace(const Json& definition) {
   }
   // Older files have `add_prefix_space`, which must agree.
   if (!definition.boolean_or("add_prefix_space", true) && scheme != "never") {
-    definition.at("add_prefix_space").fail("is false, but prepend_scheme is " + shown(scheme) + ".");
+    definition.at("add_prefix_space")
+        .fail("is false, but prepend_scheme is " + shown(scheme) + ".");
   }
   const Prepend prepend = scheme == "always"  ? Prepend::kAlways
                           : scheme == "first" ? Prepend::kFirst

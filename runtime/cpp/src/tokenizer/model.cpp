@@ -12,15 +12,26 @@ Vocabulary read_vocabulary(const Json& definition) {
   return vocabulary;
 }
 
+namespace {
+
+// The kind of a model of an older file, which does not name it.
+std::string kind_by_fields(const Json& definition) {
+  const auto vocab = definition.find("vocab");
+  if (vocab && vocab->is_array()) return "Unigram";
+  if (vocab && definition.find("merges")) return "BPE";
+  if (vocab && definition.find("max_input_chars_per_word")) return "WordPiece";
+  definition.unsupported("has no type.");
+}
+
+}  // namespace
+
 std::unique_ptr<const Model> make_model(const Json& definition) {
-  // Older files do not name the kind.
   const auto named = definition.find("type");
-  if (!named) definition.unsupported("has no type.");
-  const std::string& kind = named->string();
+  const std::string kind = named ? named->string() : kind_by_fields(definition);
   if (kind == "WordPiece") return make_wordpiece(definition);
   if (kind == "BPE") return make_bpe(definition);
   if (kind == "Unigram") return make_unigram(definition);
-  named->unsupported("is " + shown(kind) + ".");
+  definition.at("type").unsupported("is " + shown(kind) + ".");
 }
 
 }  // namespace fastbert::text

@@ -36,9 +36,8 @@ class Decomposer {
   template <typename Emit>
   void flush(const Emit& emit) {
     if (marks_.empty()) return;
-    std::stable_sort(marks_.begin(), marks_.end(), [](const auto& left, const auto& right) {
-      return left.first < right.first;
-    });
+    std::stable_sort(marks_.begin(), marks_.end(),
+                     [](const auto& left, const auto& right) { return left.first < right.first; });
     for (const auto& mark : marks_) emit(mark.second);
     marks_.clear();
   }
@@ -48,7 +47,8 @@ class Decomposer {
   std::vector<std::pair<int, CodePoint>> marks_;  // class and code point
 };
 
-// Appends NFD or NFKD (`compatibility`), composed to NFC or NFKC if `compose`, of `text` to `result`.
+// Appends NFD or NFKD (`compatibility`), composed to NFC or NFKC if `compose`, of `text` to
+// `result`.
 void normalize(std::string_view text, bool compatibility, bool compose, std::string& result);
 
 }  // namespace fastbert::text

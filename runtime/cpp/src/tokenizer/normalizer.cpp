@@ -71,11 +71,13 @@ class Strip : public Normalizer {
   Strip(bool left, bool right) : left_(left), right_(right) {}
   void apply(std::string_view text, std::string& result) const override {
     std::size_t begin = 0;
-    for (std::size_t at = 0; left_ && at < text.size() && is_white_space(next_code_point(text, at));) {
+    for (std::size_t at = 0;
+         left_ && at < text.size() && is_white_space(next_code_point(text, at));) {
       begin = at;
     }
     std::size_t end = text.size();
-    for (std::size_t at = end; right_ && at > begin && is_white_space(previous_code_point(text, at));) {
+    for (std::size_t at = end;
+         right_ && at > begin && is_white_space(previous_code_point(text, at));) {
       end = at;
     }
     result.append(text.substr(begin, end - begin));

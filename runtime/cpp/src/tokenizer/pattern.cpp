@@ -41,9 +41,8 @@ struct Atom {
   bool has(CodePoint code) const {
     const bool inside =
         (white_space && is_white_space(code)) || (not_white_space && !is_white_space(code)) ||
-        std::any_of(ranges.begin(), ranges.end(), [&](const auto& range) {
-          return code >= range.first && code <= range.second;
-        });
+        std::any_of(ranges.begin(), ranges.end(),
+                    [&](const auto& range) { return code >= range.first && code <= range.second; });
     return inside != negated;
   }
 };
@@ -111,8 +110,8 @@ class Reader {
     definition_.unsupported("is the regular expression " + shown(pattern_) + ".");
   }
 
-  // Only the last atom may match a varying number of characters: then no match has to give any back, and the time is
-  // linear. A sequence that matches nothing would match everywhere.
+  // Only the last atom may match a varying number of characters: then no match has to give any
+  // back, and the time is linear. A sequence that matches nothing would match everywhere.
   void check(const Sequence& sequence) const {
     const auto varies = [](const Atom& atom) { return atom.least != atom.most; };
     if (sequence.empty() || std::any_of(sequence.begin(), sequence.end() - 1, varies) ||
@@ -191,15 +190,26 @@ class Reader {
   void quantifier(Atom& atom) {
     if (at_ >= pattern_.size()) return;
     switch (pattern_[at_]) {
-      case '?': atom.least = 0; break;
-      case '*': atom.least = 0; atom.most = kUnlimited; break;
-      case '+': atom.most = kUnlimited; break;
-      case '{': braces(atom); break;
-      default: return;
+      case '?':
+        atom.least = 0;
+        break;
+      case '*':
+        atom.least = 0;
+        atom.most = kUnlimited;
+        break;
+      case '+':
+        atom.most = kUnlimited;
+        break;
+      case '{':
+        braces(atom);
+        break;
+      default:
+        return;
     }
     ++at_;
     // "a+?" is not greedy, "a++" does not give back.
-    if (at_ < pattern_.size() && std::string_view("?*+{").find(pattern_[at_]) != std::string_view::npos) {
+    if (at_ < pattern_.size() &&
+        std::string_view("?*+{").find(pattern_[at_]) != std::string_view::npos) {
       refuse();
     }
   }

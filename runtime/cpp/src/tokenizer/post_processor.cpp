@@ -12,7 +12,9 @@ Part special(std::int32_t id, std::int64_t type_id) { return {Source::kSpecial, 
 Part first(std::int64_t type_id) { return {Source::kFirst, 0, type_id}; }
 Part second(std::int64_t type_id) { return {Source::kSecond, 0, type_id}; }
 
-std::int32_t id_of(const Json& id) { return static_cast<std::int32_t>(id.unsigned_integer(INT32_MAX)); }
+std::int32_t id_of(const Json& id) {
+  return static_cast<std::int32_t>(id.unsigned_integer(INT32_MAX));
+}
 
 // ["[SEP]", 102]
 std::int32_t id_of_named(const Json& named) {

@@ -53,8 +53,8 @@ class SplitAtCharacters : public PreTokenizer {
 
 using Kind = int;
 
-// Splits where the kind of the characters changes. Characters of kind kSpace are left out; each of kind kAlone is a
-// piece of its own.
+// Splits where the kind of the characters changes. Characters of kind kSpace are left out; each of
+// kind kAlone is a piece of its own.
 template <Kind (*kKindOf)(CodePoint) noexcept>
 class SplitAtKinds : public PreTokenizer {
  public:
@@ -88,9 +88,7 @@ Kind bert_kind(CodePoint code) noexcept {
   return is_white_space(code) ? 0 : is_punctuation(code) ? 1 : 2;
 }
 
-Kind word_kind(CodePoint code) noexcept {
-  return is_word(code) ? 2 : is_white_space(code) ? 0 : 3;
-}
+Kind word_kind(CodePoint code) noexcept { return is_word(code) ? 2 : is_white_space(code) ? 0 : 3; }
 
 class Split : public PreTokenizer {
  public:
@@ -140,8 +138,8 @@ Behavior read_behavior(const Json& name) {
   name.unsupported("is " + shown(name.string()) + ".");
 }
 
-// A Metaspace that marks only the start of the text must know where each piece was in it. That is known if it comes
-// first, and nothing before it removes the start.
+// A Metaspace that marks only the start of the text must know where each piece was in it. That is
+// known if it comes first, and nothing before it removes the start.
 void check_start(const Json& metaspace, const Normalizer& normalizer, bool comes_first) {
   const auto scheme = metaspace.find("prepend_scheme");
   if (!scheme || scheme->string() != "first") return;
@@ -161,8 +159,8 @@ std::unique_ptr<const PreTokenizer> make(const Json& definition, const Normalize
   }
   if (kind == "Punctuation") {
     const auto behavior = definition.find("behavior");
-    return std::make_unique<SplitAtCharacters<is_punctuation>>(
-        behavior ? read_behavior(*behavior) : Behavior::kIsolated);
+    return std::make_unique<SplitAtCharacters<is_punctuation>>(behavior ? read_behavior(*behavior)
+                                                                        : Behavior::kIsolated);
   }
   if (kind == "Digits") {
     const bool individual = definition.at("individual_digits").boolean();

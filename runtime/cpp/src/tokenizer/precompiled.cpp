@@ -11,7 +11,8 @@ namespace fastbert::text {
 namespace {
 
 constexpr std::size_t kAscii = 128;
-constexpr std::size_t kLongestGrapheme = 5;  // bytes; longer ones are replaced character by character
+constexpr std::size_t kLongestGrapheme =
+    5;  // bytes; longer ones are replaced character by character
 
 // A unit of SentencePiece's double-array trie (Darts-clone).
 struct Unit {
@@ -35,13 +36,20 @@ std::string decode_base64(const Json& text) {
   for (std::size_t at = 0; at < encoded.size(); ++at) {
     const char letter = encoded[at];
     std::uint32_t value = 0;
-    if (letter >= 'A' && letter <= 'Z') value = static_cast<std::uint32_t>(letter - 'A');
-    else if (letter >= 'a' && letter <= 'z') value = static_cast<std::uint32_t>(letter - 'a' + 26);
-    else if (letter >= '0' && letter <= '9') value = static_cast<std::uint32_t>(letter - '0' + 52);
-    else if (letter == '+') value = 62;
-    else if (letter == '/') value = 63;
-    else if (letter == '=' && at + 2 >= encoded.size()) ++padding;
-    else text.fail("is not Base64 at character " + std::to_string(at) + ".");
+    if (letter >= 'A' && letter <= 'Z')
+      value = static_cast<std::uint32_t>(letter - 'A');
+    else if (letter >= 'a' && letter <= 'z')
+      value = static_cast<std::uint32_t>(letter - 'a' + 26);
+    else if (letter >= '0' && letter <= '9')
+      value = static_cast<std::uint32_t>(letter - '0' + 52);
+    else if (letter == '+')
+      value = 62;
+    else if (letter == '/')
+      value = 63;
+    else if (letter == '=' && at + 2 >= encoded.size())
+      ++padding;
+    else
+      text.fail("is not Base64 at character " + std::to_string(at) + ".");
     if (padding != 0 && letter != '=') text.fail("is not Base64: it goes on after its padding.");
     bits = (bits << 6) | value;
     if (at % 4 == 3) {
@@ -57,7 +65,8 @@ std::string decode_base64(const Json& text) {
 std::uint32_t little_endian(std::string_view bytes, std::size_t at) {
   std::uint32_t value = 0;
   for (std::size_t index = 0; index < 4; ++index) {
-    value |= static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[at + index])) << (8 * index);
+    value |= static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[at + index]))
+             << (8 * index);
   }
   return value;
 }
@@ -77,8 +86,8 @@ class Replacements {
     check(definition);
   }
 
-  // Whether `key` or a beginning of it has a replacement; sets `replacement` to that of the shortest such beginning,
-  // as `tokenizers` does.
+  // Whether `key` or a beginning of it has a replacement; sets `replacement` to that of the
+  // shortest such beginning, as `tokenizers` does.
   bool find(std::string_view key, std::string_view& replacement) const {
     std::size_t node = units_[0].offset();
     for (const char letter : key) {
@@ -100,7 +109,8 @@ class Replacements {
  private:
   // Every replacement must lie in the texts, at a character's start.
   void check(const Json& definition) const {
-    if (first_invalid_byte(texts_) != kValid) definition.fail("has replacements that are not UTF-8.");
+    if (first_invalid_byte(texts_) != kValid)
+      definition.fail("has replacements that are not UTF-8.");
     for (std::size_t at = 0; at < units_.size(); ++at) {
       const Unit unit = units_[at];
       if (unit.is_value() || !unit.has_leaf()) continue;

@@ -7,11 +7,11 @@
 namespace fastbert::text {
 namespace {
 
-// Most of one text that is read, in bytes. Only a text with next to no tokens, such as one word of half a megabyte, is
-// read that far.
+// Most of one text that is read, in bytes. Only a text with next to no tokens, such as one word of
+// half a megabyte, is read that far.
 constexpr std::size_t kLongestRead = 500'000;
-// Tokens read beyond the last one kept: the text after a cut can change how the end of the part before it is tokenized,
-// at most the word that the cut is in.
+// Tokens read beyond the last one kept: the text after a cut can change how the end of the part
+// before it is tokenized, at most the word that the cut is in.
 constexpr std::size_t kMargin = 128;
 constexpr std::size_t kBytesPerToken = 16;  // that most texts do not reach
 

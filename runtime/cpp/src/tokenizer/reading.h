@@ -1,4 +1,5 @@
-// As much of a text as gives the tokens that are kept, so that time and memory do not grow with its length.
+// As much of a text as gives the tokens that are kept, so that time and memory do not grow with its
+// length.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +19,8 @@ class Reading {
   Reading(const Pipeline& pipeline, std::string_view text, std::size_t kept, TruncationSide side,
           Memory& memory);
 
-  // The tokens of the part: at least `kept`, unless the text does not have so many or its tokens are very long.
+  // The tokens of the part: at least `kept`, unless the text does not have so many or its tokens
+  // are very long.
   const std::vector<std::int64_t>& ids() const { return ids_; }
   // Whether the part is the whole text.
   bool is_whole() const { return size_ == text_.size(); }
@@ -44,8 +46,8 @@ struct Shares {
   std::size_t second;
 };
 
-// Shares `room` tokens between two texts, the longer one cut first, as LongestFirst of `tokenizers` does. Reads further
-// where it must know which text is the longer one.
+// Shares `room` tokens between two texts, the longer one cut first, as LongestFirst of `tokenizers`
+// does. Reads further where it must know which text is the longer one.
 Shares share(Reading& first, Reading& second, std::size_t room);
 
 }  // namespace fastbert::text

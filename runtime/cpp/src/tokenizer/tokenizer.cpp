@@ -114,9 +114,8 @@ class JsonTokenizer : public Tokenizer {
     const text::Shares shares = text::share(first, second, room);
     encoding.truncated = shares.first < first.ids().size() || !first.is_whole() ||
                          shares.second < second.ids().size() || !second.is_whole();
-    assemble(templates_.pair,
-             {keep(first, shares.first, side), keep(second, shares.second, side)}, max_length,
-             encoding);
+    assemble(templates_.pair, {keep(first, shares.first, side), keep(second, shares.second, side)},
+             max_length, encoding);
   }
 
   text::Pipeline pipeline_;

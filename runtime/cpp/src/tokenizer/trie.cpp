@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::size_t kBytes = 256;
 constexpr std::size_t kMostUnits = INT32_MAX - kBytes;
-// Of the units before the search begins, this share may stay empty: a search from the first empty unit is quadratic.
+// Of the units before the search begins, this share may stay empty: a search from the first empty
+// unit is quadratic.
 constexpr std::size_t kGivenUp = 16;
 
 // The strings below a node: entries [begin, end), which agree in their first `depth` bytes.
@@ -35,7 +36,8 @@ std::uint64_t first_bytes(std::string_view text) {
   return value;
 }
 
-// Sorts by string; equal ones keep their order. Few comparisons need the strings, which lie all over the memory.
+// Sorts by string; equal ones keep their order. Few comparisons need the strings, which lie all
+// over the memory.
 void sort(std::vector<std::pair<std::string_view, std::int32_t>>& entries) {
   struct Keyed {
     std::uint64_t key;

@@ -16,7 +16,8 @@ class Trie {
   static constexpr Node kNone = -1;
   static constexpr std::int32_t kNoValue = -1;
 
-  // `entries`: strings with values of 0 or more. The last of equal strings counts. An empty string is ignored.
+  // `entries`: strings with values of 0 or more. The last of equal strings counts. An empty string
+  // is ignored.
   explicit Trie(std::vector<std::pair<std::string_view, std::int32_t>> entries);
 
   // The node that `byte` leads to from `node`, or kNone.
@@ -48,8 +49,8 @@ class Trie {
   }
 
  private:
-  // A node is at the base of its parent plus its byte; 256 units follow the highest base, so that `step` needs no
-  // check of bounds.
+  // A node is at the base of its parent plus its byte; 256 units follow the highest base, so that
+  // `step` needs no check of bounds.
   struct Unit {
     std::int32_t base = 0;
     Node parent = kNone;

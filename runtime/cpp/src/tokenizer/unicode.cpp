@@ -116,8 +116,7 @@ bool is_ideograph(CodePoint code) noexcept {
 
 CodePoint to_lower(CodePoint code) noexcept {
   if (code < 0x80) return is_between(code, 'A', 'Z') ? code + ('a' - 'A') : code;
-  const auto lower =
-      static_cast<CodePoint>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
+  const auto lower = static_cast<CodePoint>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
   if (lower != code) return lower;
   for (const differences::Lowercase& run : differences::kLowercase) {
     if (is_between(code, run.letters.first, run.letters.last)) {
@@ -127,7 +126,9 @@ CodePoint to_lower(CodePoint code) noexcept {
   return code;
 }
 
-bool is_unknown_mark(CodePoint code) noexcept { return is_in(differences::kNoCombiningClass, code); }
+bool is_unknown_mark(CodePoint code) noexcept {
+  return is_in(differences::kNoCombiningClass, code);
+}
 
 int combining_class(CodePoint code) noexcept {
   if (code < 0x300) return 0;
@@ -147,10 +148,9 @@ ConjunctKind conjunct_kind(CodePoint code) noexcept {
   if (is_in(differences::kConsonant, code)) return ConjunctKind::kConsonant;
   if (is_in(differences::kLinker, code)) return ConjunctKind::kLinker;
   const auto found = utf8proc_get_property(static_cast<utf8proc_int32_t>(code))->boundclass;
-  const bool extends =
-      found == UTF8PROC_BOUNDCLASS_EXTEND || found == UTF8PROC_BOUNDCLASS_ZWJ;
-  const bool changed = extends ? is_in(differences::kNotConjunct, code)
-                               : is_in(differences::kConjunct, code);
+  const bool extends = found == UTF8PROC_BOUNDCLASS_EXTEND || found == UTF8PROC_BOUNDCLASS_ZWJ;
+  const bool changed =
+      extends ? is_in(differences::kNotConjunct, code) : is_in(differences::kConjunct, code);
   return extends != changed ? ConjunctKind::kExtend : ConjunctKind::kNone;
 }
 

@@ -46,8 +46,8 @@ GraphemeChange grapheme_change(CodePoint code) noexcept;
 enum class ConjunctKind { kNone, kConsonant, kLinker, kExtend };
 ConjunctKind conjunct_kind(CodePoint code) noexcept;
 
-// Writes the canonical or compatibility decomposition of `code`, which is `code` itself if it has none, and returns its
-// length.
+// Writes the canonical or compatibility decomposition of `code`, which is `code` itself if it has
+// none, and returns its length.
 constexpr std::size_t kLongestDecomposition = 32;
 std::size_t decompose(CodePoint code, bool compatibility,
                       CodePoint (&result)[kLongestDecomposition]) noexcept;

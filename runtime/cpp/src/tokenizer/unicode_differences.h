@@ -1,5 +1,6 @@
 // Where the Unicode tables of tokenizers 0.23.3 and utf8proc 2.8.0 differ. Written by
 // studies/tokenizer_unicode.py, which asks both about every code point.
+// clang-format off
 #pragma once
 
 #include <cstdint>

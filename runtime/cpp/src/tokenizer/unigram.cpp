@@ -56,7 +56,8 @@ class Unigram : public Model {
   using Step = ModelMemory::Step;
   static constexpr std::size_t kUnreached = SIZE_MAX;
 
-  // Sets, for the end of each character, the last token of the best path to it. Of equal ones the first found counts.
+  // Sets, for the end of each character, the last token of the best path to it. Of equal ones the
+  // first found counts.
   void find_best_path(std::string_view piece, std::vector<Step>& steps) const {
     for (std::size_t start = 0; start < piece.size();) {
       const double before = steps[start].score;

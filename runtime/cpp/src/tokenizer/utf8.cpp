@@ -25,7 +25,8 @@ std::size_t first_invalid_byte(std::string_view text) noexcept {
     return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U;
   };
   for (std::size_t at = skip_ascii(text, 0); at < text.size(); at = skip_ascii(text, at)) {
-    // The range of the second byte rules out overlong forms, surrogates and code points above U+10FFFF.
+    // The range of the second byte rules out overlong forms, surrogates and code points above
+    // U+10FFFF.
     const unsigned lead = byte(at);
     unsigned low = 0x80;
     unsigned high = 0xBF;

@@ -12,8 +12,8 @@ using CodePoint = std::uint32_t;
 
 constexpr std::size_t kValid = static_cast<std::size_t>(-1);
 
-// Returns the offset of the first byte that is not part of valid UTF-8 (an overlong form, a surrogate, a code point
-// above U+10FFFF, a lone or missing continuation byte), or kValid.
+// Returns the offset of the first byte that is not part of valid UTF-8 (an overlong form, a
+// surrogate, a code point above U+10FFFF, a lone or missing continuation byte), or kValid.
 std::size_t first_invalid_byte(std::string_view text) noexcept;
 
 constexpr bool is_continuation(char byte) noexcept {
@@ -28,7 +28,8 @@ constexpr std::size_t length_of(char lead) noexcept {
   return byte < 0xF0 ? 3 : 4;
 }
 
-// Reads the character at `at`, and moves `at` behind it. `text` must be valid, and `at` a character's start in it.
+// Reads the character at `at`, and moves `at` behind it. `text` must be valid, and `at` a
+// character's start in it.
 inline CodePoint next_code_point(std::string_view text, std::size_t& at) noexcept {
   const auto byte = [&](std::size_t offset) {
     return static_cast<CodePoint>(static_cast<unsigned char>(text[at + offset]));
@@ -53,7 +54,8 @@ inline CodePoint next_code_point(std::string_view text, std::size_t& at) noexcep
   return code;
 }
 
-// Moves `at`, which must be greater than 0, to the start of the character before it, and returns that character.
+// Moves `at`, which must be greater than 0, to the start of the character before it, and returns
+// that character.
 inline CodePoint previous_code_point(std::string_view text, std::size_t& at) noexcept {
   do --at;
   while (is_continuation(text[at]));

@@ -1,4 +1,5 @@
-// WordPiece: the longest token that a word begins with, then the longest that the rest begins with, and so on.
+// WordPiece: the longest token that a word begins with, then the longest that the rest begins with,
+// and so on.
 #include <string>
 #include <utility>
 
@@ -73,9 +74,9 @@ std::unique_ptr<const Model> make_wordpiece(const Json& definition) {
   if (unknown == Model::kNoToken) {
     name.fail("is " + shown(name.string()) + ", which is not in the vocabulary.");
   }
-  return std::make_unique<WordPiece>(
-      vocabulary, unknown, definition.at("max_input_chars_per_word").unsigned_integer(),
-      definition.at("continuing_subword_prefix").string());
+  return std::make_unique<WordPiece>(vocabulary, unknown,
+                                     definition.at("max_input_chars_per_word").unsigned_integer(),
+                                     definition.at("continuing_subword_prefix").string());
 }
 
 }  // namespace fastbert::text
