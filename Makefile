@@ -9,7 +9,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := demo/work
 GPU_BIN := .venv-gpu/bin
-SOURCES := $(shell find fastbert export runtime benchmarks -name "*.py" -o -name "*.j2" -o -name "*.schema.json") cli.py setup.py pyproject.toml
+SOURCES := $(shell find fastbert export runtime benchmarks -type f ! -name "*.pyc") cli.py setup.py pyproject.toml
+# CMake's build folder of the C library, so that a new installation compiles only what has changed.
+export FASTBERT_CPP_BUILD := $(abspath $(VENV))/cpp
 
 .PHONY: demo docs test test-gpu lint install clean
 
@@ -23,13 +25,13 @@ $(VENV)/packages.stamp: constraints.txt pyproject.toml
 
 # The tests run against the installed package: install it again whenever a source has changed.
 $(VENV)/installed.stamp: $(VENV)/packages.stamp $(SOURCES)
-	rm -rf build
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
-	rm -rf build *.egg-info
 	touch $@
 
-# Two processes; the tests of one file run in one of them, since they share what is expensive to make.
+# Two processes; the tests of one file run in one of them, since they share what is expensive to make. First, where the C
+# library is, or why its tests will be skipped.
 test: install
+	@$(BIN)/python -m fastbert.runtime.cpp --library || true
 	$(BIN)/pytest -n 2 --dist loadfile
 
 # In a separate environment: onnxruntime-gpu and the onnxruntime of [dev] exclude each other.

@@ -327,9 +327,16 @@ def verify(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Rows to compare on, with --against.", show_default="dev rows kept in the checkpoint"),
+        typer.Option(
+            help="Rows to compare on, with --against; more rows, with --runtime c.",
+            show_default="dev rows kept in the checkpoint",
+        ),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="Check only this variant.", show_default="all")] = None,
+    runtime: Annotated[
+        Literal["python", "c"],
+        typer.Option(help="c: compare the C library with Python's runtime, which must give the same answers."),
+    ] = "python",
     device: Device = "cpu",
     tolerance: Tolerance = 1e-4,
     max_label_flips: MaxLabelFlips = 0.05,
@@ -342,8 +349,14 @@ def verify(
     from fastbert.export import Bounds
     from fastbert.export import verify as run
 
+    if runtime == "c":
+        why = "--runtime c compares the C library with Python's runtime on the CPU, where their answers must be equal."
+        _refuse_options(context, ("against", "device", "tolerance", "max_label_flips"), why)
+        _verify_c_library(bundle, data, variant, as_json=as_json)
+        return
     if against == "onnxruntime":
-        _refuse_options(context, ("data", "device", "tolerance", "max_label_flips"))
+        why = "--against onnxruntime compares TensorRT engines on the bundle's golden rows, with its own bounds."
+        _refuse_options(context, ("data", "device", "tolerance", "max_label_flips"), why)
         _verify_engines(bundle, variant, as_json=as_json)
         return
     if against is not None:
@@ -732,17 +745,41 @@ def _quiet_transformers() -> None:
     logging.getLogger("torch").setLevel(logging.ERROR)
 
 
-def _refuse_options(context: typer.Context, names: Iterable[str]) -> None:
-    """Refuse options that ``verify --against onnxruntime`` does not have: it never ignores one."""
+def _refuse_options(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse options that a form of ``verify`` does not have: it never ignores one."""
     from fastbert.runtime import UsageError
 
     sources = {name: context.get_parameter_source(name) for name in names}
     given = [f"`{name}`" for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if given:
-        raise UsageError(
-            "--against onnxruntime compares TensorRT engines on the bundle's golden rows, with its own bounds. "
-            f"Omit {' and '.join(given)}."
+        raise UsageError(f"{why} Omit {' and '.join(given)}.")
+
+
+def _verify_c_library(bundle: Path, data: Path | None, variant: str | None, *, as_json: bool) -> None:
+    from fastbert.export.verification.c_library import compare_c_library
+
+    comparisons = compare_c_library(bundle, data=data, variant=variant)
+    if as_json:
+        _print_json({found.variant: found.as_dict() for found in comparisons})
+    else:
+        for found in comparisons:
+            texts = found.text_problem if found.token_mismatches is None else str(found.token_mismatches)
+            rows = {
+                "largest logit difference": f"{found.largest_logit_difference:.1e}",
+                "largest uncertainty difference": f"{found.largest_uncertainty_difference:.1e}",
+                "exit flips by speed": "  ".join(f"{speed}: {count}" for speed, count in found.exit_flips.items()),
+                "texts tokenized differently": f"not compared: {texts}" if found.text_problem else texts,
+            }
+            _print(f"{'FAILED' if found.problems else 'verified'}: {found.variant} in C on {found.rows} rows")
+            for name, figures in rows.items():
+                _print(f"  {name:<34}{figures}")
+    problems = [problem for found in comparisons for problem in found.problems]
+    if problems:
+        _fail(
+            f"{comparisons[0].library} and Python's runtime answer differently: {'; '.join(problems)}. Install a "
+            "library and a package of the same version; if they are, please report it."
         )
+        raise typer.Exit(1)
 
 
 def _verify_engines(bundle: Path, variant: str | None, *, as_json: bool) -> None:

@@ -28,14 +28,18 @@ ROOT = Path(__file__).resolve().parents[1]
 # Caption in the navigation -> pages, all of which come after the README.
 CONTENTS = {
     "Guides": [
-        f"docs/{name}" for name in ("training", "tuning", "python", "service", "hosts", "gpu", "from-original-fastbert")
+        f"docs/{name}"
+        for name in ("training", "tuning", "python", "service", "embedding", "hosts", "gpu", "from-original-fastbert")
     ],
     "Reference": [f"docs/{name}" for name in ("api", "bundle-format", "glossary")],
     "Measurements": ["docs/bench", "docs/performance", "studies/**"],
     "Project": ["CONTRIBUTING", "CHANGELOG"],
 }
 # The packages whose `__all__` is the public API. A name that several export is documented in the innermost.
-PACKAGES = [f"fastbert.{name}" for name in ("runtime", "export", "benchmarks", "importing", "data")] + ["fastbert"]
+PACKAGES = [
+    *(f"fastbert.{name}" for name in ("runtime.cpp", "runtime", "export", "benchmarks", "importing", "data")),
+    "fastbert",
+]
 
 project = "fastbert"
 author = "the fastbert authors"

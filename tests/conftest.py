@@ -1,6 +1,8 @@
 """A tiny random BERT, its checkpoint and its bundle, made once per session."""
 
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,12 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait 
 
 import pytest
 import torch
-from support.factories import make_checkpoint
+from support.factories import make_checkpoint, wordpiece_tokenizer
 
 from fastbert import cli
 from fastbert.checkpoint import Checkpoint, save_checkpoint
 from fastbert.export import export_bundle
 from fastbert.runtime import Classifier
+from fastbert.runtime.manifest import MANIFEST, file_record
+from fastbert.runtime.tokenization import TOKENIZER
 
 pytest_plugins = ["support.browser", "support.doubles.fixtures"]
 torch.set_num_threads(1)
@@ -41,6 +45,23 @@ def bundle(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def classifier(bundle: Path) -> Classifier:
     return Classifier.load(bundle, threads=1)
+
+
+@pytest.fixture(scope="session")
+def text_bundle(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle with a tokenizer that the C library has; the ids of its golden rows stay the same."""
+    path = tmp_path_factory.mktemp("text") / "bundle"
+    shutil.copytree(bundle, path)
+    wordpiece_tokenizer().save(str(path / TOKENIZER))
+    manifest = json.loads((path / MANIFEST).read_text())
+    manifest["files"][TOKENIZER] = file_record(path / TOKENIZER)
+    (path / MANIFEST).write_text(json.dumps(manifest))
+    return path
+
+
+@pytest.fixture(scope="session")
+def text_classifier(text_bundle: Path) -> Classifier:
+    return Classifier.load(text_bundle, threads=1)
 
 
 @pytest.fixture

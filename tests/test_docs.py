@@ -7,10 +7,12 @@ import re
 import shlex
 import tomllib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import typer.main
+from support import libfastbert
 from support.factories import make_rows, save_backbone, write_tsv
 
 import fastbert
@@ -37,9 +39,16 @@ QUICK = {
     "train": {"--epochs": 1, "--distill-epochs": 1, "--exit-size": 16},
 }
 COMMANDS = typer.main.get_command(cli.app).commands
+CMAKE = (ROOT / "runtime/cpp/CMakeLists.txt").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REPORT = json.loads((ROOT / "studies/reports/demo/report.json").read_text(encoding="utf-8"))
-OPTIONS_OF_OTHERS = {"--preload"}  # gunicorn
+# gunicorn; cmake; pkg-config
+OPTIONS_OF_OTHERS = {"--preload", "--build", "--install", "--parallel", "--prefix", "--variable"}
+# Language of a block that is a whole program -> its compiler, with options. It is compiled, and run beside a bundle.
+PROGRAMS = {
+    "c": ("cc", "-std=c99", "-pedantic"),
+    "cpp": ("c++", "-std=c++17", "-Wpedantic", "-Wconversion", "-Wshadow"),
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,14 @@ def commands(block):
 
 
 def check_command(words):
-    """Fail unless the command, its options, its extras or its target exist."""
+    """Fail unless the command, its options, its extras or its target exist, and those of commands in ``$(...)``."""
+    line = " ".join(words)
+    for inner in re.findall(r"\$\((.*?)\)", line):
+        check_command(inner.split())
+    if "$(" in line:
+        words = re.sub(r"\$\(.*?\)", "VALUE", line).split()
+    if re.match(r"[A-Z_]+=", words[0]):
+        words = words[1:]
     match words:
         case ["fastbert", name, *arguments] | ["accelerate", "launch", "-m", "fastbert.cli", name, *arguments]:
             COMMANDS[name].make_context(name, list(arguments))
@@ -86,10 +102,21 @@ def check_command(words):
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         case ["python", "-m", module, *arguments] if module.startswith("studies."):
             check_script(module.replace(".", "/") + ".py", arguments)
+        case ["python", "-m", "fastbert.runtime.cpp", *arguments]:
+            check_script("runtime/cpp/__main__.py", arguments)
         case ["python", script, *arguments]:
             check_script(script, arguments)
         case ["cd", folder]:
             assert (ROOT / folder).is_dir()
+        case ["cmake", *arguments]:
+            for source in (after for word, after in pairwise(arguments) if word == "-S"):
+                assert (ROOT / source / "CMakeLists.txt").is_file()
+            for option in re.findall(r"-D(\w+)=", " ".join(arguments)):
+                assert option == "fastbert_DIR" or option in CMAKE, option
+        case ["apt-get", "install", *packages]:
+            assert set(packages) <= set(re.findall(r"[\w+-]+", (ROOT / ".ci/run").read_text(encoding="utf-8")))
+        case [("cc" | "export"), *_]:
+            pass  # the programs are compiled, and the tests of the C library use the flags
         case _:
             pytest.fail(f"{shlex.join(words)}: a program that this test does not know")
 
@@ -142,6 +169,31 @@ def test_the_blocks_of_a_guide_run_in_order(document, checkpoint_dir, bundle, fo
                 assert code == 0, f"{shlex.join(words)}\n{err}"
 
 
+@pytest.mark.parametrize("language", PROGRAMS)
+def test_a_program_in_a_guide_compiles_and_runs(language, text_bundle, tmp_path):
+    (tmp_path / "bundle").symlink_to(text_bundle)
+    lib = libfastbert.prefix() / "lib"
+    flags = ["-Wall", "-Wextra", "-Werror", f"-I{lib.parent}/include", f"-L{lib}", "-lfastbert", f"-Wl,-rpath,{lib}"]
+    compiler, *dialect = PROGRAMS[language]
+    blocks = [block for block in read_blocks("docs/embedding.md") if block.language == language]
+    assert blocks
+    for block in blocks:
+        source = tmp_path / f"program.{language}"
+        source.write_text(f'#line {block.line + 1} "{block.document}"\n{block.text}')
+        libfastbert.run(libfastbert.compiler(compiler), *dialect, source, *flags, "-o", tmp_path / "program")
+        assert " after " in libfastbert.run(tmp_path / "program", cwd=tmp_path).stdout
+
+
+def test_the_messages_in_the_guide_to_c_are_those_of_the_library():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "runtime/cpp/src").rglob("*.cpp")]
+    literals = re.sub(r'"\s*\n\s*"', "", "\n".join(sources))  # a message over several lines
+    text = (ROOT / "docs/embedding.md").read_text(encoding="utf-8")
+    table = text[text.index("| what goes wrong |") :].split("\n\n")[0].splitlines()[2:]
+    messages = [re.search(r"\| `(.*?)`", row)[1] for row in table]
+    assert len(messages) > 10
+    assert [message for message in messages if message not in literals] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_and_python_that_are_not_run_are_at_least_possible(document):
     for block in read_blocks(document):
@@ -155,7 +207,7 @@ def test_commands_and_python_that_are_not_run_are_at_least_possible(document):
 @pytest.mark.parametrize("document", sorted({*DOCUMENTS} - {"CHANGELOG.md"}))  # that one names removed options
 def test_every_option_exists(document):
     known = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
-    for script in (*ROOT.glob("studies/*.py"), *ROOT.glob("demo/*.py")):
+    for script in (*ROOT.glob("studies/*.py"), *ROOT.glob("demo/*.py"), ROOT / "runtime/cpp/__main__.py"):
         known |= set(re.findall(r'"(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     named = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", (ROOT / document).read_text(encoding="utf-8"))
     assert set(named) <= known | OPTIONS_OF_OTHERS | {"--help", "--debug", "--version"}

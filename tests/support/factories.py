@@ -39,6 +39,15 @@ def make_tokenizer(family: str = "bert") -> PreTrainedTokenizerFast:
     )
 
 
+def wordpiece_tokenizer() -> Tokenizer:
+    """BERT's own kind of tokenizer, with the ids of `make_tokenizer`."""
+    tokenizer = make_tokenizer().backend_tokenizer
+    tokenizer.model = models.WordPiece(tokenizer.get_vocab(), unk_token="[UNK]")
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
 def make_backbone_config(family: str = "bert", *, layers: int = 3, hidden: int = 32, vocabulary: int = 24):
     extra = {"embedding_size": 16} if family == "electra" else {"use_task_id": True} if family == "ernie" else {}
     return AutoConfig.for_model(
