@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "bundle/fields.h"
+#include "bundle/manifest.h"
 #include "errors.h"
-#include "fields.h"
-#include "manifest.h"
 #include "utf8.h"
 
 namespace {

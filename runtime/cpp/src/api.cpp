@@ -10,7 +10,7 @@
 #include "errors.h"
 #include "fastbert.h"
 #include "handles.h"
-#include "log.h"
+#include "system/log.h"
 #include "utf8.h"
 
 namespace {

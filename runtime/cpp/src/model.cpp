@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
+#include "bundle/files.h"
 #include "errors.h"
-#include "files.h"
-#include "hardware.h"
+#include "system/hardware.h"
 
 namespace fastbert {
 namespace {

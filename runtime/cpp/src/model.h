@@ -7,10 +7,10 @@
 #include <mutex>
 #include <string>
 
-#include "engine_plan.h"
+#include "bundle/manifest.h"
+#include "chain/engine_plan.h"
 #include "fastbert.h"
-#include "manifest.h"
-#include "onnxruntime.h"
+#include "onnxruntime/onnxruntime.h"
 #include "tokenizer/tokenizer.h"
 
 namespace fastbert {

@@ -7,11 +7,11 @@
 #include <string_view>
 #include <vector>
 
-#include "batch_run.h"
+#include "chain/batch_run.h"
+#include "chain/inputs.h"
+#include "chain/row_run.h"
 #include "fastbert.h"
-#include "inputs.h"
 #include "model.h"
-#include "row_run.h"
 
 namespace fastbert {
 

@@ -3,8 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "chain/micro_batches.h"
 #include "errors.h"
-#include "micro_batches.h"
 #include "session.h"
 #include "utf8.h"
 

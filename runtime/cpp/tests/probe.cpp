@@ -12,12 +12,12 @@
 #include <string>
 #include <vector>
 
-#include "fields.h"
-#include "files.h"
-#include "hardware.h"
-#include "manifest.h"
-#include "micro_batches.h"
-#include "sha256.h"
+#include "bundle/fields.h"
+#include "bundle/files.h"
+#include "bundle/manifest.h"
+#include "bundle/sha256.h"
+#include "chain/micro_batches.h"
+#include "system/hardware.h"
 
 namespace {
 

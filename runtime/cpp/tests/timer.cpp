@@ -12,7 +12,7 @@
 
 #include "fastbert.h"
 #include "handles.h"
-#include "tensors.h"
+#include "onnxruntime/tensors.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 // for each function.
 #include <type_traits>
 
-#include "onnxruntime_api.h"
+#include "onnxruntime/onnxruntime_api.h"
 #include "onnxruntime_c_api.h"
 
 using namespace fastbert;

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "engine.h"
+#include "onnxruntime/engine.h"
 
 namespace fastbert {
 

@@ -1,4 +1,4 @@
-#include "files.h"
+#include "bundle/files.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -10,10 +10,10 @@
 #include <system_error>
 #include <utility>
 
+#include "bundle/manifest.h"
+#include "bundle/sha256.h"
 #include "errors.h"
-#include "manifest.h"
-#include "parallel.h"
-#include "sha256.h"
+#include "system/parallel.h"
 
 namespace fastbert {
 namespace {

@@ -1,4 +1,4 @@
-#include "cgroups.h"
+#include "system/cgroups.h"
 
 #include <algorithm>
 #include <charconv>
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "lines.h"
+#include "system/lines.h"
 
 namespace fastbert {
 namespace {

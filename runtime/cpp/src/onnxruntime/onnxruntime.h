@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "onnxruntime_api.h"
+#include "onnxruntime/onnxruntime_api.h"
 
 namespace fastbert {
 

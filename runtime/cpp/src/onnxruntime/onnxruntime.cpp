@@ -1,13 +1,13 @@
-#include "onnxruntime.h"
+#include "onnxruntime/onnxruntime.h"
 
 #include <filesystem>
 #include <mutex>
 #include <utility>
 
 #include "errors.h"
-#include "log.h"
-#include "onnxruntime_library.h"
-#include "telemetry.h"
+#include "onnxruntime/onnxruntime_library.h"
+#include "onnxruntime/telemetry.h"
+#include "system/log.h"
 #include "utf8.h"
 
 namespace fastbert {

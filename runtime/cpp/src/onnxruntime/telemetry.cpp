@@ -1,4 +1,4 @@
-#include "telemetry.h"
+#include "onnxruntime/telemetry.h"
 
 #include <cstdlib>
 #include <filesystem>
@@ -6,7 +6,7 @@
 #include <system_error>
 
 #include "fastbert.h"
-#include "log.h"
+#include "system/log.h"
 
 namespace fastbert {
 namespace {

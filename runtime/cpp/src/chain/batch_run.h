@@ -6,8 +6,8 @@
 #include <functional>
 #include <vector>
 
-#include "engine_plan.h"
-#include "inputs.h"
+#include "chain/engine_plan.h"
+#include "chain/inputs.h"
 
 namespace fastbert {
 

@@ -1,4 +1,4 @@
-#include "process_memory.h"
+#include "system/process_memory.h"
 
 #include <charconv>
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "lines.h"
+#include "system/lines.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>

@@ -1,4 +1,4 @@
-#include "micro_batches.h"
+#include "chain/micro_batches.h"
 
 #include <algorithm>
 #include <numeric>

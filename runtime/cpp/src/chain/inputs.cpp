@@ -1,4 +1,4 @@
-#include "inputs.h"
+#include "chain/inputs.h"
 
 #include <algorithm>
 #include <charconv>

@@ -1,12 +1,12 @@
-#include "manifest.h"
+#include "bundle/manifest.h"
 
 #include <algorithm>
 #include <functional>
 #include <string_view>
 
+#include "bundle/fields.h"
+#include "bundle/files.h"
 #include "errors.h"
-#include "fields.h"
-#include "files.h"
 
 namespace fastbert {
 namespace {

@@ -1,12 +1,12 @@
-#include "hardware.h"
+#include "system/hardware.h"
 
 #include <algorithm>
 #include <string>
 #include <string_view>
 #include <thread>
 
-#include "cgroups.h"
-#include "lines.h"
+#include "system/cgroups.h"
+#include "system/lines.h"
 
 #if defined(__linux__)
 #include <sched.h>

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "onnxruntime_api.h"
+#include "onnxruntime/onnxruntime_api.h"
 
 namespace fastbert {
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine_plan.h"
-#include "inputs.h"
+#include "chain/engine_plan.h"
+#include "chain/inputs.h"
 
 namespace fastbert {
 

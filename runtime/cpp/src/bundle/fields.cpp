@@ -1,4 +1,4 @@
-#include "fields.h"
+#include "bundle/fields.h"
 
 #include <algorithm>
 #include <charconv>

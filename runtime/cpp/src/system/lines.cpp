@@ -1,7 +1,7 @@
-#include "lines.h"
+#include "system/lines.h"
 
+#include "bundle/files.h"
 #include "errors.h"
-#include "files.h"
 
 namespace fastbert {
 

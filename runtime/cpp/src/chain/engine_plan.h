@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "engine.h"
-#include "files.h"
-#include "manifest.h"
+#include "bundle/files.h"
+#include "bundle/manifest.h"
+#include "onnxruntime/engine.h"
 
 namespace fastbert {
 

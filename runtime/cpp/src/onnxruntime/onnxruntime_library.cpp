@@ -1,4 +1,4 @@
-#include "onnxruntime_library.h"
+#include "onnxruntime/onnxruntime_library.h"
 
 #include <charconv>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-#include "json_value.h"
+#include "bundle/json_value.h"
 
 #include <charconv>
 #include <cstddef>
@@ -6,7 +6,7 @@
 #include <optional>
 #include <unordered_set>
 
-#include "fields.h"
+#include "bundle/fields.h"
 #include "utf8.h"
 
 namespace fastbert {

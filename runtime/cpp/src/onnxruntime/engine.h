@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "onnxruntime.h"
+#include "onnxruntime/onnxruntime.h"
 
 namespace fastbert {
 

@@ -1,8 +1,8 @@
-#include "row_run.h"
+#include "chain/row_run.h"
 
 #include <algorithm>
 
-#include "tensors.h"
+#include "onnxruntime/tensors.h"
 
 namespace fastbert {
 

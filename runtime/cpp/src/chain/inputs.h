@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "bundle/manifest.h"
 #include "fastbert.h"
-#include "manifest.h"
 
 namespace fastbert {
 

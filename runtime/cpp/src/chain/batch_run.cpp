@@ -1,10 +1,10 @@
-#include "batch_run.h"
+#include "chain/batch_run.h"
 
 #include <algorithm>
 #include <cstring>
 #include <new>
 
-#include "tensors.h"
+#include "onnxruntime/tensors.h"
 
 namespace fastbert {
 namespace {

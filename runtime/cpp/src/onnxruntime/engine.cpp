@@ -1,4 +1,4 @@
-#include "engine.h"
+#include "onnxruntime/engine.h"
 
 #include <algorithm>
 #include <utility>

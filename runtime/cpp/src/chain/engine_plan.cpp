@@ -1,4 +1,4 @@
-#include "engine_plan.h"
+#include "chain/engine_plan.h"
 
 #include <sys/stat.h>
 
@@ -6,10 +6,10 @@
 #include <utility>
 
 #include "errors.h"
-#include "hardware.h"
-#include "parallel.h"
-#include "process_memory.h"
-#include "tensors.h"
+#include "onnxruntime/tensors.h"
+#include "system/hardware.h"
+#include "system/parallel.h"
+#include "system/process_memory.h"
 
 namespace fastbert {
 namespace {
