@@ -2,6 +2,8 @@
 # make test    the whole test suite
 # make lint    ruff and mypy
 # make docs    the documentation as a site, site/index.html; a broken link or reference fails
+# make examples  the npm packages of the examples for Node and web pages, without which their tests skip
+# make test-cpp  the C library under sanitizers, valgrind and fuzzers, with a second release of ONNX Runtime
 # make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, then studies.depths for both engines
 
 PYTHON ?= python3
@@ -13,7 +15,7 @@ SOURCES := $(shell find fastbert export runtime benchmarks -type f ! -name "*.py
 # CMake's build folder of the C library, so that a new installation compiles only what has changed.
 export FASTBERT_CPP_BUILD := $(abspath $(VENV))/cpp
 
-.PHONY: demo docs test test-gpu lint install clean
+.PHONY: demo docs examples test test-cpp test-gpu lint install clean
 
 install: $(VENV)/installed.stamp
 
@@ -31,8 +33,18 @@ $(VENV)/installed.stamp: $(VENV)/packages.stamp $(SOURCES)
 # Two processes; the tests of one file run in one of them, since they share what is expensive to make. First, where the C
 # library is, or why its tests will be skipped.
 test: install
-	@$(BIN)/python -m fastbert.runtime.cpp --library || true
+	@cd $(VENV) && bin/python -m fastbert.runtime.cpp --library || true
 	$(BIN)/pytest -n 2 --dist loadfile
+
+examples:
+	cd examples/node && npm ci --silent
+	cd examples/web && npm ci --silent && npm run --silent copy
+
+OLDER_ONNXRUNTIME := $(VENV)/onnxruntime-1.28.0
+test-cpp: install
+	test -d $(OLDER_ONNXRUNTIME) || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(OLDER_ONNXRUNTIME) onnxruntime==1.28.0
+	FASTBERT_SANITIZERS=1 FASTBERT_OTHER_ONNXRUNTIME=$$(ls $(abspath $(OLDER_ONNXRUNTIME))/onnxruntime/capi/libonnxruntime.so.*) \
+	    $(BIN)/pytest tests/runtime/cpp/test_sanitizers.py tests/runtime/cpp/test_onnxruntime.py
 
 # In a separate environment: onnxruntime-gpu and the onnxruntime of [dev] exclude each other.
 test-gpu:
@@ -40,6 +52,7 @@ test-gpu:
 	$(GPU_BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt ".[gpu,build,export,bench,test]"
 	$(GPU_BIN)/pytest -m gpu -rs
 	$(GPU_BIN)/python -m studies.depths --device cuda --output studies/reports/gpu-cuda.json
+	$(GPU_BIN)/python -m studies.full_batches --output studies/reports/gpu-full-batches.json
 	$(GPU_BIN)/python -m studies.depths --output studies/reports/gpu.json
 
 lint: install

@@ -13,7 +13,7 @@ import pytest
 from fastbert.runtime import Classifier
 
 HERE = Path(__file__).parent
-DECLARATIONS = HERE.parents[2] / "runtime" / "cpp" / "src" / "onnxruntime_api.h"
+DECLARATIONS = HERE.parents[2] / "runtime" / "cpp" / "src" / "onnxruntime" / "onnxruntime_api.h"
 HEADERS = "FASTBERT_ONNXRUNTIME_HEADERS"  # a folder with the official onnxruntime_c_api.h
 OTHER = "FASTBERT_OTHER_ONNXRUNTIME"  # the shared library of another release
 
@@ -172,7 +172,7 @@ def test_declarations(headers, tmp_path):
     checks += [f"CHECK(OnnxRuntimeApiBase, OrtApiBase, {name});" for name in base]
     source = tmp_path / "declarations.cpp"
     source.write_text((HERE / "programs" / "declarations.cpp").read_text() + "\n".join(checks) + "\n")
-    flags = ["-std=c++17", "-fsyntax-only", "-Wno-ignored-attributes", f"-I{headers}", f"-I{DECLARATIONS.parent}"]
+    flags = ["-std=c++17", "-fsyntax-only", "-Wno-ignored-attributes", f"-I{headers}", f"-I{DECLARATIONS.parent.parent}"]
     done = subprocess.run(["c++", *flags, source], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

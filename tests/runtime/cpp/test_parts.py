@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from fastbert.runtime import BundleError, hardware
-from fastbert.runtime.batching import micro_batches
+from fastbert.runtime.batching.micro_batches import micro_batches
 from fastbert.runtime.manifest import read_manifest
 
 PATHS = ("../x", "a//b", "C:x", "a\\b", "a/.", "/a", "a/")
