@@ -3,6 +3,7 @@
 import random
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -150,70 +151,81 @@ def xlm_roberta_split(scheme: str = "always") -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme=scheme)])
 
 
-def cases(
-    texts: Sequence[str], vocabularies: dict[str, list[str]], charsmap: bytes
-) -> dict[str, Callable[[], Tokenizer]]:
+def cases(texts: Sequence[str], vocabularies: dict[str, list[str]], table: bytes) -> dict[str, Callable[[], Tokenizer]]:
     """Return tokenizers by name.
 
     :param texts: to train on.
-    :param vocabularies: of WordPiece.
-    :param charsmap: of the normalizer `Precompiled`.
+    :param vocabularies: of WordPiece, by name.
+    :param table: of the normalizer `Precompiled`.
     """
+    few = texts[:2000]
+    return {
+        **{f"wordpiece {name}": partial(wordpiece, words) for name, words in vocabularies.items()},
+        **_wordpiece_cases(next(iter(vocabularies.values()))),
+        **_byte_level_cases(texts, few),
+        **_unigram_cases(texts, few, table),
+        **_word_cases(texts),
+    }
+
+
+def _wordpiece_cases(words: list[str]) -> dict[str, Callable[[], Tokenizer]]:
+    return {
+        "wordpiece lowercase=False": partial(wordpiece, words, lowercase=False),
+        "wordpiece strip_accents=True lowercase=False": partial(wordpiece, words, strip_accents=True, lowercase=False),
+        "wordpiece strip_accents=False": partial(wordpiece, words, strip_accents=False),
+        "wordpiece clean_text=False": partial(wordpiece, words, clean_text=False),
+        "wordpiece handle_chinese_chars=False": partial(wordpiece, words, handle_chinese_chars=False),
+        "wordpiece added tokens": lambda: with_added_tokens(wordpiece(words)),
+    }
+
+
+def _byte_level_cases(texts: Sequence[str], few: Sequence[str]) -> dict[str, Callable[[], Tokenizer]]:
+    n = normalizers
+    return {
+        "byte-level": partial(byte_level, texts),
+        "byte-level add_prefix_space": partial(byte_level, texts, add_prefix_space=True),
+        "byte-level use_regex=False": partial(byte_level, few, use_regex=False),
+        "byte-level NFKC lowercase": partial(byte_level, texts, n.Sequence([n.NFKC(), n.Lowercase()])),
+        "byte-level NFD accents": partial(byte_level, texts, n.Sequence([n.NFD(), n.StripAccents(), n.Strip()])),
+        "byte-level added tokens": lambda: with_added_tokens(byte_level(texts, add_prefix_space=True)),
+    }
+
+
+def _unigram_cases(texts: Sequence[str], few: Sequence[str], table: bytes) -> dict[str, Callable[[], Tokenizer]]:
     n, p = normalizers, pre_tokenizers
-    precompiled = lambda: n.Precompiled(charsmap)  # noqa: E731
-    spaces = lambda: n.Replace(Regex(" {2,}"), " ")  # noqa: E731
-    camembert = lambda: n.Sequence([n.Strip(left=False, right=True), precompiled(), n.Replace(Regex(" {2,}"), "▁")])  # noqa: E731
-    found: dict[str, Callable[[], Tokenizer]] = {}
-    for name, vocabulary in vocabularies.items():
-        found[f"wordpiece {name}"] = lambda vocabulary=vocabulary: wordpiece(vocabulary)
-    first = next(iter(vocabularies.values()))
-    for option in (
-        {"lowercase": False},
-        {"strip_accents": True, "lowercase": False},
-        {"strip_accents": False},
-        {"clean_text": False},
-        {"handle_chinese_chars": False},
-    ):
-        name = " ".join(f"{key}={value}" for key, value in option.items())
-        found[f"wordpiece {name}"] = lambda option=option: wordpiece(first, **option)
-    found["wordpiece added tokens"] = lambda: with_added_tokens(wordpiece(first))
-    found["byte-level"] = lambda: byte_level(texts)
-    found["byte-level add_prefix_space"] = lambda: byte_level(texts, add_prefix_space=True)
-    found["byte-level use_regex=False"] = lambda: byte_level(texts[:2000], use_regex=False)
-    found["byte-level NFKC lowercase"] = lambda: byte_level(texts, n.Sequence([n.NFKC(), n.Lowercase()]))
-    found["byte-level NFD accents"] = lambda: byte_level(texts, n.Sequence([n.NFD(), n.StripAccents(), n.Strip()]))
-    found["byte-level added tokens"] = lambda: with_added_tokens(byte_level(texts, add_prefix_space=True))
-    found["unigram xlm-roberta"] = lambda: unigram(texts, precompiled(), xlm_roberta_split())
-    found["unigram camembert"] = lambda: unigram(texts, camembert(), xlm_roberta_split())
-    found["unigram spaces"] = lambda: unigram(texts, n.Sequence([precompiled(), spaces()]), p.Metaspace())
-    found["unigram never"] = lambda: unigram(texts, precompiled(), xlm_roberta_split("never"))
-    found["unigram first"] = lambda: unigram(texts, precompiled(), p.Metaspace(prepend_scheme="first"))
-    found["unigram nmt, unsplit"] = lambda: unigram(
-        texts[:2000], n.Sequence([n.Nmt(), n.NFKC(), spaces(), n.Strip()]), p.Metaspace(split=False)
-    )
-    found["unigram prepend"] = lambda: unigram(
-        texts, n.Sequence([n.Prepend("▁"), n.Replace(" ", "▁"), n.NFC()]), p.Split("▁", "merged_with_next")
-    )
-    found["unigram NFKD"] = lambda: unigram(
-        texts, n.Sequence([n.NFKD(), n.StripAccents(), n.Lowercase()]), p.Sequence([p.Digits(True), p.Metaspace()])
-    )
-    found["unigram added tokens"] = lambda: with_added_tokens(unigram(texts, precompiled(), xlm_roberta_split()))
-    found["words"] = lambda: words_bpe(texts, p.Whitespace(), unk_token="<unk>")
-    found["words fuse_unk"] = lambda: words_bpe(
-        texts,
+    precompiled, xlm_roberta = n.Precompiled(table), xlm_roberta_split()
+    one_space, one_mark = n.Replace(Regex(" {2,}"), " "), n.Replace(Regex(" {2,}"), "▁")
+    camembert = n.Sequence([n.Strip(left=False, right=True), precompiled, one_mark])
+    nmt = n.Sequence([n.Nmt(), n.NFKC(), one_space, n.Strip()])
+    marked = n.Sequence([n.Prepend("▁"), n.Replace(" ", "▁"), n.NFC()])
+    plain = n.Sequence([n.NFKD(), n.StripAccents(), n.Lowercase()])
+    return {
+        "unigram xlm-roberta": partial(unigram, texts, precompiled, xlm_roberta),
+        "unigram camembert": partial(unigram, texts, camembert, xlm_roberta),
+        "unigram spaces": partial(unigram, texts, n.Sequence([precompiled, one_space]), p.Metaspace()),
+        "unigram never": partial(unigram, texts, precompiled, xlm_roberta_split("never")),
+        "unigram first": partial(unigram, texts, precompiled, p.Metaspace(prepend_scheme="first")),
+        "unigram nmt, unsplit": partial(unigram, few, nmt, p.Metaspace(split=False)),
+        "unigram prepend": partial(unigram, texts, marked, p.Split("▁", "merged_with_next")),
+        "unigram NFKD": partial(unigram, texts, plain, p.Sequence([p.Digits(True), p.Metaspace()])),
+        "unigram added tokens": lambda: with_added_tokens(unigram(texts, precompiled, xlm_roberta)),
+    }
+
+
+def _word_cases(texts: Sequence[str]) -> dict[str, Callable[[], Tokenizer]]:
+    p, unknown = pre_tokenizers, {"unk_token": "<unk>"}
+    digits, punctuation = (
         p.Sequence([p.Whitespace(), p.Digits(False)]),
-        unk_token="<unk>",
-        fuse_unk=True,
-        end_of_word_suffix="</w>",
+        p.Sequence([p.WhitespaceSplit(), p.Punctuation()]),
     )
-    found["words byte_fallback"] = lambda: words_bpe(
-        texts, p.Sequence([p.WhitespaceSplit(), p.Punctuation()]), unk_token="<unk>", byte_fallback=True
-    )
-    found["words prefix"] = lambda: words_bpe(texts, p.BertPreTokenizer(), continuing_subword_prefix="##")
-    found["words ignore_merges"] = lambda: words_bpe(
-        texts, p.Split(Regex("[0-9]|,"), "contiguous"), unk_token="<unk>", ignore_merges=True
-    )
-    return found
+    numbers = p.Split(Regex("[0-9]|,"), "contiguous")
+    return {
+        "words": partial(words_bpe, texts, p.Whitespace(), **unknown),
+        "words fuse_unk": partial(words_bpe, texts, digits, **unknown, fuse_unk=True, end_of_word_suffix="</w>"),
+        "words byte_fallback": partial(words_bpe, texts, punctuation, **unknown, byte_fallback=True),
+        "words prefix": partial(words_bpe, texts, p.BertPreTokenizer(), continuing_subword_prefix="##"),
+        "words ignore_merges": partial(words_bpe, texts, numbers, **unknown, ignore_merges=True),
+    }
 
 
 _POOLS = [

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     library = ctypes.CDLL(ctypes.util.find_library("utf8proc"))
-    library.utf8proc_version.restype = ctypes.c_char_p
+    library.utf8proc_version.restype = library.utf8proc_unicode_version.restype = ctypes.c_char_p
     category = {code: library.utf8proc_category(code) for code in _POINTS}
     arguments.output.write_text(_header(library, *_differences(library, category)))
 
@@ -59,6 +59,7 @@ def _differences(library: ctypes.CDLL, category: dict[int, int]) -> tuple[Tables
     lower = {code: normalizers.Lowercase().normalize_str(chr(code)) for code in _POINTS}
     changed = [code for code in _POINTS if lower[code] != chr(library.utf8proc_tolower(code)) and code != 0x130]
     tables = {
+        "kAssigned": ("Code points that this utf8proc knows.", sorted(set(_POINTS) - of(0))),
         "kNotFormat": ("Format characters that BertNormalizer keeps.", sorted(of(_FORMAT) - dropped)),
         "kPunctuation": ("Punctuation.", sorted(punctuation - of(*_PUNCTUATION) - ascii_punctuation)),
         "kNotPunctuation": ("No punctuation.", sorted(of(*_PUNCTUATION) - punctuation)),
@@ -192,6 +193,9 @@ def _header(library: ctypes.CDLL, tables: Tables, lower: dict[int, int]) -> str:
         "#include <cstdint>",
         "",
         "namespace fastbert::text::differences {",
+        "",
+        "// The version of Unicode that utf8proc had.",
+        f'constexpr char kUnicodeVersion[] = "{library.utf8proc_unicode_version().decode()}";',
         "",
         "// The code points from `first` to `last`.",
         "struct Range {",

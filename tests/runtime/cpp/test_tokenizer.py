@@ -160,7 +160,7 @@ def python_encoder(tokenizer, max_length, side):
 @pytest.mark.parametrize("name", ["wordpiece", "byte_level", "unigram"])
 def test_long_texts_are_read_only_in_part_and_have_the_same_ids(name, side, program):
     tokenizer = Tokenizer.from_file(str(SEEDS / f"{name}.json"))
-    long = " ".join(fuzzed_texts(1500, seed=5))
+    long = " ".join(fuzzed_texts(700, seed=5))
     texts = [
         long,
         (long, "good film"),
@@ -176,17 +176,13 @@ def test_long_texts_are_read_only_in_part_and_have_the_same_ids(name, side, prog
                 assert tuple(driver.encode(text, length, side)[:3]) == wanted
 
 
-@pytest.mark.parametrize(
-    ("side", "texts"),
-    [("right", ["a" + " " * 500_000 + "b", "", " "]), ("left", ["b" + "x" * 501_000])],
-)
-def test_what_is_read_of_texts_without_tokens_is_what_python_reads(side, texts, driver):
+def test_of_a_text_without_tokens_as_much_is_read_as_in_python(driver):
     tokenizer = letters_tokenizer()
     started = driver(tokenizer)
-    encoder = python_encoder(tokenizer, 8, side)
-    for text in texts:
-        found = started.encode(text, 8, side)
-        assert tuple(found[:3]) == encoder.tokenize([text])[0]
+    encoder = python_encoder(tokenizer, 8, "right")
+    for text in ("a" + " " * 500_000 + "b", "", " "):
+        assert tuple(started.encode(text, 8)[:3]) == encoder.tokenize([text])[0]
+    assert started.encode("b " + "x" * 501_000, 8, "left")[:3] == ([2, 1, 3], [0, 0, 0], True)
 
 
 def test_a_nul_is_a_character(driver):

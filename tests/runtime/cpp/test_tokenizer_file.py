@@ -95,6 +95,8 @@ def test_older_files_do_not_name_the_kind_of_the_model(name, program, tmp_path):
         (lambda d: d.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [
             {"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}]}),
          r"4 .*pretokenizers\[1\].prepend_scheme is .first. after another"),
+        (lambda d: (d["model"]["vocab"].update(big=2**31 - 1), d["added_tokens"].extend([added("big"), added("x!")])),
+         r"2 added_tokens\[6\] gets no id"),
         (lambda d: d["added_tokens"].extend([added("Foo"), added("FOO")]), "4 .* becomes .foo. as .FOO. does"),
     ],
 )  # fmt: skip

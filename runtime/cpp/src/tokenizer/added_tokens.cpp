@@ -89,7 +89,10 @@ AddedTokens make_added_tokens(const std::optional<Json>& definition, const Model
     if (content.empty()) return;
     const auto known = added.find(content);
     std::int32_t id = known != added.end() ? known->second.token.id : model.find(content);
-    if (id == Model::kNoToken) id = next_id();
+    if (id == Model::kNoToken) {
+      if (highest == INT32_MAX) token.fail("gets no id: the highest one is taken.");
+      id = next_id();
+    }
     highest = std::max(highest.value_or(id), id);
     added[content] = {{content, id, token.at("single_word").boolean(), token.at("lstrip").boolean(),
                        token.at("rstrip").boolean()},

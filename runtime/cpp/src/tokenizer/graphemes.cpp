@@ -24,7 +24,7 @@ std::int32_t known_code(CodePoint code) noexcept {
     case GraphemeChange::kNone:
       break;
   }
-  return static_cast<std::int32_t>(code);
+  return static_cast<std::int32_t>(known_code_point(code));
 }
 
 // Rule GB9c, which utf8proc does not have: no break between consonants with a linker between them.

@@ -17,7 +17,8 @@ class Composer {
 
   void push(CodePoint code) {
     // To `tokenizers` these are starters that compose with nothing.
-    const bool apart = code == kUncomposed || is_unknown_mark(code);
+    const bool apart =
+        code == kUncomposed || is_unknown_mark(code) || known_code_point(code) != code;
     if (apart) flush();
     codes_.push_back(static_cast<std::int32_t>(code));
     if (apart) flush();

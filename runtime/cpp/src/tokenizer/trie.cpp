@@ -8,9 +8,9 @@ namespace {
 
 constexpr std::size_t kBytes = 256;
 constexpr std::size_t kMostUnits = INT32_MAX - kBytes;
-// Of the units before the search begins, this share may stay empty: a search from the first empty
-// unit is quadratic.
-constexpr std::size_t kGivenUp = 16;
+// After so many units at which the children of a node find no place, those units stay empty: to try
+// them again for every node would take quadratic time.
+constexpr std::size_t kMostTries = 16;
 
 // The strings below a node: entries [begin, end), which agree in their first `depth` bytes.
 struct Range {
@@ -68,7 +68,7 @@ class Places {
     for (;; ++at) {
       grow(at + kBytes);
       if (used_[at] != 0) continue;
-      if (++tried > kGivenUp) start_ = at;  // the units before are all but full
+      if (++tried > kMostTries) start_ = at;
       const std::size_t base = at - first;
       if (std::none_of(children.begin(), children.end(),
                        [&](const Child& child) { return used_[base + child.byte] != 0; })) {

@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 
 #include "tokenizer/unicode_differences.h"
@@ -20,9 +21,17 @@ bool is_in(const Range (&ranges)[kCount], CodePoint code) noexcept {
   return found != std::end(ranges) && found->first <= code;
 }
 
-utf8proc_category_t category(CodePoint code) noexcept {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(code));
+// The tables of differences hold for one version of Unicode. Of a later one, what that version
+// added is left out. (An earlier one is not enough: CMake asks for utf8proc 2.8.)
+const bool kLaterVersion =
+    std::strcmp(utf8proc_unicode_version(), differences::kUnicodeVersion) != 0;
+constexpr CodePoint kUnassigned = 0x378;
+
+utf8proc_int32_t known(CodePoint code) noexcept {
+  return static_cast<utf8proc_int32_t>(known_code_point(code));
 }
+
+utf8proc_category_t category(CodePoint code) noexcept { return utf8proc_category(known(code)); }
 
 bool is_between(utf8proc_category_t value, utf8proc_category_t first,
                 utf8proc_category_t last) noexcept {
@@ -35,10 +44,14 @@ constexpr bool is_between(CodePoint code, CodePoint first, CodePoint last) noexc
 
 // The class of a mark, before what `tokenizers` does not know is taken out.
 int known_class(CodePoint code) noexcept {
-  return utf8proc_get_property(static_cast<utf8proc_int32_t>(code))->combining_class;
+  return utf8proc_get_property(known(code))->combining_class;
 }
 
 }  // namespace
+
+CodePoint known_code_point(CodePoint code) noexcept {
+  return kLaterVersion && !is_in(differences::kAssigned, code) ? kUnassigned : code;
+}
 
 bool is_white_space(CodePoint code) noexcept {
   if (code < 0x80) return code == ' ' || is_between(code, '\t', '\r');
@@ -116,8 +129,9 @@ bool is_ideograph(CodePoint code) noexcept {
 
 CodePoint to_lower(CodePoint code) noexcept {
   if (code < 0x80) return is_between(code, 'A', 'Z') ? code + ('a' - 'A') : code;
-  const auto lower = static_cast<CodePoint>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
-  if (lower != code) return lower;
+  const utf8proc_int32_t asked = known(code);
+  const utf8proc_int32_t lower = utf8proc_tolower(asked);
+  if (lower != asked) return static_cast<CodePoint>(lower);
   for (const differences::Lowercase& run : differences::kLowercase) {
     if (is_between(code, run.letters.first, run.letters.last)) {
       return run.of_first + (code - run.letters.first);
@@ -147,7 +161,7 @@ ConjunctKind conjunct_kind(CodePoint code) noexcept {
   if (code < 0x300) return ConjunctKind::kNone;
   if (is_in(differences::kConsonant, code)) return ConjunctKind::kConsonant;
   if (is_in(differences::kLinker, code)) return ConjunctKind::kLinker;
-  const auto found = utf8proc_get_property(static_cast<utf8proc_int32_t>(code))->boundclass;
+  const auto found = utf8proc_get_property(known(code))->boundclass;
   const bool extends = found == UTF8PROC_BOUNDCLASS_EXTEND || found == UTF8PROC_BOUNDCLASS_ZWJ;
   const bool changed =
       extends ? is_in(differences::kNotConjunct, code) : is_in(differences::kConjunct, code);
@@ -161,7 +175,7 @@ std::size_t decompose(CodePoint code, bool compatibility,
   auto options = static_cast<unsigned>(UTF8PROC_DECOMPOSE);
   if (compatibility) options |= static_cast<unsigned>(UTF8PROC_COMPAT);
   const utf8proc_ssize_t count =
-      code < 0xA0 || is_in(differences::kNotDecomposed, code)
+      code < 0xA0 || known_code_point(code) != code || is_in(differences::kNotDecomposed, code)
           ? 0
           : utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), buffer,
                                     static_cast<utf8proc_ssize_t>(kLongestDecomposition),

@@ -8,6 +8,10 @@
 
 namespace fastbert::text {
 
+// What to ask utf8proc about instead of `code`: of a utf8proc with a later version of Unicode than
+// the tables of differences were made for, an unassigned character for what that version added.
+CodePoint known_code_point(CodePoint code) noexcept;
+
 // White_Space of Unicode, which has not changed since version 6.3.
 bool is_white_space(CodePoint code) noexcept;
 // Control, format or private use (Cc, Cf, Co).
