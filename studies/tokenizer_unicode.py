@@ -1,9 +1,9 @@
-"""Writes runtime/cpp/src/tokenizer/unicode_differences.h: where the Unicode of `tokenizers` and of utf8proc differ.
+"""Writes unicode_differences.h of the C++ tokenizer: where the Unicode of `tokenizers` and of utf8proc differ.
 
 `tokenizers` has a table of its own for each question it asks about a character, from Unicode 8 to 17; utf8proc has one
 version. Every code point goes through both, and what differs becomes a list of ranges.
 
-    python -m studies.tokenizer_unicode --output runtime/cpp/src/tokenizer/unicode_differences.h
+    python -m studies.tokenizer_unicode --output runtime/cpp/src/tokenizer/unicode/unicode_differences.h
 """
 
 import argparse

@@ -54,7 +54,9 @@ def test_no_folder_and_no_module_grows_too_large():
     for folder in FOLDERS:
         for directory in [ROOT / folder, *(path for path in (ROOT / folder).rglob("*") if path.is_dir())]:
             files = [path for path in directory.iterdir() if path.is_file() and path.suffix != ".pyc"]
-            named = {path.stem if path.suffix in (".cpp", ".h") else path.name for path in files}  # a header with its source
+            named = {
+                path.stem if path.suffix in (".cpp", ".h") else path.name for path in files
+            }  # a header with its source
             assert len(named) <= 14, directory
     for name, file in modules().items():
         lines = file.read_text().count("\n")

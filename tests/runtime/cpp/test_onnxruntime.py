@@ -172,7 +172,13 @@ def test_declarations(headers, tmp_path):
     checks += [f"CHECK(OnnxRuntimeApiBase, OrtApiBase, {name});" for name in base]
     source = tmp_path / "declarations.cpp"
     source.write_text((HERE / "programs" / "declarations.cpp").read_text() + "\n".join(checks) + "\n")
-    flags = ["-std=c++17", "-fsyntax-only", "-Wno-ignored-attributes", f"-I{headers}", f"-I{DECLARATIONS.parent.parent}"]
+    flags = [
+        "-std=c++17",
+        "-fsyntax-only",
+        "-Wno-ignored-attributes",
+        f"-I{headers}",
+        f"-I{DECLARATIONS.parent.parent}",
+    ]
     done = subprocess.run(["c++", *flags, source], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

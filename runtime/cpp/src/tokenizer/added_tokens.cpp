@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "tokenizer/unicode.h"
+#include "tokenizer/unicode/unicode.h"
 
 namespace fastbert::text {
 namespace {

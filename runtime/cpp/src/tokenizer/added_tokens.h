@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "tokenizer/json.h"
-#include "tokenizer/model.h"
-#include "tokenizer/normalizer.h"
-#include "tokenizer/trie.h"
+#include "tokenizer/models/model.h"
+#include "tokenizer/models/trie.h"
+#include "tokenizer/normalizers/normalizer.h"
 
 namespace fastbert::text {
 

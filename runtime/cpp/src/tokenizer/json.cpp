@@ -4,7 +4,7 @@
 
 #include "errors.h"
 #include "tokenizer/decimal.h"
-#include "tokenizer/utf8.h"
+#include "tokenizer/unicode/utf8.h"
 
 namespace fastbert::text {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tokenizer/unicode.h"
+#include "tokenizer/unicode/unicode.h"
 
 namespace fastbert::text {
 namespace {

@@ -8,10 +8,10 @@
 
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/json.h"
-#include "tokenizer/model.h"
-#include "tokenizer/normalizer.h"
+#include "tokenizer/models/model.h"
+#include "tokenizer/normalizers/normalizer.h"
 #include "tokenizer/pieces.h"
-#include "tokenizer/pre_tokenizer.h"
+#include "tokenizer/pre_tokenizers/pre_tokenizer.h"
 
 namespace fastbert::text {
 

@@ -9,7 +9,7 @@
 #include "tokenizer/pipeline.h"
 #include "tokenizer/post_processor.h"
 #include "tokenizer/reading.h"
-#include "tokenizer/utf8.h"
+#include "tokenizer/unicode/utf8.h"
 
 namespace fastbert {
 namespace {

@@ -3,11 +3,11 @@
 #include <limits>
 #include <string>
 
-#include "tokenizer/byte_tokens.h"
-#include "tokenizer/model.h"
-#include "tokenizer/trie.h"
-#include "tokenizer/utf8.h"
-#include "tokenizer/vocabulary.h"
+#include "tokenizer/models/byte_tokens.h"
+#include "tokenizer/models/model.h"
+#include "tokenizer/models/trie.h"
+#include "tokenizer/models/vocabulary.h"
+#include "tokenizer/unicode/utf8.h"
 
 namespace fastbert::text {
 namespace {

@@ -1,9 +1,9 @@
 // BertNormalizer: removes control characters, separates ideographs, strips accents, lowercases.
 #include <array>
 
-#include "tokenizer/normal_form.h"
-#include "tokenizer/normalizer.h"
-#include "tokenizer/unicode.h"
+#include "tokenizer/normalizers/normalizer.h"
+#include "tokenizer/unicode/normal_form.h"
+#include "tokenizer/unicode/unicode.h"
 
 namespace fastbert::text {
 namespace {

@@ -1,6 +1,6 @@
-#include "tokenizer/model.h"
+#include "tokenizer/models/model.h"
 
-#include "tokenizer/vocabulary.h"
+#include "tokenizer/models/vocabulary.h"
 
 namespace fastbert::text {
 

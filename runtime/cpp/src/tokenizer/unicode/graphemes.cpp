@@ -1,8 +1,8 @@
-#include "tokenizer/graphemes.h"
+#include "tokenizer/unicode/graphemes.h"
 
 #include <utf8proc.h>
 
-#include "tokenizer/unicode.h"
+#include "tokenizer/unicode/unicode.h"
 
 namespace fastbert::text {
 namespace {

@@ -1,4 +1,4 @@
-#include "tokenizer/normal_form.h"
+#include "tokenizer/unicode/normal_form.h"
 
 #include <utf8proc.h>
 

@@ -1,4 +1,4 @@
-#include "tokenizer/trie.h"
+#include "tokenizer/models/trie.h"
 
 #include <algorithm>
 #include <stdexcept>

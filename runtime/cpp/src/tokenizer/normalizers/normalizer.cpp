@@ -1,11 +1,11 @@
-#include "tokenizer/normalizer.h"
+#include "tokenizer/normalizers/normalizer.h"
 
 #include <vector>
 
 #include "errors.h"
-#include "tokenizer/normal_form.h"
 #include "tokenizer/pattern.h"
-#include "tokenizer/unicode.h"
+#include "tokenizer/unicode/normal_form.h"
+#include "tokenizer/unicode/unicode.h"
 
 namespace fastbert::text {
 namespace {

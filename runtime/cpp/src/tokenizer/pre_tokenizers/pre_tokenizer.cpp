@@ -1,10 +1,10 @@
-#include "tokenizer/pre_tokenizer.h"
+#include "tokenizer/pre_tokenizers/pre_tokenizer.h"
 
 #include <vector>
 
 #include "tokenizer/pattern.h"
-#include "tokenizer/splitting.h"
-#include "tokenizer/unicode.h"
+#include "tokenizer/pre_tokenizers/splitting.h"
+#include "tokenizer/unicode/unicode.h"
 
 namespace fastbert::text {
 namespace {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "tokenizer/trie.h"
+#include "tokenizer/models/trie.h"
 
 namespace fastbert::text {
 

@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "tokenizer/pattern.h"
-#include "tokenizer/pre_tokenizer.h"
-#include "tokenizer/unicode.h"
+#include "tokenizer/pre_tokenizers/pre_tokenizer.h"
+#include "tokenizer/unicode/unicode.h"
 
 namespace fastbert::text {
 namespace {

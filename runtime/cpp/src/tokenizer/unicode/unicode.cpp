@@ -1,4 +1,4 @@
-#include "tokenizer/unicode.h"
+#include "tokenizer/unicode/unicode.h"
 
 #include <utf8proc.h>
 
@@ -6,7 +6,7 @@
 #include <cstring>
 #include <iterator>
 
-#include "tokenizer/unicode_differences.h"
+#include "tokenizer/unicode/unicode_differences.h"
 
 namespace fastbert::text {
 namespace {

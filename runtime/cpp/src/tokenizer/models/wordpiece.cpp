@@ -3,10 +3,10 @@
 #include <string>
 #include <utility>
 
-#include "tokenizer/model.h"
-#include "tokenizer/trie.h"
-#include "tokenizer/utf8.h"
-#include "tokenizer/vocabulary.h"
+#include "tokenizer/models/model.h"
+#include "tokenizer/models/trie.h"
+#include "tokenizer/models/vocabulary.h"
+#include "tokenizer/unicode/utf8.h"
 
 namespace fastbert::text {
 namespace {

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "tokenizer/json.h"
-#include "tokenizer/normalizer.h"
+#include "tokenizer/normalizers/normalizer.h"
 #include "tokenizer/pieces.h"
 
 namespace fastbert::text {

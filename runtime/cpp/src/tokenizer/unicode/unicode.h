@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string_view>
 
-#include "tokenizer/utf8.h"
+#include "tokenizer/unicode/utf8.h"
 
 namespace fastbert::text {
 

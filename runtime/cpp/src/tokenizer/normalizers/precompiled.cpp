@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "tokenizer/graphemes.h"
-#include "tokenizer/normalizer.h"
-#include "tokenizer/utf8.h"
+#include "tokenizer/normalizers/normalizer.h"
+#include "tokenizer/unicode/graphemes.h"
+#include "tokenizer/unicode/utf8.h"
 
 namespace fastbert::text {
 namespace {
