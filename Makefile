@@ -3,7 +3,8 @@
 # make lint    ruff and mypy
 # make docs    the documentation as a site, site/index.html; a broken link or reference fails
 # make examples  the npm packages of the examples for Node and web pages, without which their tests skip
-# make test-cpp  the C library under sanitizers, valgrind and fuzzers, with a second release of ONNX Runtime
+# make test-cpp  the C library under sanitizers, valgrind and fuzzers, with a second release of ONNX Runtime (minutes);
+#                ONLY="fuzzers or release" chooses tests as pytest's -k
 # make test-gpu  on a machine with an NVIDIA GPU: the tests marked gpu, then studies.depths for both engines
 
 PYTHON ?= python3
@@ -40,11 +41,12 @@ examples:
 	cd examples/node && npm ci --silent
 	cd examples/web && npm ci --silent && npm run --silent copy
 
+ONLY :=
 OLDER_ONNXRUNTIME := $(VENV)/onnxruntime-1.28.0
 test-cpp: install
 	test -d $(OLDER_ONNXRUNTIME) || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(OLDER_ONNXRUNTIME) onnxruntime==1.28.0
 	FASTBERT_SANITIZERS=1 FASTBERT_OTHER_ONNXRUNTIME=$$(ls $(abspath $(OLDER_ONNXRUNTIME))/onnxruntime/capi/libonnxruntime.so.*) \
-	    $(BIN)/pytest tests/runtime/cpp/test_sanitizers.py tests/runtime/cpp/test_onnxruntime.py
+	    $(BIN)/pytest -k "$(ONLY)" tests/runtime/cpp/test_sanitizers.py tests/runtime/cpp/test_onnxruntime.py
 
 # In a separate environment: onnxruntime-gpu and the onnxruntime of [dev] exclude each other.
 test-gpu:

@@ -61,7 +61,7 @@ def main() -> None:
         "rows": len(rows),
         "texts": len(texts),
         "fuzzed_texts": asked.fuzzed,
-        "environment": describe_environment(),
+        "environment": {name: value for name, value in describe_environment().items() if name != "command"},
         "found": found,
     }
     if asked.output:

@@ -52,7 +52,7 @@ def main() -> None:
         "tokenizers": tokenizers.__version__,
         "texts_of_each_set": asked.texts,
         "max_length": _MAX_LENGTH,
-        "environment": describe_environment(),
+        "environment": {name: value for name, value in describe_environment().items() if name != "command"},
         "found": found,
     }
     if asked.output:
