@@ -13,8 +13,10 @@ BIN := $(VENV)/bin
 DEMO := demo/work
 GPU_BIN := .venv-gpu/bin
 SOURCES := $(shell find fastbert export runtime benchmarks -type f ! -name "*.pyc") cli.py setup.py pyproject.toml
-# CMake's build folder of the C library, so that a new installation compiles only what has changed.
+# CMake's build folder of the C library, so that a new installation compiles only what has changed. Its test programs are
+# built there too.
 export FASTBERT_CPP_BUILD := $(abspath $(VENV))/cpp
+export CMAKE_ARGS := -DFASTBERT_TESTS=ON
 
 .PHONY: demo docs examples test test-cpp test-gpu lint install clean
 

@@ -125,10 +125,12 @@ def simulate(
 
 def break_even(times: StageTimes, exits: tuple[int, ...], *, batch: int, rows: int) -> float:
     """Return the mean layers at which the chain with full batches is as fast as the whole model; 0: it never is."""
-    depths = np.linspace(1.0, exits[-1] + 1.0, 45)[1:-1]
-    gains = [simulate(times, exits, batch=batch, rows=rows, mean_layers=depth)["full_times_faster"] for depth in depths]
-    faster = np.flatnonzero(np.array(gains) >= 1.0)
-    return float(depths[faster[-1]]) if len(faster) else 0.0
+    low, high = 1.0, exits[-1] + 1.0
+    for _ in range(10):  # the more layers, the slower
+        middle = (low + high) / 2
+        found = simulate(times, exits, batch=batch, rows=rows, mean_layers=middle)
+        low, high = (middle, high) if found["full_times_faster"] >= 1.0 else (low, middle)
+    return low if low > 1.0 else 0.0
 
 
 def main() -> None:

@@ -7,7 +7,7 @@
 #include "bundle/fields.h"
 #include "bundle/manifest.h"
 #include "errors.h"
-#include "utf8.h"
+#include "system/utf8.h"
 
 namespace {
 

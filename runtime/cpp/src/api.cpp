@@ -11,7 +11,7 @@
 #include "fastbert.h"
 #include "handles.h"
 #include "system/log.h"
-#include "utf8.h"
+#include "system/utf8.h"
 
 namespace {
 

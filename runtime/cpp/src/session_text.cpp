@@ -6,7 +6,7 @@
 #include "chain/micro_batches.h"
 #include "errors.h"
 #include "session.h"
-#include "utf8.h"
+#include "system/utf8.h"
 
 namespace fastbert {
 namespace {

@@ -7,7 +7,7 @@
 #include <unordered_set>
 
 #include "bundle/fields.h"
-#include "utf8.h"
+#include "system/utf8.h"
 
 namespace fastbert {
 namespace {

@@ -8,7 +8,7 @@
 #include "onnxruntime/onnxruntime_library.h"
 #include "onnxruntime/telemetry.h"
 #include "system/log.h"
-#include "utf8.h"
+#include "system/utf8.h"
 
 namespace fastbert {
 namespace {

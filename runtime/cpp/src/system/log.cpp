@@ -2,7 +2,7 @@
 
 #include <mutex>
 
-#include "utf8.h"
+#include "system/utf8.h"
 
 namespace fastbert {
 namespace {

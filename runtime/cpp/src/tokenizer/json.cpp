@@ -4,7 +4,7 @@
 
 #include "errors.h"
 #include "tokenizer/decimal.h"
-#include "tokenizer/unicode/utf8.h"
+#include "tokenizer/unicode/code_points.h"
 
 namespace fastbert::text {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "tokenizer/unicode/utf8.h"
+#include "tokenizer/unicode/code_points.h"
 
 namespace fastbert::text {
 namespace {

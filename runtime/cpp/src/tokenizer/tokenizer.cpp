@@ -9,7 +9,7 @@
 #include "tokenizer/pipeline.h"
 #include "tokenizer/post_processor.h"
 #include "tokenizer/reading.h"
-#include "tokenizer/unicode/utf8.h"
+#include "tokenizer/unicode/code_points.h"
 
 namespace fastbert {
 namespace {
@@ -28,8 +28,8 @@ Kept keep(const text::Reading& reading, std::size_t count, TruncationSide side) 
 }
 
 void check_utf8(std::string_view text, const char* which) {
-  const std::size_t at = text::first_invalid_byte(text);
-  if (at != text::kValid) {
+  const std::size_t at = valid_utf8(text);
+  if (at < text.size()) {
     throw UsageError(std::string(which) + " is not valid UTF-8 at byte " + std::to_string(at) +
                      " of " + std::to_string(text.size()) +
                      ". It was probably written in another encoding: convert it to UTF-8.");

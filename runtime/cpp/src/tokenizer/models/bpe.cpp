@@ -8,7 +8,7 @@
 #include "tokenizer/models/model.h"
 #include "tokenizer/models/trie.h"
 #include "tokenizer/models/vocabulary.h"
-#include "tokenizer/unicode/utf8.h"
+#include "tokenizer/unicode/code_points.h"
 
 namespace fastbert::text {
 namespace {

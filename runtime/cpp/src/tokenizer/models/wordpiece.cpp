@@ -6,7 +6,7 @@
 #include "tokenizer/models/model.h"
 #include "tokenizer/models/trie.h"
 #include "tokenizer/models/vocabulary.h"
-#include "tokenizer/unicode/utf8.h"
+#include "tokenizer/unicode/code_points.h"
 
 namespace fastbert::text {
 namespace {
@@ -24,7 +24,7 @@ class WordPiece : public Model {
   void tokenize(std::string_view piece, std::vector<std::int64_t>& ids,
                 ModelMemory&) const override {
     // A character has at least one byte.
-    if (piece.size() > longest_word_ && count_characters(piece) > longest_word_) {
+    if (piece.size() > longest_word_ && count_code_points(piece) > longest_word_) {
       ids.push_back(unknown_);
       return;
     }

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "tokenizer/normalizers/normalizer.h"
+#include "tokenizer/unicode/code_points.h"
 #include "tokenizer/unicode/graphemes.h"
-#include "tokenizer/unicode/utf8.h"
 
 namespace fastbert::text {
 namespace {
@@ -109,8 +109,7 @@ class Replacements {
  private:
   // Every replacement must lie in the texts, at a character's start.
   void check(const Json& definition) const {
-    if (first_invalid_byte(texts_) != kValid)
-      definition.fail("has replacements that are not UTF-8.");
+    if (valid_utf8(texts_) < texts_.size()) definition.fail("has replacements that are not UTF-8.");
     for (std::size_t at = 0; at < units_.size(); ++at) {
       const Unit unit = units_[at];
       if (unit.is_value() || !unit.has_leaf()) continue;

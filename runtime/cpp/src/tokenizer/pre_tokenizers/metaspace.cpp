@@ -1,6 +1,6 @@
 // Metaspace: spaces become a visible character, and a piece begins at each.
 #include "tokenizer/pre_tokenizers/pre_tokenizer.h"
-#include "tokenizer/unicode/utf8.h"
+#include "tokenizer/unicode/code_points.h"
 
 namespace fastbert::text {
 namespace {

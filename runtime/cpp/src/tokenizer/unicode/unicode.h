@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string_view>
 
-#include "tokenizer/unicode/utf8.h"
+#include "tokenizer/unicode/code_points.h"
 
 namespace fastbert::text {
 

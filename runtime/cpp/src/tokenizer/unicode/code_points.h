@@ -1,4 +1,4 @@
-// UTF-8: code points of a text that is known to be valid, and the check that it is.
+// The code points of a text that is known to be valid UTF-8.
 #pragma once
 
 #include <cstddef>
@@ -6,19 +6,11 @@
 #include <string>
 #include <string_view>
 
+#include "system/utf8.h"
+
 namespace fastbert::text {
 
 using CodePoint = std::uint32_t;
-
-constexpr std::size_t kValid = static_cast<std::size_t>(-1);
-
-// Returns the offset of the first byte that is not part of valid UTF-8 (an overlong form, a
-// surrogate, a code point above U+10FFFF, a lone or missing continuation byte), or kValid.
-std::size_t first_invalid_byte(std::string_view text) noexcept;
-
-constexpr bool is_continuation(char byte) noexcept {
-  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
-}
 
 // Length in bytes of the character that starts with `lead`.
 constexpr std::size_t length_of(char lead) noexcept {
@@ -81,15 +73,5 @@ inline void append(std::string& text, CodePoint code) {
     put(0x80 | (code & 0x3F));
   }
 }
-
-// Number of characters.
-inline std::size_t count_characters(std::string_view text) noexcept {
-  std::size_t count = 0;
-  for (const char byte : text) count += is_continuation(byte) ? 0 : 1;
-  return count;
-}
-
-// Returns whether all characters from `begin` on are ASCII.
-bool is_ascii(std::string_view text) noexcept;
 
 }  // namespace fastbert::text

@@ -18,6 +18,12 @@ std::string to_valid_utf8(std::string_view text);
 // space; none is left at the ends.
 std::string as_paragraph(std::string_view text);
 
+constexpr bool is_continuation(char byte) noexcept {
+  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+}
+
+bool is_ascii(std::string_view text) noexcept;
+
 // Returns the number of code points of valid UTF-8.
 std::size_t count_code_points(std::string_view text) noexcept;
 
