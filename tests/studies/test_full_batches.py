@@ -35,7 +35,7 @@ def test_where_a_stage_costs_the_same_for_any_rows_only_full_batches_save(tmp_pa
     shapes = [{**shape, "batch": batch, "sequence": 64} for batch in (1, 32)]
     stages = {"models": [{"layers": 6, "hidden_size": 384, "exits": list(range(6)), "shapes": shapes}], "gpu": {}}
     (tmp_path / "stages.json").write_text(json.dumps(stages))
-    arguments = [str(tmp_path / "stages.json"), "--rows", "2000", "--batches", "32", "--mean-layers", "2", "--output"]
+    arguments = [str(tmp_path / "stages.json"), "--rows", "8000", "--batches", "32", "--mean-layers", "2", "--output"]
     monkeypatch.setattr(sys, "argv", ["simulated_batches", *arguments, str(tmp_path / "found.json")])
     simulated_batches.main()
     assert "full 2.9" in capsys.readouterr().out
