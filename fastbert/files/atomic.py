@@ -122,23 +122,33 @@ def require_writable_file(path: Path) -> None:
 
 
 def _require_replaceable(output: Path, *, overwrite: bool, kind: str) -> None:
-    try:
+    with suppress(FileNotFoundError):  # nothing is there
         status = output.lstat()
-    except FileNotFoundError:
-        return
+        while problem := _why_not_replaceable(output, status, overwrite=overwrite, kind=kind):
+            seen, status = status, output.lstat()
+            if _identity(seen) == _identity(status):
+                raise OutputExistsError(problem)
+            # another writer replaced it in between: look at what is there now
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_ctime_ns)  # a new directory may have the number of a removed one
+
+
+def _why_not_replaceable(output: Path, status: os.stat_result, *, overwrite: bool, kind: str) -> str:
+    """Return why a path that exists, with this status, must not be replaced; "" if it may."""
     empty = stat.S_ISDIR(status.st_mode) and not places.contents(output)
     if empty and (overwrite or places.is_mount(output) or places.holds_cwd(output)):  # these two always exist
-        return
+        return ""
     if not overwrite:
-        raise OutputExistsError(f"{output} already exists. Choose another `output`, or replace it with `overwrite`.")
+        return f"{output} already exists. Choose another `output`, or replace it with `overwrite`."
     if stat.S_ISLNK(status.st_mode) and not output.exists():
-        return
+        return ""
     if not output.is_dir():
-        raise OutputExistsError(f"{output} is a file; `overwrite` replaces only a directory. Choose another `output`.")
+        return f"{output} is a file; `overwrite` replaces only a directory. Choose another `output`."
     if not (output / kind).is_file() and not _was_being_filled(output):
-        raise OutputExistsError(
-            f"{output} has no {kind}, so `overwrite` would destroy something else. Choose another `output`."
-        )
+        return f"{output} has no {kind}, so `overwrite` would destroy something else. Choose another `output`."
+    return ""
 
 
 def _was_being_filled(output: Path) -> bool:

@@ -403,3 +403,20 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path):
             require_writable_file(tmp_path / name)
     require_writable_file(tmp_path / "a/b/x.json")
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_output_that_another_writer_replaces_between_two_looks_is_looked_at_again(output, monkeypatch):
+    real = atomic._why_not_replaceable
+
+    def while_another_writes(*arguments, **options):
+        monkeypatch.setattr(atomic, "_why_not_replaceable", real)
+        output.rename(output.parent / "old")
+        problem = real(*arguments, **options)  # it is not there now
+        output.mkdir()
+        (output / "manifest.json").write_text("{}")
+        return problem
+
+    output.mkdir()
+    (output / "manifest.json").write_text("{}")
+    monkeypatch.setattr(atomic, "_why_not_replaceable", while_another_writes)
+    atomic.require_writable(output, overwrite=True, kind="manifest.json")
