@@ -35,7 +35,7 @@ class CLibraryComparison:
     :param library: file of the C library.
     :param rows: token ids that both ran on, in padded batches and one by one, at one of the speeds each.
     :param largest_logit_difference: of all rows; the bound is 1e-5.
-    :param largest_uncertainty_difference: likewise.
+    :param largest_uncertainty_difference: of all rows; the bound is the same.
     :param exit_flips: speed -> answers that come after another layer.
     :param token_mismatches: texts that the C library turns into other ids; None: it does not have this tokenizer.
     :param text_problem: why it does not have it.

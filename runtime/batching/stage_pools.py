@@ -24,10 +24,6 @@ class StagePools(Protocol):
     def batch(self) -> int:
         """Rows of a full batch. A pool has room for one row less than two batches."""
 
-    @property
-    def stages(self) -> int:
-        """Number of stages."""
-
     def embed(self, inputs: Inputs) -> None:
         """Run the embeddings of at most `batch` rows, and put them into the pool of stage 0, which is empty."""
 

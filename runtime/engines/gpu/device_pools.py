@@ -36,17 +36,18 @@ class DevicePools:
             tensors.HIDDEN_STATES: (slots, sequence, executor.hidden_size),
             tensors.MASK: (slots, 1, 1, sequence),
         }
-        lane.reserve(slots, sequence)
-        lane.reserve_pools(2 * slots * sequence)
-        lane.worker.stream.synchronize()  # a run that ended in an error may still read the buffers
 
     def embed(self, inputs: Inputs) -> None:
         """Copy the ids to the device and start the embeddings, which write to the pool of stage 0."""
         lane = self._lane.require(self._run)
         rows, length = inputs.input_ids.shape
-        hidden_states, mask = lane.pool(0)
-        addresses = {name: lane.address(name) for name in tensors.TOKENS}
+        slots, sequence = self._shape
         with self._executor.turn:
+            lane.reserve(slots, sequence)  # here, as pools that no row comes to need no memory
+            lane.reserve_pools(2 * slots * sequence)
+            lane.worker.stream.synchronize()  # a run that ended in an error may still read the buffers
+            hidden_states, mask = lane.pool(0)
+            addresses = {name: lane.address(name) for name in tensors.TOKENS}
             for name, array in zip(tensors.TOKENS, inputs[:3], strict=True):
                 padded = lane.host(name, self._shape)
                 padded[:] = 0  # id 0 of a token that the mask hides
