@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.runtime import tensors
 from fastbert.runtime.engines.gpu.device_pools import DevicePools
-from fastbert.runtime.engines.gpu.lane import Executor, Lane
+from fastbert.runtime.engines.gpu.lane import Executor, Lane, Places
 
 POOL_TOKENS = 16384  # of a full batch
 
@@ -37,6 +36,10 @@ class _State:
     sequence: int
     hidden: int = 0
     mask: int = 0
+
+
+def _places(state: _State) -> Places:
+    return (state.lane.address("hidden", state.hidden), state.lane.address("mask", state.mask))
 
 
 class DeviceChain:
@@ -77,42 +80,32 @@ class DeviceChain:
         with self._executor.turn:
             lane = self._lane()
             lane.reserve(batch, sequence)
-            lane.worker.stream.synchronize()  # a run that ended in an error may still read the buffers
-            for name, array in zip(tensors.TOKENS, (input_ids, attention_mask, token_type_ids), strict=True):
-                padded = lane.host(name, (batch, sequence))
-                padded[:] = 0  # id 0 of a token that the mask hides
-                padded[:rows, :length] = array
-                lane.worker.stream.to_device(lane.address(name), padded)
-            inputs = {name: lane.address(name) for name in tensors.TOKENS}
-            outputs = {tensors.HIDDEN_STATES: lane.address("hidden", 0), tensors.MASK: lane.address("mask", 0)}
-            lane.worker.enqueue("embeddings", dict.fromkeys(tensors.TOKENS, (batch, sequence)), {**inputs, **outputs})
+            to = (lane.address("hidden", 0), lane.address("mask", 0))
+            lane.start_embeddings((input_ids, attention_mask, token_type_ids), (batch, sequence), to)
         return _State(lane, lane.begin(), rows, batch, sequence)
 
     def run_stage(self, stage: int, state: _State) -> tuple[_State, NDArray[np.float32]]:
         """Run a stage, and wait for the uncertainty of its exit."""
         lane = state.lane.require(state.run)
-        uncertainty = lane.host("uncertainty", (state.batch,))
+        shape = (state.batch, state.sequence)
 
         def enqueue() -> None:
-            self._enqueue_stage(stage, state)
-            lane.worker.stream.to_host(uncertainty, lane.address("uncertainty"))
+            lane.start_stage(stage, shape, _places(state), lane.address("hidden", 1 - state.hidden))
 
         with self._executor.turn:
             if self._graphs:
-                lane.replay((stage, state.batch, state.sequence, state.hidden, state.mask), enqueue)
+                lane.replay((stage, *shape, state.hidden, state.mask), enqueue)
             else:
                 enqueue()
             lane.worker.stream.synchronize()
-        return replace(state, hidden=1 - state.hidden), uncertainty[: state.rows].copy()
+        uncertainty = lane.host("uncertainty", (state.rows,))
+        return replace(state, hidden=1 - state.hidden), uncertainty.copy()
 
     def logits(self, state: _State) -> NDArray[np.float32]:
         """Copy the logits of the last exit to the host."""
         lane = state.lane.require(state.run)
-        logits = lane.host("logits", (state.batch, self._executor.classes))
         with self._executor.turn:
-            lane.worker.stream.to_host(logits, lane.address("logits"))
-            lane.worker.stream.synchronize()
-        return logits[: state.rows].copy()
+            return lane.logits(state.rows)
 
     def pools(self, rows: int, sequence: int) -> DevicePools:
         """Return this thread's pools, empty, for batches of at most ``rows`` rows of up to ``sequence`` tokens."""
@@ -125,38 +118,10 @@ class DeviceChain:
         """Keep only these samples, on the device; padding stays, so that shapes remain few."""
         lane = state.lane.require(state.run)
         batch, _ = self._executor.fit(len(rows), state.sequence, pad_batch=self._graphs)
-        index = lane.host("rows", (batch,))
-        index[:] = rows[0]
-        index[: len(rows)] = rows
-        shapes = {**self._stage_shapes(state), tensors.ROWS: (batch,)}
-        addresses = {
-            tensors.HIDDEN_STATES: lane.address("hidden", state.hidden),
-            tensors.MASK: lane.address("mask", state.mask),
-            tensors.ROWS: lane.address("rows"),
-            tensors.KEPT_HIDDEN_STATES: lane.address("hidden", 1 - state.hidden),
-            tensors.KEPT_MASK: lane.address("mask", 1 - state.mask),
-        }
+        kept = replace(state, rows=len(rows), batch=batch, hidden=1 - state.hidden, mask=1 - state.mask)
         with self._executor.turn:
-            lane.worker.stream.to_device(lane.address("rows"), index)
-            lane.worker.enqueue("compaction", shapes, addresses)
-        return replace(state, rows=len(rows), batch=batch, hidden=1 - state.hidden, mask=1 - state.mask)
-
-    def _enqueue_stage(self, number: int, state: _State) -> None:
-        lane = state.lane
-        addresses = {
-            tensors.HIDDEN_STATES: lane.address("hidden", state.hidden),
-            tensors.MASK: lane.address("mask", state.mask),
-            tensors.NEXT_HIDDEN_STATES: lane.address("hidden", 1 - state.hidden),
-            tensors.LOGITS: lane.address("logits"),
-            tensors.UNCERTAINTY: lane.address("uncertainty"),
-        }
-        lane.worker.enqueue(number, self._stage_shapes(state), addresses)
-
-    def _stage_shapes(self, state: _State) -> dict[str, tuple[int, ...]]:
-        return {
-            tensors.HIDDEN_STATES: (state.batch, state.sequence, self._executor.hidden_size),
-            tensors.MASK: (state.batch, 1, 1, state.sequence),
-        }
+            lane.start_compaction(rows, batch, (state.batch, state.sequence), _places(state), _places(kept))
+        return kept
 
     def _lane(self) -> Lane:
         """Return the thread's lane: a new one, or one whose thread has ended, which saves allocations on the device."""

@@ -1,6 +1,6 @@
 """One thread's buffers on a device, and what runs graphs on them."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastbert.runtime import tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
+Places = tuple[int, int]  # addresses of hidden states and of their mask
 
 
 class Worker(Protocol):
@@ -121,7 +122,7 @@ class Lane:
         ]
         self._pool_tokens = tokens
 
-    def pool(self, stage: int) -> tuple[int, int]:
+    def pool(self, stage: int) -> Places:
         """Return the addresses of the hidden states and the mask that wait before a stage."""
         hidden_states, mask = self._pools[stage]
         return int(hidden_states.address), int(mask.address)
@@ -133,6 +134,62 @@ class Lane:
     def host(self, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
         """Return a buffer's counterpart on the host, in this shape."""
         return self._host[name][: int(np.prod(shape))].reshape(shape)
+
+    def start_embeddings(self, ids: Sequence[NDArray[np.int64]], shape: tuple[int, int], to: Places) -> None:
+        """Copy ids to the device and start the embeddings there.
+
+        :param ids: int64 [rows, length] each, in the order of `fastbert.runtime.tensors.TOKENS`.
+        :param shape: (batch, sequence) to run in, padding included.
+        """
+        rows, length = ids[0].shape
+        self.worker.stream.synchronize()  # a run that ended in an error may still read the buffers
+        for name, array in zip(tensors.TOKENS, ids, strict=True):
+            padded = self.host(name, shape)
+            padded[:] = 0  # id 0 of a token that the mask hides
+            padded[:rows, :length] = array
+            self.worker.stream.to_device(self.address(name), padded)
+        inputs = {name: self.address(name) for name in tensors.TOKENS}
+        outputs = dict(zip((tensors.HIDDEN_STATES, tensors.MASK), to, strict=True))
+        self.worker.enqueue("embeddings", dict.fromkeys(tensors.TOKENS, shape), {**inputs, **outputs})
+
+    def start_stage(self, number: int, shape: tuple[int, int], source: Places, next_hidden_states: int) -> None:
+        """Start a stage, and the copy of its uncertainty to the host."""
+        hidden_states, mask = source
+        addresses = {
+            tensors.HIDDEN_STATES: hidden_states,
+            tensors.MASK: mask,
+            tensors.NEXT_HIDDEN_STATES: next_hidden_states,
+            tensors.LOGITS: self.address("logits"),
+            tensors.UNCERTAINTY: self.address("uncertainty"),
+        }
+        self.worker.enqueue(number, self._stage_shapes(shape), addresses)
+        self.worker.stream.to_host(self.host("uncertainty", shape[:1]), self.address("uncertainty"))
+
+    def start_compaction(
+        self, rows: NDArray[np.int64], count: int, shape: tuple[int, int], source: Places, to: Places
+    ) -> None:
+        """Start to gather rows on the device, filled up to ``count`` with the first of them."""
+        index = self.host("rows", (count,))
+        index[:] = rows[0]
+        index[: len(rows)] = rows
+        self.worker.stream.to_device(self.address("rows"), index)
+        names = (tensors.HIDDEN_STATES, tensors.MASK, tensors.KEPT_HIDDEN_STATES, tensors.KEPT_MASK)
+        addresses = {**dict(zip(names, (*source, *to), strict=True)), tensors.ROWS: self.address("rows")}
+        self.worker.enqueue("compaction", {**self._stage_shapes(shape), tensors.ROWS: (count,)}, addresses)
+
+    def logits(self, rows: int) -> NDArray[np.float32]:
+        """Copy the logits of the last stage to the host, and wait: float32 [rows, classes]."""
+        logits = self.host("logits", (rows, self._executor.classes))
+        self.worker.stream.to_host(logits, self.address("logits"))
+        self.worker.stream.synchronize()
+        return logits.copy()
+
+    def _stage_shapes(self, shape: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+        batch, sequence = shape
+        return {
+            tensors.HIDDEN_STATES: (batch, sequence, self._executor.hidden_size),
+            tensors.MASK: (batch, 1, 1, sequence),
+        }
 
     def begin(self) -> int:
         """Start a run and return its number; states of the run before are no longer valid."""
