@@ -20,6 +20,7 @@ from fastbert.runtime.tokenization import TextInput
 
 GOLDEN = "golden.npz"
 SPEEDS = (0.1, 0.3, 0.5, 0.8)
+CHECKED_SPEEDS = (0.0, *SPEEDS)  # full depth first
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.data import iter_inputs
-from fastbert.export.golden import GOLDEN, SPEEDS, read_golden
+from fastbert.export.golden import CHECKED_SPEEDS, GOLDEN, read_golden
 from fastbert.runtime import ChainOutput, Classifier
 from fastbert.runtime.cpp import library, onnxruntime_library
 from fastbert.runtime.cpp.binding import Session, load_library
 from fastbert.runtime.manifest import check_files, read_manifest
 from fastbert.runtime.tokenization import TextInput
 
-_SPEEDS = (0.0, *SPEEDS)
 _BATCH = 32
 _TOLERANCE = 1e-5
 _ONNXRUNTIME = "FASTBERT_ONNXRUNTIME"  # read by the C library
@@ -123,7 +122,7 @@ class _Rows:
         self._python, self._c = python, c
         self.count = 0
         self.logits = self.uncertainty = 0.0
-        self.exit_flips = {str(speed): 0 for speed in _SPEEDS}
+        self.exit_flips = {str(speed): 0 for speed in CHECKED_SPEEDS}
 
     def add_batches(self, ids: _Ids) -> None:
         """Run rows in batches and one by one. Batches and rows take turns at the speeds: all of them would take long.
@@ -137,10 +136,10 @@ class _Rows:
         batches = -(-count // _BATCH)
         for number, start in enumerate(range(0, count, _BATCH)):
             part = order[start : start + _BATCH]
-            for speed in _SPEEDS[number % len(_SPEEDS) :: batches]:
+            for speed in CHECKED_SPEEDS[number % len(CHECKED_SPEEDS) :: batches]:
                 self._add(tuple(array[part, : lengths[part].max()] for array in ids), speed)
         for row, length in enumerate(lengths):
-            self._add(tuple(array[[row], :length] for array in ids), _SPEEDS[row % len(_SPEEDS)])
+            self._add(tuple(array[[row], :length] for array in ids), CHECKED_SPEEDS[row % len(CHECKED_SPEEDS)])
         self.count += count
 
     def _add(self, inputs: Sequence[NDArray[np.int64]], speed: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.export.golden import SPEEDS, Golden
+from fastbert.export.golden import CHECKED_SPEEDS, Golden
 from fastbert.export.verification.outcome import DEFAULT_BOUNDS, Bounds, Verification
 from fastbert.runtime import ChainOutput, Classifier
 from fastbert.runtime.engines.gpu import onnxruntime as gpu_engine
@@ -16,7 +16,6 @@ from fastbert.runtime.exit_rule import exit_positions
 from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, read_manifest
 from fastbert.runtime.tokenization import TextInput
 
-_SPEEDS = (0.0, *SPEEDS)
 _BORDERLINE = 1e-5  # an exit may differ only where an uncertainty on the way is this close to the speed
 _BATCH = 32
 
@@ -29,7 +28,7 @@ def runs_on(variant: Variant, device: str) -> bool:
 def verify_bundle(
     bundle: Path, golden: Golden, *, device: str = "cpu", variant: str | None = None, bounds: Bounds = DEFAULT_BOUNDS
 ) -> Verification:
-    """Run a bundle's engines on rows whose answers are known: every exit, and the chain at speed 0 and at `SPEEDS`.
+    """Run a bundle's engines on rows whose answers are known: every exit, and the chain at `CHECKED_SPEEDS`.
 
     On the device ``"cpu"`` a variant for ONNX Runtime on a GPU runs too. That checks what its graphs compute, not how
     a GPU computes it.
@@ -96,14 +95,14 @@ def _run_batches(classifier: Classifier, golden: Golden) -> _Answers:
     lengths = golden.attention_mask.sum(axis=1)
     order = np.concatenate([np.arange(rows)[:_BATCH], _BATCH + np.argsort(lengths[_BATCH:], kind="stable")])
     logits, uncertainty = np.zeros_like(golden.logits), np.zeros_like(golden.uncertainty)
-    chain: dict[float, list[tuple[NDArray[np.int64], ChainOutput]]] = {speed: [] for speed in _SPEEDS}
+    chain: dict[float, list[tuple[NDArray[np.int64], ChainOutput]]] = {speed: [] for speed in CHECKED_SPEEDS}
     mismatches, batches = 0, -(-rows // _BATCH)
     for number, start in enumerate(range(0, rows, _BATCH)):
         part = order[start : start + _BATCH]
         width = int(lengths[part].max())
         inputs = [array[part, :width] for array in (golden.input_ids, golden.attention_mask, golden.token_type_ids)]
         logits[part], uncertainty[part] = classifier.run_all_exits(*inputs)
-        for speed in _SPEEDS[number % len(_SPEEDS) :: batches]:
+        for speed in CHECKED_SPEEDS[number % len(CHECKED_SPEEDS) :: batches]:
             chain[speed].append((part, classifier.run(*inputs, speed=speed)))
         mismatches += _token_mismatches(classifier, [golden.texts[row] for row in part], inputs)
     differences = np.abs(logits - golden.logits).max(axis=2)
@@ -127,7 +126,7 @@ def _run_single_rows(classifier: Classifier, variant: Variant, golden: Golden, a
     """
     exits = classifier.manifest.exits
     for row, length in enumerate(golden.attention_mask.sum(axis=1)):
-        speed = _SPEEDS[row % len(_SPEEDS)]
+        speed = CHECKED_SPEEDS[row % len(CHECKED_SPEEDS)]
         inputs = [array[[row], :length] for array in (golden.input_ids, golden.attention_mask, golden.token_type_ids)]
         output = classifier.run(*inputs, speed=speed)
         layer = int(output.exit_layer[0])
@@ -145,7 +144,7 @@ def _run_single_rows(classifier: Classifier, variant: Variant, golden: Golden, a
 def _judge(answers: _Answers, manifest: Manifest, variant: Variant, golden: Golden, bounds: Bounds) -> Verification:
     rows, layers, known = np.arange(len(golden.input_ids)), np.asarray(manifest.exits), golden.labels >= 0
     answer_flips, exit_flips, borderline_exit_flips, accuracy = {}, {}, {}, {}
-    for speed in _SPEEDS:
+    for speed in CHECKED_SPEEDS:
         exits = exit_positions(golden.uncertainty, speed)
         labels = golden.logits[rows, exits].argmax(axis=1)
         differs = answers.exit_layer[speed] != layers[exits]
