@@ -121,7 +121,8 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
         built, kept = _build_engines(bundle, source, manifest, builder, progress)
         details = {**settings, **({"low_precision": progress.low_precision} if library.reports_types else {})}
         candidate = Variant.from_record(name, _record(library, progress.folder.name, source, details))
-        verification, notes = None, (_not_verified(bundle, name, target),)
+        verification: Verification | None = None
+        notes: tuple[str, ...] = (_not_verified(bundle, name, target),)
         if target.gpu is not None:
             verification, notes = _verify(bundle, manifest, candidate, buckets, options.bounds)
         outcome = {"passed": None, "reason": notes[0]} if verification is None else verification.as_dict()

@@ -6,14 +6,14 @@ from typing import Any
 
 from fastbert.export.tensorrt.inspection import (
     MIN_LOW_PRECISION,
-    header_problem,
     low_precision_share,
     network_problems,
     profile_problems,
 )
 from fastbert.export.tensorrt.interface import Limits, input_shapes
+from fastbert.export.tensorrt.plan_header import header_problems
 from fastbert.files.atomic import replace_file
-from fastbert.runtime.engines.gpu.compute_capabilities import member_name
+from fastbert.runtime.engines.gpu.compute_capabilities import set_targets
 from fastbert.runtime.engines.gpu.cuda import Gpu
 from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.engines.gpu.tensorrt_libraries import Library, log_of
@@ -88,7 +88,7 @@ class EngineBuilder:
         self._write_cache(config)
         content = bytes(plan)
         if self._library.checks_headers:
-            self._require_fit(graph, header_problem(trt, self._runtime, content))
+            self._require_fit(graph, header_problems(trt, self._runtime, content))
         return content
 
     def low_precision_share(self, graph: str, plan: bytes) -> float | None:
@@ -129,11 +129,9 @@ class EngineBuilder:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it the inspector names no types
         for flag in self._library.flags:
             config.set_flag(getattr(trt.BuilderFlag, flag))
-        if self._compute_capabilities:
-            config.num_compute_capabilities = len(self._compute_capabilities)
-        for index, each in enumerate(self._compute_capabilities):
-            if not config.set_compute_capability(getattr(trt.ComputeCapability, member_name(each)), index):
-                raise EngineError(f"{self._title} refuses the compute capability {each}: {self._log.take_errors()}")
+        if self._compute_capabilities and not set_targets(trt, config, self._compute_capabilities):
+            refused = ", ".join(self._compute_capabilities)
+            raise EngineError(f"{self._title} refuses the compute capabilities {refused}: {self._log.take_errors()}")
         return config
 
     def _shapes(self, graph: str, bucket: Bucket) -> dict[str, Limits]:

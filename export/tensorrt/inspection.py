@@ -66,20 +66,6 @@ def profile_problems(profile: Any, wanted: Mapping[str, Limits]) -> list[str]:
     return problems
 
 
-def header_problem(trt: Any, runtime: Any, plan: bytes) -> list[str]:
-    """Check a plan's header, which needs no GPU.
-
-    The verdict itself is about this machine, so only what it says about the plan counts.
-    """
-    _, diagnostics = runtime.get_engine_validity(plan[: runtime.engine_header_size])
-    kinds = trt.EngineInvalidityDiagnostics
-    return [
-        f"its plan's header is wrong ({kind.name})"
-        for kind in (kinds.MALFORMED_ENGINE, kinds.VERSION_MISMATCH)
-        if diagnostics & int(kind)
-    ]
-
-
 def low_precision_share(report: str) -> float | None:
     """Return the share of layers with a float16 or int8 tensor, among those with any float tensor.
 

@@ -1,7 +1,7 @@
 """Compute capabilities of GPUs, such as ``"8.9"``, and sets of them, in which ``">12.0"`` stands for all later ones."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -16,9 +16,11 @@ def known_to(trt: Any) -> tuple[str, ...]:
     return tuple(sorted((f"{found[1]}.{found[2]}" for found in members if found), key=_number))
 
 
-def member_name(capability: str) -> str:
-    """Return the name in the library's enum ``ComputeCapability``: ``"8.9"`` -> ``"SM89"``."""
-    return f"SM{capability.replace('.', '')}"
+def set_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> bool:
+    """Tell a builder's config what to build for, of `known_to`; return whether it takes them."""
+    config.num_compute_capabilities = len(capabilities)
+    members = [getattr(trt.ComputeCapability, f"SM{each.replace('.', '')}") for each in capabilities]
+    return all([config.set_compute_capability(member, index) for index, member in enumerate(members)])
 
 
 def _number(capability: str) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from fastbert.runtime.engines.gpu.device_chain import DeviceChain
 from fastbert.runtime.engines.gpu.lane import Shapes
 from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.engines.gpu.runtime_cache import RuntimeCache
+from fastbert.runtime.engines.gpu.runtime_config import make_config
 from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT, Library, log_of
 from fastbert.runtime.errors import BundleError, EngineError
 from fastbert.runtime.manifest import Variant
@@ -136,7 +137,9 @@ class Engines:
         self.engines = {graph: self._read(path) for graph, path in files.items()}
         self.cache = None if cache is None else RuntimeCache(cache)
         self.configs = {
-            graph: self._config(engine, graphs) for graph, engine in self.engines.items() if library.runtime_config
+            graph: make_config(self.trt, engine, graphs=graphs, cache=self.cache)
+            for graph, engine in self.engines.items()
+            if library.runtime_config
         }
         self._lock = threading.Lock()  # held while a context is created
         self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # each thread has its own stream
@@ -156,20 +159,6 @@ class Engines:
             engine, config = self.engines[graph], self.configs.get(graph)
             strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
             return engine.create_execution_context(strategy if config is None else config)
-
-    def _config(self, engine: Any, graphs: bool) -> Any:
-        trt, config = self.trt, engine.create_runtime_config()
-        config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-        # We capture the work between two exits ourselves, which is more than one engine.
-        config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
-        # LAZY runs a fallback kernel for a new shape and compiles a better one in the background: a captured graph
-        # would keep the fallback, and compilation may fall into a capture. EAGER compiles in the first run of a shape,
-        # which is never captured.
-        kinds = trt.DynamicShapesKernelSpecializationStrategy
-        config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER if graphs else kinds.LAZY
-        if self.cache is not None:
-            self.cache.attach(config)
-        return config
 
     def _read(self, path: Path) -> Any:
         self.log.take_errors()  # of others

@@ -59,12 +59,12 @@ def _is_a(value, type_name):
         return hasattr(value, "__int__") and not isinstance(value, str)
     if type_name in ("str", "bool", "tuple", "list"):
         return isinstance(value, {"str": str, "bool": bool, "tuple": tuple, "list": list}[type_name])
-    if type_name.endswith(".Buffer"):
+    if type_name.endswith("Buffer"):
         return isinstance(value, bytes | bytearray | memoryview)
     if type_name.endswith(".Dims"):
         return isinstance(value, tuple | list)
-    if type_name.startswith("tensorrt_bindings."):
-        wanted = type_name.rpartition(".")[2]
+    if type_name.startswith(("tensorrt_bindings.", "tensorrt_rtx_bindings.", "nvinfer1::")):
+        wanted = re.split(r"[.:]", type_name)[-1]
         return any(base.__name__ == wanted for base in type(value).__mro__)
     return True
 

@@ -7,7 +7,7 @@ import pytest
 
 from fastbert.export import BuildOptions, ExportOptions, build, export_bundle
 from support.doubles.cuda import FakeCuda
-from support.doubles.real_tensorrt import real_tensorrt
+from support.doubles.real_tensorrt import real_tensorrt, real_tensorrt_rtx
 from support.doubles.tensorrt import FakeTensorRT
 
 
@@ -47,4 +47,35 @@ def built(tensorrt, bundle_copy):
     """A bundle with engines for batches of 1, 2-4 and 5-16, and 16, 32 and 48 tokens."""
     build(bundle_copy, BuildOptions(batches=(1, 4, 16), sequences=(16, 32, 48)))
     tensorrt.recorder.calls.clear()
+    return bundle_copy
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """A machine without a GPU, whatever this one has."""
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeCuda(devices=0))
+
+
+@pytest.fixture
+def rtx_cuda(monkeypatch):
+    """A GPU of compute capability 8.9 with 1 GiB."""
+    fake = FakeCuda(sm=(8, 9), name=b"Fake RTX")
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", fake)
+    return fake
+
+
+@pytest.fixture
+def tensorrt_rtx(monkeypatch, rtx_cuda, tmp_path):
+    """TensorRT for RTX of the real library's version, on that GPU; its runtime caches are in a folder of the test."""
+    fake = FakeTensorRT(real_tensorrt_rtx(), rtx_cuda, name="tensorrt_rtx")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return fake
+
+
+@pytest.fixture
+def rtx_built(tensorrt_rtx, bundle_copy):
+    """A bundle with engines of TensorRT for RTX for batches of 1, 2-4 and 5-16, and 16, 32 and 48 tokens."""
+    build(bundle_copy, BuildOptions(batches=(1, 4, 16), sequences=(16, 32, 48), engine="tensorrt-rtx"))
+    tensorrt_rtx.recorder.calls.clear()
     return bundle_copy

@@ -41,6 +41,16 @@ def real_tensorrt():
     return tensorrt_bindings
 
 
+@functools.cache
+def real_tensorrt_rtx():
+    """Import ``tensorrt_rtx``, the real library, which parses and builds without a GPU; or skip."""
+    try:
+        import tensorrt_rtx
+    except ImportError as error:
+        pytest.skip(f"the package tensorrt-rtx-cu13 is not installed: {error}")
+    return tensorrt_rtx
+
+
 def _load_stub() -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:

@@ -1,6 +1,7 @@
-"""``tensorrt`` without TensorRT: plans hold the ONNX graph, and contexts run it with ONNX Runtime on the CPU.
+"""``tensorrt`` or ``tensorrt_rtx`` without a GPU: plans hold the ONNX graph, and contexts run it with ONNX Runtime.
 
-Every class is held to the real TensorRT 11 class of its name (`doubles.contract`); enums are the real ones.
+Every class is held to the real class of its name (`doubles.contract`); enums are the real ones. What TensorRT for RTX
+has alone is in `doubles.tensorrt_rtx`.
 """
 
 import importlib.machinery
@@ -13,6 +14,7 @@ import onnx
 import onnxruntime
 
 from support.doubles.contract import Recorder, held_to
+from support.doubles.tensorrt_rtx import add_rtx, make_rtx_classes
 
 _TYPES = {
     onnx.TensorProto.FLOAT: lambda kinds: kinds.FLOAT,
@@ -30,23 +32,28 @@ class FakeTensorRT(types.ModuleType):
     :param precision: what the inspector says of every float tensor; None: the truth.
     """
 
-    def __init__(self, real, cuda, *, version=None):
-        super().__init__("tensorrt")
+    def __init__(self, real, cuda, *, name="tensorrt", version=None):
+        super().__init__(name)
         self.real, self.cuda, self.recorder = real, cuda, Recorder()
+        self.rtx = name == "tensorrt_rtx"
+        self.magic = b"vtrt" if self.rtx else b"ptrt"
         self.fail: set[str] = set()
         self.precision: str | None = None
         self.__version__ = version or real.__version__
-        self.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)  # it counts as installed
+        self.__spec__ = importlib.machinery.ModuleSpec(name, None)  # it counts as installed
         for simulated in _classes(self):
             setattr(self, simulated.__name__, simulated)
 
     def __getattr__(self, name):
-        return getattr(self.real, name)  # AttributeError: TensorRT 11 has no such thing
+        return getattr(self.real, name)  # AttributeError: the library has no such thing
 
 
 def _classes(module):
-    real, held = module.real, held_to(module.real, module.recorder)
+    real, hold = module.real, held_to(module.real, module.recorder)
     severity = real.ILogger.Severity
+
+    def held(simulated):
+        return hold(add_rtx(module, simulated) if module.rtx else simulated)
 
     class IHostMemory(bytes):
         nbytes = property(len)
@@ -161,8 +168,9 @@ def _classes(module):
                 self._logger.log(severity.ERROR, "Could not find any implementation for node")
                 return None
             structure = " ".join(node.op_type for node in model.graph.node)
-            config._cache._known.add(structure)
-            return IHostMemory(pickle.dumps((model.SerializeToString(), config._profiles)))
+            if hasattr(config, "_cache"):
+                config._cache._known.add(structure)
+            return IHostMemory(module.magic + pickle.dumps((model.SerializeToString(), config._profiles)))
 
     @held
     class IExecutionContext:
@@ -190,6 +198,8 @@ def _classes(module):
         def execute_async_v3(self, stream_handle):
             engine, shapes, addresses = self._engine, dict(self._shapes), dict(self._addresses)
             assert self._memory and set(addresses) == set(engine._types)
+            if module.rtx:
+                self._compile(stream_handle, shapes)
 
             def run():
                 feeds = {}
@@ -236,10 +246,12 @@ def _classes(module):
         def get_tensor_profile_shape(self, name, profile_index):
             return list(self._profiles[profile_index][name])
 
-        def create_execution_context(self, strategy=None):
+        def create_execution_context(self, strategy=None, runtime_config=None):
+            if runtime_config is not None:
+                strategy = runtime_config._strategy
             assert strategy == real.ExecutionContextAllocationStrategy.USER_MANAGED
             context = IExecutionContext()
-            context._engine = self
+            context._engine, context._config = self, runtime_config
             return context
 
         def create_engine_inspector(self):
@@ -278,7 +290,8 @@ def _classes(module):
 
         def deserialize_cuda_engine(self, serialized_engine):
             try:
-                model, profiles = pickle.loads(serialized_engine)
+                assert serialized_engine.startswith(module.magic)
+                model, profiles = pickle.loads(serialized_engine[len(module.magic) :])
             except Exception:
                 self._logger.log(severity.ERROR, "the plan's magic tag does not match")
                 return None
@@ -291,7 +304,9 @@ def _classes(module):
             engine._types = {value.name: _SCALARS[value.type] for value in values}
             return engine
 
+    rtx_classes = [held(simulated) for simulated in make_rtx_classes(module)] if module.rtx else []
     return [
+        *rtx_classes,
         Builder,
         EngineInspector,
         IBuilderConfig,
