@@ -69,7 +69,8 @@ class EngineBuilder:
         parser = trt.OnnxParser(network, self._log.trt_logger)
         if not parser.parse(onnx):
             errors = [parser.get_error(index) for index in range(parser.num_errors)]
-            reasons = "; ".join(f"{error.node_name()}: {error.desc()}" for error in errors)
+            named = [(error.node_name(), error.desc()) for error in errors]
+            reasons = "; ".join(f"{node}: {reason}" if node else reason for node, reason in named)
             raise EngineError(f"{self._title} cannot parse {graph}: {reasons}")
         self._require_fit(graph, network_problems(trt, network, graph, hidden_size=self._hidden_size))
         config = self._configure(builder.create_builder_config())

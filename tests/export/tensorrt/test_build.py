@@ -31,15 +31,18 @@ def test_a_build_makes_the_calls_of_the_design_in_their_order(tensorrt, bundle_c
     names = tensorrt.recorder.names()
     first = names[names.index("Builder.__init__") : names.index("EngineInspector.get_engine_information") + 1]
     profile = ["Builder.create_optimization_profile", *["IOptimizationProfile.set_shape"] * 3]
+    read_back = ["IOptimizationProfile.get_shape"] * 3
     assert first == [
         "Builder.__init__",
         "Builder.create_network",
         "OnnxParser.__init__",
         "OnnxParser.parse",
+        *["INetworkDefinition.get_input"] * 3,
+        *["INetworkDefinition.get_output"] * 2,
         "Builder.create_builder_config",
         "IBuilderConfig.builder_optimization_level=",
         "IBuilderConfig.profiling_verbosity=",
-        *[*profile, "IBuilderConfig.add_optimization_profile"] * 4,
+        *[*profile, "IBuilderConfig.add_optimization_profile", *read_back] * 4,
         "IBuilderConfig.create_timing_cache",
         "IBuilderConfig.set_timing_cache",
         "Builder.build_serialized_network",

@@ -1,16 +1,34 @@
-"""Our calls against the real TensorRT 11 Python interface, which can be inspected without a GPU."""
+"""Our calls against the real Python interfaces of both libraries, which can be inspected without a GPU."""
 
 import ast
 from pathlib import Path
 
 import pytest
 from support.doubles.contract import bind, held_to, signatures
-from support.doubles.real_tensorrt import real_tensorrt
+from support.doubles.real_tensorrt import real_tensorrt, real_tensorrt_rtx
 
 import fastbert.export.tensorrt.builder
+import fastbert.export.tensorrt.inspection
+import fastbert.export.tensorrt.plan_header
+import fastbert.runtime.engines.gpu.compute_capabilities
+import fastbert.runtime.engines.gpu.runtime_config
 import fastbert.runtime.engines.gpu.tensorrt
+import fastbert.runtime.engines.gpu.tensorrt_libraries
+from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES
 
-USERS = (fastbert.export.tensorrt.builder, fastbert.runtime.engines.gpu.tensorrt)
+SHARED = (
+    fastbert.export.tensorrt.builder,
+    fastbert.export.tensorrt.inspection,
+    fastbert.runtime.engines.gpu.tensorrt,
+    fastbert.runtime.engines.gpu.tensorrt_libraries,
+)
+RTX_ONLY = (
+    fastbert.export.tensorrt.plan_header,
+    fastbert.runtime.engines.gpu.compute_capabilities,
+    fastbert.runtime.engines.gpu.runtime_config,
+)
+TABLE = [(real_tensorrt, module) for module in SHARED]
+TABLE += [(real_tensorrt_rtx, module) for module in (*SHARED, *RTX_ONLY)]
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +57,23 @@ def unknown_names(source, real):
     return missing
 
 
-@pytest.mark.parametrize("module", USERS, ids=lambda module: module.__name__)
-def test_tensorrt_11_has_every_name_that_we_use(real, module):
+@pytest.mark.parametrize(("library", "module"), TABLE, ids=lambda value: value.__name__.rpartition(".")[2])
+def test_a_library_has_every_name_that_we_use(library, module):
     source = Path(module.__file__).read_text()
-    assert source.count("trt.") > 5
-    assert unknown_names(source, real) == []
+    assert "trt." in source
+    assert unknown_names(source, library()) == []
+
+
+def test_what_tensorrt_lacks_is_used_only_where_the_table_says(real):
+    """Shared lines have no branches for one library: its own names are in modules of their own."""
+    for module in RTX_ONLY:
+        assert unknown_names(Path(module.__file__).read_text(), real)
+
+
+@pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
+def test_flags_of_the_table_exist(library):
+    flags = {"tensorrt": real_tensorrt, "tensorrt-rtx": real_tensorrt_rtx}[library.name]().BuilderFlag
+    assert set(library.flags) <= set(flags.__members__)
 
 
 def test_a_flag_of_tensorrt_10_is_found(real, tensorrt):

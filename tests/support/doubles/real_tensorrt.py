@@ -62,4 +62,5 @@ def _load_stub() -> None:
             library = Path(folder) / f"{name}.so.11"
             options = ["-shared", "-fPIC", "-w", f"-Wl,-soname,{library.name}", "-o", library]
             subprocess.run([compiler, *options, source], check=True)
-            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)  # found by its soname when the bindings need it
+            # found by its soname when the bindings need it; not global: TensorRT for RTX has functions of these names
+            ctypes.CDLL(str(library))
