@@ -53,6 +53,7 @@ BASELINES = (
     "openvino-int8",
     "onnxruntime-cuda",
     "tensorrt",
+    "tensorrt-rtx",
     "all",
     "none",
 )
@@ -70,6 +71,11 @@ Device = Annotated[
     Literal["cpu", "cuda", "tensorrt", "tensorrt-rtx"],
     typer.Option(help="cuda: ONNX Runtime on an NVIDIA GPU; tensorrt: TensorRT; tensorrt-rtx: TensorRT for RTX."),
 ]
+RuntimeCache = Annotated[
+    Path | None,
+    typer.Option(help="Folder of what TensorRT for RTX compiles for this GPU.", show_default="a folder of this user"),
+]
+NoRuntimeCache = Annotated[bool, typer.Option("--no-runtime-cache", help="Keep nothing of that: compile every time.")]
 Speeds = Annotated[
     Any,
     typer.Option(parser=numbers(), metavar="NUMBERS", help="Comma-separated, each from 0 (never exit early) to 1."),
@@ -466,6 +472,8 @@ def predict(
     ] = None,
     device: Device = "cpu",
     threads: Threads = None,
+    runtime_cache: RuntimeCache = None,
+    no_runtime_cache: NoRuntimeCache = False,
 ) -> None:
     """Classify texts: one JSON object per line. Memory use does not grow with the input.
 
@@ -481,6 +489,9 @@ def predict(
         raise UsageError("Name texts or --file, not both.")
     if speed is not None:
         ExitRule(speed)
+    if runtime_cache is not None and no_runtime_cache:
+        raise UsageError("--runtime-cache and --no-runtime-cache exclude each other. Name one of them.")
+    kept = False if no_runtime_cache else runtime_cache
     inputs = iter(texts) if texts else iter_inputs(file)
     many = file is not None or len(texts) > 1
     if device == "cpu":
@@ -491,10 +502,11 @@ def predict(
                 f"--workers {workers} is more than the {cores} threads they would share (--threads; by default the "
                 "cores that this process may use). Name fewer workers, or more threads."
             )
-        classifier = Classifier.load(bundle, variant=variant, threads=cores // workers, batches=many)
+        options = {"threads": cores // workers, "batches": many, "runtime_cache": kept}
+        classifier = Classifier.load(bundle, variant=variant, **options)
     else:
         workers = workers or 1
-        classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads)
+        classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads, runtime_cache=kept)
     # a pipe's reader waits for its answers; a file's end is known to come
     window = {} if file is not None else {"window": _PIPE_WINDOW}
     given, shown = itertools.tee(inputs)

@@ -66,7 +66,9 @@ class BenchOptions:
             if not (math.isfinite(rate) and rate > 0):
                 raise UsageError(f"`rates` has {rate:g}; a rate is a finite number of rows/s above 0.")
         if self.cuda_graphs and self.device == "cpu":
-            raise UsageError("`cuda_graphs` needs a GPU, and `device` is 'cpu'; use 'cuda' or 'tensorrt'.")
+            raise UsageError(
+                "`cuda_graphs` needs a GPU, and `device` is 'cpu'; use 'cuda', 'tensorrt' or 'tensorrt-rtx'."
+            )
         if self.cuda_graphs and (self.threads != 1 or "server" in self.scenarios):
             raise UsageError(
                 "`cuda_graphs` needs `threads` 1 and the scenarios single-stream and offline, because every thread "

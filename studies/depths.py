@@ -70,7 +70,7 @@ def measure(bundle: Path, *, device: str = "tensorrt", variant: str | None = Non
     The shapes are the largest batch of each TensorRT profile; ONNX Runtime takes any shape, so batches of 1, 8 and 32
     with 64 and 128 tokens.
 
-    :param device: ``"tensorrt"`` or ``"cuda"``.
+    :param device: ``"tensorrt"``, ``"tensorrt-rtx"`` or ``"cuda"``.
     :param variant: None: the first for the device.
     :raises EngineError: the device or its packages are missing.
     :raises UsageError: the bundle has no such variant.
@@ -126,7 +126,8 @@ def _measure_shape(
 
 
 def _open_tensorrt(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> _Opened:
-    engine = open_engine(build_whole_model(bundle, manifest, variant, folder), variant, len(manifest.labels))
+    plan = build_whole_model(bundle, manifest, variant, folder)
+    engine = open_engine(plan, variant, len(manifest.labels), cuda_graphs=True)
     wholes = {"streams": WholeModel(engine), "CUDA graphs": WholeModel(engine, cuda_graphs=True)}
     return [(bucket.max_batch, bucket.sequence) for bucket in engine.buckets.all], wholes
 
@@ -149,7 +150,7 @@ def _require(device: str) -> None:
         open_gpu(LIBRARIES[device].extra)
 
 
-_OPENED = {"cuda": _open_cuda, "tensorrt": _open_tensorrt}
+_OPENED = {"cuda": _open_cuda, **dict.fromkeys(LIBRARIES, _open_tensorrt)}
 
 
 def _run(chain: DeviceChain, arrays: Sequence[Any], stages: int) -> None:
@@ -191,9 +192,9 @@ def _document(bundle: Path | None, device: str, runs: int) -> dict[str, Any]:
 
             make_bundle(12, 768, folder, precisions=("fp32", "fp16"))
             bundle = Path(folder) / "bundle"
-            if device == "tensorrt":
+            if device in LIBRARIES:
                 bounds = Bounds(max_label_flips=1.0)  # random weights are sure of no label
-                build(bundle, BuildOptions(batches=_BATCHES, sequences=_SEQUENCES, bounds=bounds))
+                build(bundle, BuildOptions(batches=_BATCHES, sequences=_SEQUENCES, bounds=bounds, engine=device))
         document = measure(bundle, device=device, runs=runs)
     document["environment"] = describe_environment()
     return document

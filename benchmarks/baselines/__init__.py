@@ -74,6 +74,9 @@ BASELINES: dict[str, Baseline] = {
     "openvino-int8": _openvino("whole model, OpenVINO int8", "int8"),
     "onnxruntime-cuda": _gpu("whole model, ONNX Runtime CUDA", "cuda", ("onnx", "onnxruntime"), "gpu,bench"),
     "tensorrt": _gpu("whole model, TensorRT", "tensorrt", ("onnx", "tensorrt"), "build,bench"),
+    "tensorrt-rtx": _gpu(
+        "whole model, TensorRT for RTX", "tensorrt-rtx", ("onnx", "tensorrt_rtx"), "tensorrt-rtx,bench"
+    ),
 }
 
 

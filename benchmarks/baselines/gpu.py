@@ -17,6 +17,7 @@ from fastbert.benchmarks.baselines.whole_model_gpu import (
     write_whole_model,
 )
 from fastbert.benchmarks.systems import Budget, Runner, Sources
+from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES
 from fastbert.runtime.manifest import read_manifest
 
 
@@ -24,7 +25,7 @@ def prepare(sources: Sources) -> None:
     """Write the graph. For TensorRT, build it too, which takes as long as all stages together."""
     manifest = read_manifest(sources.bundle)
     variant = manifest.variant_for(sources.device)
-    if sources.device == "tensorrt":
+    if sources.device in LIBRARIES:
         build_whole_model(sources.bundle, manifest, variant, sources.folder)
     else:
         write_whole_model(sources.bundle, variant, sources.folder)
@@ -34,8 +35,8 @@ def load(sources: Sources, budget: Budget) -> Runner:
     """Load the engine or session that `prepare` wrote."""
     manifest = read_manifest(sources.bundle)
     variant = manifest.variant_for(sources.device)
-    if sources.device == "tensorrt":
-        executor = open_engine(sources.folder / ENGINE, variant, len(manifest.labels))
+    if sources.device in LIBRARIES:
+        executor = open_engine(sources.folder / ENGINE, variant, len(manifest.labels), cuda_graphs=sources.cuda_graphs)
     else:
         executor = open_session(sources.folder / SESSION, manifest, cuda_graphs=sources.cuda_graphs)
     settings = {"engine": variant.engine, "device": sources.device, "calls": budget.calls}

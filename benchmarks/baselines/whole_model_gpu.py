@@ -114,9 +114,13 @@ def write_whole_model(bundle: Path, variant: Variant, folder: Path) -> Path:
     return path
 
 
-def open_engine(plan: Path, variant: Variant, classes: int) -> Any:
-    """Load a plan of `build_whole_model`, for `WholeModel`."""
-    return _Engine(LIBRARIES[variant.engine], plan, Buckets(variant.tensorrt_build.profiles), classes)
+def open_engine(plan: Path, variant: Variant, classes: int, *, cuda_graphs: bool = False) -> Any:
+    """Load a plan of `build_whole_model`, for `WholeModel`.
+
+    :param cuda_graphs: whether CUDA graphs will capture its runs.
+    """
+    buckets = Buckets(variant.tensorrt_build.profiles)
+    return _Engine(LIBRARIES[variant.engine], plan, buckets, classes, cuda_graphs=cuda_graphs)
 
 
 def open_session(path: Path, manifest: Manifest, *, cuda_graphs: bool = False, provider: str = CUDA) -> Any:
@@ -128,8 +132,8 @@ def open_session(path: Path, manifest: Manifest, *, cuda_graphs: bool = False, p
 
 
 class _Engine(Engines):
-    def __init__(self, library: Library, plan: Path, buckets: Buckets, classes: int) -> None:
-        super().__init__(library, open_gpu(library.extra), buckets, {_GRAPH: plan})
+    def __init__(self, library: Library, plan: Path, buckets: Buckets, classes: int, *, cuda_graphs: bool) -> None:
+        super().__init__(library, open_gpu(library.extra), buckets, {_GRAPH: plan}, graphs=cuda_graphs)
         trt, engine = self.trt, self.engines[_GRAPH]
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self.output = next(name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT)

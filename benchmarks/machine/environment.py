@@ -24,7 +24,7 @@ _PACKAGES = (
     "numpy",
 )
 
-_GPU_DEVICES = ("cuda", "tensorrt")
+_GPU_DEVICES = ("cuda", "tensorrt", "tensorrt-rtx")
 
 
 def describe_environment(device: str = "cpu") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
 _WARM_UP = 10
 
 _CLOCKS = {"graphics": 0, "sm": 1, "memory": 2}  # NVML's numbers; cuda-bindings 13.3 and 13.5 name them differently
-_PACKAGES = ("tensorrt-cu13", "cuda-bindings", "onnxruntime-gpu", "polygraphy")
+_PACKAGES = ("tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-bindings", "onnxruntime-gpu", "polygraphy")
 
 
 def describe_device() -> dict[str, Any]:

@@ -21,6 +21,7 @@ EXTRAS = {
     "jinja2": "bench",
     "onnxruntime": "cpu",
     "polygraphy": "build",
+    "tensorrt_rtx": "tensorrt-rtx",
 }
 _PARAMETER = re.compile(r"`(\w+)`")
 

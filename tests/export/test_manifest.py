@@ -87,6 +87,22 @@ def test_a_manifest_with_a_tensorrt_variant_follows_the_schema(built):
             check(broken)
 
 
+def test_a_manifest_with_a_variant_for_rtx_follows_the_schema(rtx_built):
+    document = manifest_of(rtx_built)
+    check(document)
+    place = ("variants", "tensorrt-rtx-fp16")
+    check(changed(document, ("verification", place[1]), {"passed": None, "reason": "no GPU is available"}))
+    for broken in (
+        changed(document, (*place, "tensorrt", "compute_capabilities"), ...),
+        changed(document, (*place, "tensorrt", "compute_capabilities"), []),
+        changed(document, (*place, "tensorrt", "compute_capabilities"), ["sm89"]),
+        changed(document, (*place, "engine"), "tensorrt"),
+        changed(document, (*place, "devices"), ["tensorrt"]),
+    ):
+        with pytest.raises(BundleError, match=r"does not follow the schema of manifests: \$\.variants"):
+            check(broken)
+
+
 def test_a_manifest_of_an_early_version_follows_the_schema(document):
     for name in ("task", "layer_norm", "default_token_type", "truncation_side", "distilled", "made_with"):
         del document[name]

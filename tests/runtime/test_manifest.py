@@ -205,6 +205,25 @@ def test_the_fields_of_a_tensorrt_variant_are_checked(tmp_path):
             read(tmp_path, {**document, "variants": {"trt": record}})
 
 
+def test_the_fields_of_a_variant_for_rtx_are_checked(tmp_path):
+    document = make_document()
+    details = {**TENSORRT["tensorrt"], "compute_capabilities": ["8.9", ">12.0"]}
+    del details["sm"]
+    record = {**TENSORRT, "row": None, "engine": "tensorrt-rtx", "devices": ["tensorrt-rtx"], "tensorrt": details}
+    document["files"] |= {file: {"bytes": 1, "sha256": HASH} for file in (*TENSORRT["stages"], "trt/embeddings.onnx")}
+    document["files"]["trt/chain.onnx"] = {"bytes": 1, "sha256": HASH}
+    [found] = read(tmp_path, {**document, "variants": {"trt": record}}).variants
+    assert (found.tensorrt_build.sm, found.tensorrt_build.compute_capabilities) == (None, ("8.9", ">12.0"))
+    for broken in (
+        {"engine": "tensorrt"},
+        {"tensorrt": {**TENSORRT["tensorrt"]}},
+        {"tensorrt": {**details, "compute_capabilities": ["sm89"]}},
+        {"compaction": None},
+    ):
+        with pytest.raises(BundleError, match=f"variants.trt.{next(iter(broken))}"):
+            read(tmp_path, {**document, "variants": {"trt": {**record, **broken}}})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -59,6 +59,10 @@ def places(value, *path):
             yield from places(item, *path, place)
 
 
+NO_CAPABILITIES = ("9", "8.", ".9", "x.9", ">>8.9", "1234.5")
+CAPABILITIES = (..., None, [], "8.9", {}, [8.9], ["8.9"], ["120.0"], ["8.9", ""])
+
+
 def changed(document, path, value):
     made = copy.deepcopy(document)
     owner = made
@@ -84,6 +88,16 @@ def document(family_bundle):
         "compaction": "tokenizer.json",
         "tensorrt": {"source": "fp32", "version": "1", "sm": "1", "profiles": [{"batch": [1, 2], "sequence": 3}]},
     }
+    made["variants"]["rtx"] = made["variants"]["tensorrt"] | {
+        "engine": "tensorrt-rtx",
+        "devices": ["tensorrt-rtx"],
+        "tensorrt": {
+            "source": "fp32",
+            "version": "1",
+            "compute_capabilities": ["8.9", ">12.0"],
+            "profiles": [{"batch": [1, 2], "sequence": 3}],
+        },
+    }
     for name in ("verification", "made_with"):
         made[name] = {}
     return made
@@ -97,6 +111,34 @@ def test_every_field_with_wrong_values(answers, document):
     assert "ok" in refused
     assert len(refused) > 500
     assert [pair for pair in found if pair[0] != pair[1]] == []
+
+
+def test_variants_of_both_tensorrts(answers, document):
+    changes = [
+        *((("rtx", "tensorrt", "compute_capabilities"), value) for value in CAPABILITIES),
+        *(
+            (("rtx", "tensorrt", "compute_capabilities", 0), each)
+            for each in ("9", "8.", ".9", "x.9", ">>8.9", "1234.5")
+        ),
+        *((("tensorrt", "tensorrt", name), value) for name in ("sm", "source") for value in (..., None, "", "x")),
+        *((("rtx", "engine"), value) for value in ("tensorrt", "onnxruntime")),
+        *((("tensorrt", "engine"), value) for value in ("tensorrt-rtx", "onnxruntime")),
+        (("rtx", "devices"), ["tensorrt-rtx", "tensorrt"]),
+        (("rtx", "devices"), ["tensorrt"]),
+        (("rtx", "compaction"), None),
+        (("rtx", "tensorrt"), ...),
+    ]
+    contents = [json.dumps(changed(document, ("variants", *path), value)).encode() for path, value in changes]
+    found = answers(contents)
+    assert [pair for pair in found if pair[0] != pair[1]] == []
+    fine = [change for change, (python, _) in zip(changes, found, strict=True) if python == "ok"]
+    assert fine == [
+        (("rtx", "tensorrt", "compute_capabilities"), ["8.9"]),
+        (("rtx", "tensorrt", "compute_capabilities"), ["120.0"]),
+        (("tensorrt", "tensorrt", "sm"), "x"),
+        (("tensorrt", "tensorrt", "source"), "x"),
+        (("tensorrt", "engine"), "onnxruntime"),
+    ]
 
 
 def test_documents_that_are_not_manifests(answers, document):
