@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support.doubles.real_tensorrt import real_tensorrt_rtx
 from support.factories import make_rows, save_backbone, write_tsv
 
 from fastbert.console.failures import EXTRAS
@@ -121,7 +122,15 @@ def test_bench_measures_a_bundle(run_with, bundle, data):
     assert done.returncode == 0, done.stderr
 
 
+def test_tensorrt_rtx_builds_without_a_gpu_and_shows_it(run_with, bundle_copy):
+    real_tensorrt_rtx()
+    build = ["build", bundle_copy, "--engine", "tensorrt-rtx", "--batch", 1, "--sequence", 32]
+    done = run_with(["tensorrt-rtx"], build, ["info", bundle_copy])
+    assert done.returncode == 0, done.stderr
+    assert "tensorrt-rtx-fp16: 5 engines" in done.stdout
+
+
 def test_every_extra_that_an_error_names_brings_its_package():
-    names = {"sklearn": "scikit-learn"}
+    names = {"sklearn": "scikit-learn", "tensorrt_rtx": "tensorrt-rtx-cu13"}
     for package, extra in EXTRAS.items():
         assert names.get(package, package) in {canonicalize_name(name) for name in distributions_of([extra])}

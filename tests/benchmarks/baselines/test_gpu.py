@@ -14,13 +14,19 @@ from fastbert.runtime import Classifier
 from fastbert.runtime.engines.gpu.onnxruntime import CPU
 from fastbert.runtime.manifest import read_manifest
 
+both_tensorrts = pytest.mark.parametrize(
+    ("device", "bundle_of"), [("tensorrt", "built"), ("tensorrt-rtx", "rtx_built")], ids=["tensorrt", "rtx"]
+)
 
+
+@both_tensorrts
 @pytest.mark.parametrize("graphs", [False, True])
-def test_the_whole_model_in_one_engine_gives_the_last_exits_answers(built, tmp_path, graphs):
+def test_the_whole_model_in_one_engine_gives_the_last_exits_answers(request, tmp_path, device, bundle_of, graphs):
+    built = request.getfixturevalue(bundle_of)
     manifest = read_manifest(built)
-    variant = manifest.variant_for("tensorrt")
+    variant = manifest.variant_for(device)
     plan = build_whole_model(built, manifest, variant, tmp_path)
-    whole = WholeModel(open_engine(plan, variant, 3), cuda_graphs=graphs)
+    whole = WholeModel(open_engine(plan, variant, 3, cuda_graphs=graphs), cuda_graphs=graphs)
     ids = np.random.default_rng(0).integers(4, 24, (3, 20))
     expected = Classifier.load(built, variant="fp32").run(ids, speed=0.0).logits
     for _ in range(3):
@@ -38,11 +44,14 @@ def test_the_whole_model_in_one_session_gives_the_last_exits_answers(gpu_bundle,
         assert np.abs(whole.run(ids, np.ones_like(ids), np.zeros_like(ids)) - expected).max() < 0.02
 
 
+@both_tensorrts
 @pytest.mark.parametrize("graphs", [False, True])
-def test_fastbert_bench_runs_the_chain_and_the_whole_model_on_tensorrt(built, tmp_path, cuda, graphs):
-    sources = Sources(built, None, "tensorrt", tmp_path, cuda_graphs=graphs)
-    [whole], skipped = prepare_baselines(["tensorrt"], sources)
-    assert (whole.precision, skipped) == (read_manifest(built).variant_for("tensorrt").precision, [])
+def test_fastbert_bench_runs_the_chain_and_the_whole_model(request, tmp_path, device, bundle_of, graphs):
+    built = request.getfixturevalue(bundle_of)
+    cuda = request.getfixturevalue("cuda" if device == "tensorrt" else "rtx_cuda")
+    sources = Sources(built, None, device, tmp_path, cuda_graphs=graphs)
+    [whole], skipped = prepare_baselines([device], sources)
+    assert (whole.precision, skipped) == (read_manifest(built).variant_for(device).precision, [])
     ids = np.random.default_rng(0).integers(4, 24, (20, 12))
     expected = Classifier.load(built, variant="fp32").run(ids, speed=0.0).logits
     for system in (whole, *chain_systems(sources, read_manifest(built), None)):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 
-import numpy as np
 import pytest
 from support.factories import make_rows, write_tsv
 
@@ -313,21 +312,3 @@ def test_the_command_prints_what_it_built(tensorrt, bundle_copy, run_cli, caplog
     code, out, _ = run_cli("verify", bundle_copy, "--device", "tensorrt")
     assert code == 0
     assert "tensorrt-fp16-sm90" in out
-
-
-@pytest.mark.gpu
-def test_on_a_gpu_the_engines_build_and_answer(bundle_copy):
-    pytest.importorskip("tensorrt", reason="TensorRT is not installed")
-    try:
-        report = build(bundle_copy, BuildOptions(batches=(1, 8), sequences=(48,)))
-    except EngineError as error:
-        if "No GPU" in str(error):
-            pytest.skip(str(error))
-        raise
-    assert report.verification.problems == []
-    ids = np.random.default_rng(0).integers(4, 24, (20, 30))
-    expected = Classifier.load(bundle_copy, variant="fp32").run_all_exits(ids)[0]
-    for options in ({}, {"cuda_graphs": True}):
-        classifier = Classifier.load(bundle_copy, device="tensorrt", **options)
-        for _ in range(3):
-            assert np.abs(classifier.run_all_exits(ids)[0] - expected).max() < 0.05

@@ -1,0 +1,57 @@
+"""Both TensorRTs on a GPU that they support: build, reload, threads and CUDA graphs, with the real libraries."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from fastbert.export import BuildOptions, build
+from fastbert.runtime import Classifier
+from studies.gpu import obstacle
+
+pytestmark = pytest.mark.gpu
+both_ways = pytest.mark.parametrize("graphs", [False, True], ids=["streams", "graphs"])
+
+
+@pytest.fixture(scope="module", params=["tensorrt", "tensorrt-rtx"])
+def device(request):
+    reason = obstacle(request.param)
+    if reason:
+        pytest.skip(reason)
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def engines(device, gpu_bundle, tmp_path_factory):
+    path = shutil.copytree(gpu_bundle, tmp_path_factory.mktemp(device) / "bundle")
+    report = build(path, BuildOptions(batches=(1, 8), sequences=(48,), engine=device))
+    assert report.verification.problems == []
+    return path
+
+
+@both_ways
+def test_the_answers_are_those_of_the_cpu_after_a_reload(engines, device, graphs, tmp_path):
+    cpu = Classifier.load(engines, variant="fp32")
+    kept = {"runtime_cache": tmp_path} if device == "tensorrt-rtx" else {}
+    for _ in range(2):  # the first is gone when the second is loaded
+        gpu = Classifier.load(engines, device=device, cuda_graphs=graphs, **kept)
+        for seed, (rows, length) in enumerate([(1, 30), (8, 30), (1, 30), (1, 27), (12, 40), (8, 30), (1, 30)]):
+            ids = np.random.default_rng(seed).integers(4, 24, (rows, length))  # other ids in a known shape
+            assert np.abs(gpu.run_all_exits(ids)[0] - cpu.run_all_exits(ids)[0]).max() < 0.05
+        del gpu
+    assert not kept or list(tmp_path.glob("*.cache"))
+
+
+@both_ways
+def test_a_batch_that_shrinks_answers_as_its_rows_do_in_many_threads(engines, device, graphs):
+    classifier = Classifier.load(engines, device=device, cuda_graphs=graphs)
+    ids = np.random.default_rng(0).integers(4, 24, (8, 30))
+    uncertainties = classifier.run_all_exits(ids)[1]
+    between = [value for value in np.linspace(0, 1, 1000) if 0 < (uncertainties[:, 0] < value).sum() < len(ids)]
+    speed = max(between, key=lambda value: np.abs(uncertainties - value).min())  # far from any rounding
+    rows = [classifier.run(ids[row : row + 1], speed=speed) for row in range(len(ids))]
+    with ThreadPoolExecutor(4) as pool:
+        for batch in pool.map(lambda _: classifier.run(ids, speed=speed), range(40)):
+            assert np.abs(batch.logits - np.concatenate([row.logits for row in rows])).max() < 0.05
+            assert len(set(batch.exit_layer)) > 1
