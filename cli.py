@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 
 # Closed sets, written out so that --help imports none of the library; a test compares them with the library's tables.
-PRECISIONS = ("fp32", "int8", "int8-reduced", "fp16", "int8-qdq")
+PRECISIONS = ("fp32", "int8", "int8-reduced", "fp16", "fp32-portable", "int8-qdq")
 SCENARIOS = ("single-stream", "offline", "server")
 BASELINES = (
     "onnxruntime",
@@ -270,7 +270,9 @@ def export(
 @app.command()
 def build(
     bundle: Annotated[Path, typer.Argument(help="A bundle with a variant for a GPU (export --precision fp32,fp16).")],
-    variant: Annotated[Literal["fp16", "int8-qdq"], typer.Option(help="Variant to build from.")] = "fp16",
+    variant: Annotated[
+        Literal["fp16", "fp32-portable", "int8-qdq"], typer.Option(help="Variant to build from.")
+    ] = "fp16",
     batch: Annotated[
         Any,
         typer.Option(parser=numbers(int), metavar="NUMBERS", help="Comma-separated largest batches, one profile each."),

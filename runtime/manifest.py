@@ -18,6 +18,7 @@ from fastbert.runtime.manifest_rules import MANIFEST_FIELDS, VARIANT
 MANIFEST = "manifest.json"
 SCHEMA = "fastbert-bundle/1"
 _CHUNK_BYTES = 1 << 20
+_ENGINE_ON = {"cpu": "onnxruntime", "cuda": "onnxruntime_cuda", "tensorrt": "tensorrt"}  # device -> what it runs
 
 
 class FileRecord(TypedDict):
@@ -105,6 +106,10 @@ class Variant:
             build = TensorRtBuild(**{**build, "profiles": tuple(Bucket(*bucket) for bucket in buckets)})
         return cls(name, **{**fields, "tensorrt": build})
 
+    def runs_on(self, device: str) -> bool:
+        """Return whether this version of fastbert runs it on a device; not if its kind of engine is unknown."""
+        return device in self.devices and self.engine == _ENGINE_ON.get(device)
+
     @property
     def checkable_on_cpu(self) -> bool:
         """Whether its files are ONNX models, which ONNX Runtime can check on a CPU, whatever device they are for."""
@@ -167,14 +172,24 @@ class Manifest:
 
         :raises UsageError: there is none.
         """
-        fitting = [variant for variant in self.variants if device in variant.devices and name in (None, variant.name)]
+        fitting = [variant for variant in self.variants if variant.runs_on(device) and name in (None, variant.name)]
         if not fitting:
-            held = "; ".join(
-                f"{variant.name} for {', '.join(variant.devices) or 'fastbert build'}" for variant in self.variants
-            )
             wanted = f"variant {name!r} for" if name else "variant for"
+            held = "; ".join(map(_described, self.variants))
             raise UsageError(f"The bundle has no {wanted} device {device!r}. It has: {held}.")
         return fitting[0]
+
+
+def _described(variant: Variant) -> str:
+    """Say what a variant is for, and what of it needs another version of fastbert."""
+    devices = ", ".join(variant.devices) or "fastbert build"
+    unknown = [device for device in variant.devices if not variant.runs_on(device)]
+    if not unknown:
+        return f"{variant.name} for {devices}"
+    return (
+        f"{variant.name} for {devices} (this fastbert cannot run the engine {variant.engine!r} on {unknown[0]!r}; a "
+        "newer one may: pip install --upgrade fastbert-deploy)"
+    )
 
 
 # What fields must be relative to each other: the field to name, the check, and what was expected.
