@@ -67,7 +67,8 @@ MaxLabelFlips = Annotated[
     float, typer.Option(min=0, max=1, help="Largest share of answers that may change in a lossy precision.")
 ]
 Device = Annotated[
-    Literal["cpu", "cuda", "tensorrt"], typer.Option(help="cuda: ONNX Runtime on an NVIDIA GPU; tensorrt: TensorRT.")
+    Literal["cpu", "cuda", "tensorrt", "tensorrt-rtx"],
+    typer.Option(help="cuda: ONNX Runtime on an NVIDIA GPU; tensorrt: TensorRT; tensorrt-rtx: TensorRT for RTX."),
 ]
 Speeds = Annotated[
     Any,
@@ -273,6 +274,19 @@ def build(
     variant: Annotated[
         Literal["fp16", "fp32-portable", "int8-qdq"], typer.Option(help="Variant to build from.")
     ] = "fp16",
+    engine: Annotated[
+        Literal["tensorrt", "tensorrt-rtx"],
+        typer.Option(help="tensorrt: for the GPU of this machine; tensorrt-rtx: for every RTX GPU, without one here."),
+    ] = "tensorrt",
+    compute_capability: Annotated[
+        Any,
+        typer.Option(
+            parser=names(()),
+            metavar="NAMES",
+            help="GPUs of tensorrt-rtx, comma-separated, such as 8.9,12.0; or current: the GPU here.",
+            show_default="8.0, 8.6, 8.9, 12.0 and later",
+        ),
+    ] = None,
     batch: Annotated[
         Any,
         typer.Option(parser=numbers(int), metavar="NUMBERS", help="Comma-separated largest batches, one profile each."),
@@ -291,7 +305,7 @@ def build(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Rebuild engines that exist.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Build TensorRT engines into the bundle, for the GPU of this machine; a stopped build resumes.
+    """Build TensorRT engines into the bundle; a stopped build resumes.
 
     Example: fastbert build bundle --batch 1,8,32 --sequence 32,64,128
     """
@@ -304,16 +318,23 @@ def build(
         sequences=sequence,
         level=level,
         bounds=Bounds(max_label_flips=max_label_flips),
+        engine=engine,
+        compute_capabilities=tuple(compute_capability or ()),
     )
     report = run(bundle, options, overwrite=overwrite)
     for note in report.notes:
         _note(note)
     if as_json:
-        _print_json({**asdict(report), "verification": report.verification.as_dict()})
+        found = {"passed": None} if report.verification is None else report.verification.as_dict()
+        _print_json({**asdict(report), "verification": found})
         return
-    _print(f"{report.variant}: {len(report.low_precision)} engines, {report.bytes / 1e6:.1f} MB")
-    _print(f"  layers in float16 or int8         {min(report.low_precision.values()):.0%} or more of each engine's")
-    _print_verification(report.verification)
+    _print(f"{report.variant}: {len(report.built_s) + len(report.kept)} engines, {report.bytes / 1e6:.1f} MB")
+    if report.low_precision:
+        _print(f"  layers in float16 or int8         {min(report.low_precision.values()):.0%} or more of each engine's")
+    if report.verification is None:
+        _print(f"not verified: {report.variant}")
+    else:
+        _print_verification(report.verification)
 
 
 @app.command()
@@ -419,6 +440,9 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
     for key, value in document.items():
         if key not in hidden:
             _print(f"{key + ':':<16} {json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value}")
+    for found in document.get("verification", {}).values():
+        if "reason" in found:
+            _print(f"{'not verified:':<16} {found['reason']}")
 
 
 @app.command()

@@ -73,11 +73,13 @@ class Classifier:
         thread_pool: str | None = None,
         batches: bool = False,
         cuda_graphs: bool = False,
+        runtime_cache: str | Path | bool | None = None,
         check_contents: bool = True,
     ) -> "Classifier":
         """Load a bundle.
 
-        ``threads``, ``thread_pool`` and ``batches`` are CPU options, ``cuda_graphs`` is a GPU option.
+        ``threads``, ``thread_pool`` and ``batches`` are CPU options, ``cuda_graphs`` is a GPU option, ``runtime_cache``
+        is one of the device ``"tensorrt-rtx"``.
 
         :param bundle: directory that ``fastbert export`` wrote; it is only read. Files that are loaded with the first
             batch are held open until then, so that a classifier remains one version whatever happens to the path.
@@ -90,6 +92,8 @@ class Classifier:
             batches is loaded with the first batch; with it, a single row runs as a batch.
         :param cuda_graphs: replay the work between two exits as CUDA graphs. The first runs of each sequence length in
             each thread are slow, as the graphs are captured then.
+        :param runtime_cache: folder that keeps what TensorRT for RTX compiles for this GPU; None: a folder of this
+            user; False: nothing is kept, and every process compiles again.
         :param check_contents: compare every file's sha256 with the manifest's; False: only its size.
         :raises BundleError: the bundle is missing, damaged or of another schema.
         :raises EngineError: the engine cannot run here.
@@ -100,7 +104,13 @@ class Classifier:
         chosen = manifest.variant_for(device, variant)
         options = options_given(
             device,
-            {"threads": threads, "thread_pool": thread_pool, "batches": batches, "cuda_graphs": cuda_graphs},
+            {
+                "threads": threads,
+                "thread_pool": thread_pool,
+                "batches": batches,
+                "cuda_graphs": cuda_graphs,
+                "runtime_cache": runtime_cache,
+            },
         )
         files = (*chosen.files, TOKENIZER)
         before = file_versions(path, (MANIFEST, *files))

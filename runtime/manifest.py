@@ -13,12 +13,13 @@ from typing import Any, TypedDict
 
 from fastbert.runtime.documents import MISSING, Unfit, parse_object, shown
 from fastbert.runtime.errors import BundleError, UsageError
-from fastbert.runtime.manifest_rules import MANIFEST_FIELDS, VARIANT
+from fastbert.runtime.manifest_rules import GPUS_OF_PLANS, MANIFEST_FIELDS, VARIANT
 
 MANIFEST = "manifest.json"
 SCHEMA = "fastbert-bundle/1"
 _CHUNK_BYTES = 1 << 20
-_ENGINE_ON = {"cpu": "onnxruntime", "cuda": "onnxruntime_cuda", "tensorrt": "tensorrt"}  # device -> what it runs
+# device -> the engine whose files it runs; plans have the name of their device
+_ENGINE_ON = {"cpu": "onnxruntime", "cuda": "onnxruntime_cuda", **{device: device for device in GPUS_OF_PLANS}}
 
 
 class FileRecord(TypedDict):
@@ -45,15 +46,18 @@ class TensorRtBuild:
     """How a variant's TensorRT engines were built.
 
     :param source: name of the variant whose graphs they were built from.
-    :param version: of TensorRT.
-    :param sm: GPU architecture, such as ``"sm90"``.
+    :param version: of TensorRT, or of TensorRT for RTX.
+    :param sm: GPU architecture, such as ``"sm90"``; None: TensorRT for RTX built them.
+    :param compute_capabilities: of the GPUs that run engines of TensorRT for RTX, such as ``"8.9"``; ``">12.0"``: all
+        later ones.
     :param optimization_level: of TensorRT's builder, 0 to 5.
     :param profiles: the engines' optimization profiles, in order.
     """
 
     source: str
     version: str
-    sm: str
+    sm: str | None
+    compute_capabilities: tuple[str, ...]
     optimization_level: int
     profiles: tuple[Bucket, ...]
 
@@ -65,7 +69,8 @@ class Variant:
     :param precision: of weights, such as ``"float32"``.
     :param exact: whether its answers are PyTorch's in float32; otherwise it is lossy.
     :param devices: the devices that run it, such as ``("cpu",)``.
-    :param engine: name of the engine that runs it: ``onnxruntime``, ``onnxruntime_cuda`` or ``tensorrt``.
+    :param engine: name of the engine that runs it: ``onnxruntime``, ``onnxruntime_cuda``,
+        ``tensorrt`` or ``tensorrt-rtx``.
     :param embeddings: path of the embeddings engine inside the bundle.
     :param stages: paths of the stage engines, in order.
     :param compaction: path of the engine that removes samples on the device; None: they are removed on the host.
@@ -103,7 +108,8 @@ class Variant:
         build = fields["tensorrt"]
         if build is not None:
             buckets = ((*profile["batch"], profile["sequence"]) for profile in build["profiles"])
-            build = TensorRtBuild(**{**build, "profiles": tuple(Bucket(*bucket) for bucket in buckets)})
+            made = {"profiles": tuple(Bucket(*bucket) for bucket in buckets)}
+            build = TensorRtBuild(**{**build, **made, "compute_capabilities": tuple(build["compute_capabilities"])})
         return cls(name, **{**fields, "tensorrt": build})
 
     def runs_on(self, device: str) -> bool:
@@ -132,6 +138,16 @@ class Variant:
                 f"The variant {self.name!r} has no TensorRT engines. Build them with: fastbert build BUNDLE"
             )
         return self.tensorrt
+
+    @property
+    def _plans_of(self) -> set[str]:
+        """Which of `GPUS_OF_PLANS` it claims to be for."""
+        return GPUS_OF_PLANS.keys() & {self.engine, *self.devices}
+
+    def _names_gpus(self) -> bool:
+        """Return whether its record says which GPUs its plans are for."""
+        build = self.tensorrt
+        return build is not None and all(getattr(build, GPUS_OF_PLANS[engine]) for engine in self._plans_of)
 
 
 @dataclass(frozen=True)
@@ -211,13 +227,19 @@ _IN_VARIANT: tuple[tuple[str, Callable[[Manifest, Variant], bool], str], ...] = 
     ("stages", lambda m, v: len(v.stages) == len(m.exits), "one stage for each of the exits {exits}"),
     ("stages", lambda _, v: len(set(v.files)) == len(v.files), "files that the variant names only once"),
     (
+        "engine",
+        lambda _, v: v._plans_of <= {v.engine},
+        "the same as in devices: plans of TensorRT and of TensorRT for RTX cannot be exchanged",
+    ),
+    (
         "tensorrt",
-        lambda _, v: "tensorrt" not in (v.engine, *v.devices) or v.tensorrt is not None,
-        "the object that fastbert build writes for a TensorRT variant",
+        lambda _, v: not v._plans_of or v._names_gpus(),
+        "the object that fastbert build writes for a TensorRT variant, with sm or, for tensorrt-rtx, "
+        "compute_capabilities",
     ),
     (
         "compaction",
-        lambda _, v: "tensorrt" not in (v.engine, *v.devices) or v.compaction is not None,
+        lambda _, v: not v._plans_of or v.compaction is not None,
         "the path of a file, which a TensorRT variant needs",
     ),
 )

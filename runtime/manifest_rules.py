@@ -19,6 +19,11 @@ from fastbert.runtime.documents import (
 _PATH = re.compile(r"(?![A-Za-z]:)(?:(?!\.{1,2}(?:/|\Z))[^/\\\0]+(?:/(?!\Z)|\Z))+")
 _NAME = re.compile(r"(?!\.{1,2}\Z)[^/\\\0]+")
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
+_COMPUTE_CAPABILITY = re.compile(r">?[0-9]{1,3}\.[0-9]")
+
+# Engine and device -> the field of a variant's `tensorrt` that says which GPUs its plans are for. Plans of the two
+# cannot be exchanged.
+GPUS_OF_PLANS = {"tensorrt": "sm", "tensorrt-rtx": "compute_capabilities"}
 
 
 def _matches(expected: str, pattern: re.Pattern[str]) -> Rule:
@@ -33,12 +38,18 @@ _count, _index = integer(1, 2**31 - 1), integer(0, 2**31 - 1)
 _coefficients = ListOf("a list of three numbers [c0, c1, c2], none below 0", number(0, 1e18), least=3, most=3)
 _file = OptionalField(_path, None, null=True)
 
+_compute_capability = _matches(
+    'a compute capability, such as "8.9", or ">12.0" for all later ones', _COMPUTE_CAPABILITY
+)
 _TENSORRT = Record(
-    "an object with source, version, sm and profiles, which fastbert build writes",
+    "an object with source, version and profiles, which fastbert build writes",
     {
         "source": _name,
         "version": _text,
-        "sm": _text,
+        "sm": OptionalField(_text, None),
+        "compute_capabilities": OptionalField(
+            ListOf("a list of at least one compute capability", _compute_capability, least=1), ()
+        ),
         "optimization_level": OptionalField(integer(0, 5), 3),
         "profiles": ListOf(
             "a list of at least one profile",

@@ -32,7 +32,7 @@ from fastbert.runtime.engines import load_engine
 from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
 from fastbert.runtime.engines.gpu.onnxruntime import CUDA, require_onnxruntime
-from fastbert.runtime.engines.gpu.tensorrt import require_tensorrt
+from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES
 from fastbert.runtime.errors import FastBertError
 from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, file_record, read_manifest
 
@@ -145,8 +145,8 @@ def _require(device: str) -> None:
         require_onnxruntime(CUDA)
         open_gpu("gpu")
     else:
-        require_tensorrt()
-        open_gpu("tensorrt")
+        LIBRARIES[device].load()
+        open_gpu(LIBRARIES[device].extra)
 
 
 _OPENED = {"cuda": _open_cuda, "tensorrt": _open_tensorrt}

@@ -11,7 +11,8 @@ from fastbert.export.tensorrt.builder import EngineBuilder
 from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.onnxruntime import CUDA, Sessions
 from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.tensorrt import Engines, require_tensorrt
+from fastbert.runtime.engines.gpu.tensorrt import Engines
+from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES, Library
 from fastbert.runtime.manifest import Manifest, Variant
 
 _IDS = ("input_ids", "attention_mask", "token_type_ids")
@@ -91,13 +92,15 @@ def build_whole_model(bundle: Path, manifest: Manifest, variant: Variant, folder
     """
     details = variant.tensorrt_build
     source = next(held for held in manifest.variants if held.name == details.source)
+    library = LIBRARIES[variant.engine]
     builder = EngineBuilder(
-        require_tensorrt(),
-        open_gpu("tensorrt"),
+        library,
         Buckets(details.profiles),
         hidden_size=manifest.hidden_size,
+        gpu=open_gpu(library.extra),
         level=details.optimization_level,
         timing_cache=folder / "timing.cache",
+        compute_capabilities=details.compute_capabilities,
     )
     plan = folder / ENGINE
     plan.write_bytes(builder.build(_GRAPH, join_stages(bundle, source).SerializeToString()))
@@ -113,7 +116,7 @@ def write_whole_model(bundle: Path, variant: Variant, folder: Path) -> Path:
 
 def open_engine(plan: Path, variant: Variant, classes: int) -> Any:
     """Load a plan of `build_whole_model`, for `WholeModel`."""
-    return _Engine(plan, Buckets(variant.tensorrt_build.profiles), classes)
+    return _Engine(LIBRARIES[variant.engine], plan, Buckets(variant.tensorrt_build.profiles), classes)
 
 
 def open_session(path: Path, manifest: Manifest, *, cuda_graphs: bool = False, provider: str = CUDA) -> Any:
@@ -125,10 +128,9 @@ def open_session(path: Path, manifest: Manifest, *, cuda_graphs: bool = False, p
 
 
 class _Engine(Engines):
-    def __init__(self, plan: Path, buckets: Buckets, classes: int) -> None:
-        trt = require_tensorrt()
-        super().__init__(trt, open_gpu("tensorrt"), buckets, {_GRAPH: plan})
-        engine = self.engines[_GRAPH]
+    def __init__(self, library: Library, plan: Path, buckets: Buckets, classes: int) -> None:
+        super().__init__(library, open_gpu(library.extra), buckets, {_GRAPH: plan})
+        trt, engine = self.trt, self.engines[_GRAPH]
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self.output = next(name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT)
         self.classes = classes

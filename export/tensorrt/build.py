@@ -1,7 +1,9 @@
-"""``fastbert build``: a variant of ONNX graphs -> a variant of TensorRT engines, on the GPU that will run them.
+"""``fastbert build``: a variant of ONNX graphs -> a variant of engines of TensorRT, or of TensorRT for RTX.
+
+TensorRT needs the GPU that will run them. TensorRT for RTX needs none; without one, the answers are not verified.
 
 Engines are made in a hidden folder of the bundle and each is kept once it is complete, so a stopped build resumes. The
-manifest names the new variant only after every engine was inspected and the chain gave the right answers.
+manifest names the new variant only after every engine was inspected and, on a GPU, the chain gave the right answers.
 """
 
 import json
@@ -16,12 +18,13 @@ from fastbert.export.golden import GOLDEN, read_golden
 from fastbert.export.manifest import ManifestWriter, files_of
 from fastbert.export.tensorrt.builder import EngineBuilder
 from fastbert.export.tensorrt.resumable import ResumableBuild, exclusive_build
+from fastbert.export.tensorrt.targets import Target, find_target
 from fastbert.export.verification.compare import verify_classifier
 from fastbert.export.verification.outcome import DEFAULT_BOUNDS, Bounds, Verification
 from fastbert.runtime import Classifier
-from fastbert.runtime.engines.gpu import tensorrt
-from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.profiles import Buckets
+from fastbert.runtime.engines.gpu.tensorrt import load_engines
+from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES, TENSORRT, Library
 from fastbert.runtime.errors import EngineError, OutputExistsError, UsageError, VerificationError
 from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, check_files, read_manifest
 
@@ -34,12 +37,15 @@ _log = logging.getLogger(__name__)
 class BuildOptions:
     """What to build. Each batch size with each sequence length is one bucket, and one optimization profile.
 
+    :param engine: the library: ``"tensorrt"`` or ``"tensorrt-rtx"``.
     :param variant: the ONNX variant to build from, which decides the precision.
     :param batches: largest batch of each bucket, in rows.
     :param sequences: tokens of each bucket; None: 32, 64 and 128 as far as they are below the bundle's
         ``max_length``, and ``max_length``.
     :param level: TensorRT's builder optimization level, 0 to 5: how many ways to compute a layer it times.
     :param bounds: how far answers may be from PyTorch's.
+    :param compute_capabilities: of the GPUs that TensorRT for RTX builds for, such as ``"8.9"``, or ``"current"``
+        alone; empty: its default set.
     """
 
     variant: str = "fp16"
@@ -47,6 +53,8 @@ class BuildOptions:
     sequences: tuple[int, ...] | None = None
     level: int = 3
     bounds: Bounds = DEFAULT_BOUNDS
+    engine: str = TENSORRT.name
+    compute_capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class BuildReport:
     :param bytes: of the engines.
     :param built_s: engine -> seconds that its build took.
     :param kept: engines that an earlier, stopped build had completed.
-    :param low_precision: engine -> share of its layers in float16 or int8.
+    :param low_precision: engine -> share of its layers in float16 or int8; empty: the library cannot tell.
+    :param verification: None: not run, as a note says.
     :param notes: what the user should know about the verification.
     """
 
@@ -65,19 +74,20 @@ class BuildReport:
     built_s: dict[str, float]
     kept: tuple[str, ...]
     low_precision: dict[str, float]
-    verification: Verification
+    verification: Verification | None
     notes: tuple[str, ...]
 
 
 def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bool = False) -> BuildReport:
-    """Build, inspect and verify engines for the first visible GPU, then add them to the bundle as a variant.
+    """Build, inspect and verify engines, then add them to the bundle as a variant.
 
     Builds of one bundle run one after another, in any number of processes: TensorRT times its choices on the GPU.
 
     :param overwrite: replace engines that are already built.
-    :raises EngineError: no GPU, no TensorRT 11, or engines that failed; the others are kept.
+    :raises EngineError: no library, no GPU that the build needs, or engines that failed; the others are kept.
     :raises VerificationError: the engines do not answer as PyTorch does.
-    :raises UsageError: the bundle has no such variant, or the sizes do not fit the model.
+    :raises UsageError: the bundle has no such variant, the sizes do not fit the model, or a compute capability is
+        unknown.
     :raises BundleError: the bundle is damaged.
     :raises OutputExistsError: the variant is already built, and ``overwrite`` is false.
     """
@@ -85,16 +95,13 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
     source = _source(manifest, options.variant)
     buckets = _buckets(manifest, options)
     check_files(bundle, manifest, source.files, contents=True)
-    trt, gpu, writer = tensorrt.require_tensorrt(), open_gpu("tensorrt"), ManifestWriter("build")
-    name = f"tensorrt-{source.name}-{gpu.sm}"
+    target = find_target(options.engine, options.compute_capabilities)
+    library, writer = target.library, ManifestWriter(target.library.build_extra)
+    name = target.variant(source.name)
     settings = {
         "source": source.name,
-        "version": trt.__version__,
-        "gpu": gpu.name,
-        "sm": gpu.sm,
-        "cuda_driver": gpu.call("cudaDriverGetVersion"),
+        **target.settings,
         "profiles": buckets.as_records(),
-        "flags": [],  # none: the graphs contain the precision
         "optimization_level": options.level,
     }
     with exclusive_build(bundle):
@@ -103,23 +110,27 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
             raise OutputExistsError(f"{bundle} already has the variant {name}. Use `overwrite` to build it again.")
         progress = ResumableBuild(bundle / f".{name}.partial", settings)
         builder = EngineBuilder(
-            trt,
-            gpu,
+            library,
             buckets,
             hidden_size=manifest.hidden_size,
+            gpu=target.gpu,
             level=options.level,
             timing_cache=progress.folder / _TIMING_CACHE,
+            compute_capabilities=target.compute_capabilities,
         )
         built, kept = _build_engines(bundle, source, manifest, builder, progress)
-        details = {**settings, "low_precision": progress.low_precision}
-        candidate = Variant.from_record(name, _record(progress.folder.name, source, details))
-        verification, notes = _verify(bundle, manifest, candidate, buckets, options.bounds)
-        size = _publish(bundle, name, progress, _record(name, source, details), verification, writer)
+        details = {**settings, **({"low_precision": progress.low_precision} if library.reports_types else {})}
+        candidate = Variant.from_record(name, _record(library, progress.folder.name, source, details))
+        verification, notes = None, (_not_verified(bundle, name, target),)
+        if target.gpu is not None:
+            verification, notes = _verify(bundle, manifest, candidate, buckets, options.bounds)
+        outcome = {"passed": None, "reason": notes[0]} if verification is None else verification.as_dict()
+        size = _publish(bundle, name, progress, _record(library, name, source, details), outcome, writer)
     return BuildReport(name, size, built, kept, progress.low_precision, verification, notes)
 
 
 def _source(manifest: Manifest, name: str) -> Variant:
-    sources = {held.name: held for held in manifest.variants if held.compaction and held.engine != "tensorrt"}
+    sources = {held.name: held for held in manifest.variants if held.compaction and held.engine not in LIBRARIES}
     if name not in sources:
         raise UsageError(
             f"`variant` is {name!r}, which the bundle cannot build from; it has "
@@ -162,7 +173,8 @@ def _build_engines(
             continue
         progress.add(graph, plan, digest, share)
         built[graph] = time.perf_counter() - began
-        _log.info("%s: %.1f s, %.1f MB, %.0f %% low precision", place, built[graph], len(plan) / 1e6, 100 * share)
+        types = "" if share is None else f", {share:.0%} low precision"
+        _log.info("%s: %.1f s, %.1f MB%s", place, built[graph], len(plan) / 1e6, types)
     if failed:
         reasons = " ".join(f"{graph}: {error}" for graph, error in failed.items())
         raise EngineError(
@@ -172,15 +184,15 @@ def _build_engines(
     return built, tuple(kept)
 
 
-def _record(folder: str, source: Variant, details: dict[str, Any]) -> dict[str, Any]:
+def _record(library: Library, folder: str, source: Variant, details: dict[str, Any]) -> dict[str, Any]:
     def engine(file: str | None) -> str:
         return f"{folder}/{Path(str(file)).stem}.engine"
 
     return {
         "precision": source.precision,
         "exact": False,
-        "devices": ["tensorrt"],
-        "engine": "tensorrt",
+        "devices": [library.name],
+        "engine": library.name,
         "embeddings": engine(source.embeddings),
         "stages": [engine(file) for file in source.stages],
         "compaction": engine(source.compaction),
@@ -200,8 +212,10 @@ def _verify(
         )
     too_long = int((~fits).sum())
     notes = (f"{too_long} of {len(fits)} golden rows are longer than every profile: not verified",) if too_long else ()
-    classifier = Classifier._from_engine(bundle, manifest, tensorrt.load(bundle, variant))
-    verification = verify_classifier(classifier, variant, golden.select(fits), bounds=bounds)
+    engine = load_engines(LIBRARIES[variant.engine], bundle, variant, cuda_graphs=False)
+    verification = verify_classifier(
+        Classifier._from_engine(bundle, manifest, engine), variant, golden.select(fits), bounds=bounds
+    )
     if verification.problems:
         raise VerificationError(
             f"The engines do not answer as PyTorch does: {'; '.join(verification.problems)}. The bundle is unchanged."
@@ -209,12 +223,19 @@ def _verify(
     return verification, notes
 
 
+def _not_verified(bundle: Path, name: str, target: Target) -> str:
+    return (
+        f"{name} was built and inspected, but its answers were not verified, as {target.no_gpu}. Verify them on a GPU "
+        f"that runs it: fastbert verify {bundle.name} --device {target.library.name} --variant {name}"
+    )
+
+
 def _publish(
     bundle: Path,
     name: str,
     progress: ResumableBuild,
     record: dict[str, Any],
-    verification: Verification,
+    verification: dict[str, Any],
     writer: ManifestWriter,
 ) -> int:
     """Move the engines into place and name them in the manifest; return their size in bytes."""
@@ -227,7 +248,7 @@ def _publish(
     files = files_of(bundle, [record["embeddings"], record["compaction"], *record["stages"]])
     document["variants"][name] = record
     document["files"] |= files
-    document.setdefault("verification", {})[name] = verification.as_dict()
+    document.setdefault("verification", {})[name] = verification
     writer.write(bundle, document)
     return sum(file["bytes"] for file in files.values())
 

@@ -1,109 +1,107 @@
-"""ONNX graph -> TensorRT 11 plan: one engine, its profiles, the timing cache, and the check of its precision."""
+"""ONNX graph -> plan, with TensorRT or TensorRT for RTX: one engine, its profiles, and what can be checked of it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbert.export.tensorrt.inspection import MIN_LOW_PRECISION, low_precision_share
+from fastbert.export.tensorrt.inspection import (
+    MIN_LOW_PRECISION,
+    header_problem,
+    low_precision_share,
+    network_problems,
+    profile_problems,
+)
+from fastbert.export.tensorrt.interface import Limits, input_shapes
 from fastbert.files.atomic import replace_file
+from fastbert.runtime.engines.gpu.compute_capabilities import member_name
 from fastbert.runtime.engines.gpu.cuda import Gpu
 from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.tensorrt import make_log
+from fastbert.runtime.engines.gpu.tensorrt_libraries import Library, log_of
 from fastbert.runtime.errors import EngineError
 from fastbert.runtime.manifest import Bucket
 
-_Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Limits:
-    """An input's smallest and largest shape in a profile, and the one that it is tuned for."""
-
-    smallest: _Shape
-    tuned: _Shape
-    largest: _Shape
-
-
-def _input_shapes(graph: str, bucket: Bucket, *, hidden_size: int, max_batch: int) -> dict[str, _Limits]:
-    """Return the shapes of an engine's inputs in one bucket.
-
-    :param graph: ``"embeddings"``, ``"compaction"``, ``"stage_00"`` and so on, or ``"whole"`` for a whole model.
-    """
-    sequence, tops = bucket.sequence, (bucket.min_batch, bucket.max_batch, bucket.max_batch)
-    if graph in ("embeddings", "whole"):
-        ids = _Limits(*((batch, sequence) for batch in tops))
-        return dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), ids)
-    if graph == "compaction":  # from any batch to a batch of this bucket
-        tops = (1, bucket.max_batch, max_batch)
-    shapes = {
-        "hidden_states": _Limits(*((batch, sequence, hidden_size) for batch in tops)),
-        "extended_attention_mask": _Limits(*((batch, 1, 1, sequence) for batch in tops)),
-    }
-    if graph == "compaction":
-        shapes["rows"] = _Limits((bucket.min_batch,), (bucket.max_batch,), (bucket.max_batch,))
-    return shapes
-
 
 class EngineBuilder:
-    """Builds engines one after another with one timing cache, so that equal layers are timed once.
+    """Builds engines one after another. For one thread.
 
-    :param trt: the module tensorrt.
+    :param library: whose engines to build.
+    :param gpu: the GPU that TensorRT times its choices on; None: there is none, as TensorRT for RTX needs none.
     :param level: builder optimization level, 0 to 5.
-    :param timing_cache: file of the timing cache; it may not exist yet.
+    :param timing_cache: file of TensorRT's timing cache, which may not exist yet: equal layers are then timed once.
+    :param compute_capabilities: of the GPUs to build for, such as ``"8.9"``; empty: the library's default.
+    :raises MissingDependencyError: the library is not installed.
+    :raises EngineError: another major version is installed.
     """
 
     def __init__(
-        self, trt: Any, gpu: Gpu, buckets: Buckets, *, hidden_size: int, level: int, timing_cache: Path
+        self,
+        library: Library,
+        buckets: Buckets,
+        *,
+        hidden_size: int,
+        gpu: Gpu | None = None,
+        level: int = 3,
+        timing_cache: Path | None = None,
+        compute_capabilities: Sequence[str] = (),
     ) -> None:
-        self._trt = trt
-        self._gpu = gpu
+        self._library = library
+        self._trt = library.load()
         self._buckets = buckets
         self._hidden_size = hidden_size
+        self._gpu = gpu
         self._level = level
-        self._timing_cache = timing_cache
-        self._log = make_log(trt)
-        self._runtime = trt.Runtime(self._log.trt_logger)
+        self._timing_cache = timing_cache if library.timing_cache else None
+        usual = tuple(compute_capabilities) == library.compute_capabilities  # has ">12.0", which cannot be named
+        self._compute_capabilities = () if usual else tuple(compute_capabilities)
+        self._log = log_of(self._trt)
+        self._runtime = self._trt.Runtime(self._log.trt_logger)
 
     def build(self, graph: str, onnx: bytes) -> bytes:
         """Build one engine from an ONNX model; return the plan.
 
-        :raises EngineError: TensorRT cannot parse or build the graph.
+        :param graph: ``"embeddings"``, ``"compaction"``, ``"stage_00"`` and so on, or ``"whole"`` for a whole model.
+        :raises EngineError: the library cannot parse or build the graph, or the engine is not what the chain needs.
         """
         trt = self._trt
+        self._log.take_errors()  # of others
         builder = trt.Builder(self._log.trt_logger)
-        network = builder.create_network(0)  # no flags: TensorRT 11 is always strongly typed
+        network = builder.create_network(0)  # no flags: networks are always strongly typed
         parser = trt.OnnxParser(network, self._log.trt_logger)
         if not parser.parse(onnx):
             errors = [parser.get_error(index) for index in range(parser.num_errors)]
             reasons = "; ".join(f"{error.node_name()}: {error.desc()}" for error in errors)
-            raise EngineError(f"TensorRT {trt.__version__} cannot parse {graph}: {reasons}")
-        config = builder.create_builder_config()
-        config.builder_optimization_level = self._level
-        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it the inspector names no types
+            raise EngineError(f"{self._title} cannot parse {graph}: {reasons}")
+        self._require_fit(graph, network_problems(trt, network, graph, hidden_size=self._hidden_size))
+        config = self._configure(builder.create_builder_config())
         for bucket in self._buckets.all:
             profile = builder.create_optimization_profile()
-            for name, limits in self._shapes(graph, bucket).items():
+            shapes = self._shapes(graph, bucket)
+            for name, limits in shapes.items():
                 profile.set_shape(name, limits.smallest, limits.tuned, limits.largest)
             if config.add_optimization_profile(profile) < 0:
-                raise EngineError(f"TensorRT refuses the profile {bucket} for {graph}: {self._log.take_errors()}")
+                raise EngineError(f"{self._title} refuses the profile {bucket} for {graph}: {self._log.take_errors()}")
+            self._require_fit(graph, profile_problems(profile, shapes))
         self._read_cache(config)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
-            free, total = (f"{size / 1e6:.0f} MB" for size in self._gpu.memory)
-            reason = self._log.take_errors()
-            raise EngineError(f"TensorRT could not build {graph} ({free} of {total} of device memory free): {reason}")
+            raise EngineError(f"{self._title} could not build {graph}{self._memory()}: {self._log.take_errors()}")
         self._write_cache(config)
-        return bytes(plan)
+        content = bytes(plan)
+        if self._library.checks_headers:
+            self._require_fit(graph, header_problem(trt, self._runtime, content))
+        return content
 
-    def low_precision_share(self, graph: str, plan: bytes) -> float:
-        """Inspect an engine; return the share of its layers in float16 or int8.
+    def low_precision_share(self, graph: str, plan: bytes) -> float | None:
+        """Inspect an engine; return the share of its layers in float16 or int8; None: this library cannot tell.
 
         :raises EngineError: the share is unknown or below `MIN_LOW_PRECISION`.
         """
         trt, bucket = self._trt, self._buckets.all[0]
+        if not self._library.reports_types or self._gpu is None:
+            return None
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise EngineError(f"TensorRT cannot read the plan of {graph} that it built: {self._log.take_errors()}")
+            raise EngineError(f"{self._title} cannot read the plan of {graph} that it built: {self._log.take_errors()}")
         context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         stream = self._gpu.stream()
         context.set_optimization_profile_async(0, stream.handle)
@@ -121,10 +119,43 @@ class EngineBuilder:
             )
         return share
 
-    def _shapes(self, graph: str, bucket: Bucket) -> dict[str, _Limits]:
-        return _input_shapes(graph, bucket, hidden_size=self._hidden_size, max_batch=self._buckets.max_batch)
+    @property
+    def _title(self) -> str:
+        return f"{self._library.title} {self._trt.__version__}"
+
+    def _configure(self, config: Any) -> Any:
+        trt = self._trt
+        config.builder_optimization_level = self._level
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it the inspector names no types
+        for flag in self._library.flags:
+            config.set_flag(getattr(trt.BuilderFlag, flag))
+        if self._compute_capabilities:
+            config.num_compute_capabilities = len(self._compute_capabilities)
+        for index, each in enumerate(self._compute_capabilities):
+            if not config.set_compute_capability(getattr(trt.ComputeCapability, member_name(each)), index):
+                raise EngineError(f"{self._title} refuses the compute capability {each}: {self._log.take_errors()}")
+        return config
+
+    def _shapes(self, graph: str, bucket: Bucket) -> dict[str, Limits]:
+        return input_shapes(graph, bucket, hidden_size=self._hidden_size, max_batch=self._buckets.max_batch)
+
+    def _require_fit(self, graph: str, problems: Sequence[str]) -> None:
+        if problems:
+            raise EngineError(
+                f"The engine of {graph} is not what the chain needs: {'; '.join(problems)}. The graph is not one that "
+                f"fastbert export wrote, or {self._title} changed it. Export the bundle again; if it fails again, "
+                "report it."
+            )
+
+    def _memory(self) -> str:
+        if self._gpu is None:
+            return ""
+        free, total = (f"{size / 1e6:.0f} MB" for size in self._gpu.memory)
+        return f" ({free} of {total} of device memory free)"
 
     def _read_cache(self, config: Any) -> None:
+        if self._timing_cache is None:
+            return
         stored = self._timing_cache.read_bytes() if self._timing_cache.is_file() else b""
         for content in (stored, b""):  # a cache of another GPU or TensorRT is refused: start with an empty one
             cache = config.create_timing_cache(content)
@@ -132,4 +163,5 @@ class EngineBuilder:
                 return
 
     def _write_cache(self, config: Any) -> None:
-        replace_file(self._timing_cache, bytes(config.get_timing_cache().serialize()))
+        if self._timing_cache is not None:
+            replace_file(self._timing_cache, bytes(config.get_timing_cache().serialize()))

@@ -52,8 +52,9 @@ class ResumableBuild:
 
     @property
     def low_precision(self) -> dict[str, float]:
-        """Engine -> share of its layers in float16 or int8."""
-        return {graph: record["low_precision"] for graph, record in self._engines.items()}
+        """Engine -> share of its layers in float16 or int8, where the library can tell."""
+        shares = {graph: record["low_precision"] for graph, record in self._engines.items()}
+        return {graph: share for graph, share in shares.items() if share is not None}
 
     def has(self, graph: str, onnx_sha256: str) -> bool:
         """Return whether the engine of this graph is there, complete and unaltered."""
@@ -65,7 +66,7 @@ class ResumableBuild:
             and file_record(path) == record["file"]
         )
 
-    def add(self, graph: str, plan: bytes, onnx_sha256: str, low_precision: float) -> None:
+    def add(self, graph: str, plan: bytes, onnx_sha256: str, low_precision: float | None) -> None:
         """Keep an engine."""
         path = self.folder / f"{graph}.engine"
         replace_file(path, plan)

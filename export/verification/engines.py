@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.export.golden import GOLDEN, read_golden
-from fastbert.runtime.engines.gpu import tensorrt
 from fastbert.runtime.engines.gpu.profiles import Buckets
+from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT, log_of
 from fastbert.runtime.errors import MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, check_files, read_manifest
 
@@ -133,9 +133,8 @@ def _next_feeds(feeds: _Feeds, outputs: Any) -> _Feeds:
 def _tensorrt_runner(engine: Path, profile: int) -> Any:
     from polygraphy.backend.trt import TrtRunner
 
-    trt = tensorrt.require_tensorrt()
-    log = tensorrt.make_log(trt)
-    runtime = trt.Runtime(log.trt_logger)
+    trt = TENSORRT.load()
+    runtime = trt.Runtime(log_of(trt).trt_logger)
 
     def load() -> Any:
         return runtime.deserialize_cuda_engine(engine.read_bytes())

@@ -54,5 +54,6 @@ def spelled(message: str, flags: Mapping[str, str]) -> str:
 
 def _flag(parameter: str, flags: Mapping[str, str]) -> str | None:
     """Return the flag of a parameter; the library's `speeds` is the command line's --speed, since it takes a list."""
-    candidates = (parameter, parameter.removesuffix("s"), parameter.removesuffix("es"))
+    singular = f"{parameter[:-3]}y" if parameter.endswith("ies") else parameter.removesuffix("es")
+    candidates = (parameter, parameter.removesuffix("s"), singular)
     return next((flags[name] for name in candidates if name in flags), None)

@@ -29,17 +29,23 @@ DEVICES = {
     "cpu": Device("fastbert.runtime.engines.cpu", ("threads", "thread_pool", "batches")),
     "cuda": Device("fastbert.runtime.engines.gpu.onnxruntime", ("cuda_graphs",)),
     "tensorrt": Device("fastbert.runtime.engines.gpu.tensorrt", ("cuda_graphs",)),
+    "tensorrt-rtx": Device("fastbert.runtime.engines.gpu.tensorrt_rtx", ("cuda_graphs", "runtime_cache")),
 }
+_ON_BY_DEFAULT = ("runtime_cache",)
 
 
 def options_given(device: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, which None and False are not.
+    """Return the options that were given, which None is not, nor False unless it turns something off.
 
     :raises UsageError: the device is unknown, or lacks an option that was given.
     """
     if device not in DEVICES:
         raise UsageError(f"`device` is {device!r}; it must be one of {', '.join(DEVICES)}.")
-    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    given = {
+        name: value
+        for name, value in options.items()
+        if value is not None and (value is not False or name in _ON_BY_DEFAULT)
+    }
     for name in given:
         if name not in DEVICES[device].options:
             others = " or ".join(repr(other) for other, found in DEVICES.items() if name in found.options)

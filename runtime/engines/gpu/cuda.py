@@ -43,7 +43,11 @@ def open_gpu(extra: str) -> "Gpu":
 
 
 class Gpu:
-    """A GPU: its memory, and streams on it. May be shared by threads."""
+    """A GPU: its memory, and streams on it. May be shared by threads.
+
+    :param sm: its architecture, such as ``"sm89"``.
+    :param compute_capability: the same as a number, such as ``"8.9"``.
+    """
 
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
@@ -61,6 +65,7 @@ class Gpu:
         name = self.call("cudaGetDeviceProperties", 0).name
         self.name: str = name.decode().rstrip("\0") if isinstance(name, bytes) else name
         self.sm = f"sm{major}{minor}"
+        self.compute_capability = f"{major}.{minor}"
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Call a function of the CUDA runtime and return its result.

@@ -1,131 +1,144 @@
-"""The stages of a variant as TensorRT 11 engines.
+"""The stages of a variant as engines of TensorRT, or of TensorRT for RTX.
 
-A plan runs only on the TensorRT version and the GPU architecture that it was built for, so both are compared before a
-plan is read. Each thread has its own contexts, which run one after another and share one block of memory.
+A plan runs only on the version of the library that built it, and on the GPUs that it was built for, so both are
+compared before a plan is read. Each thread has its own contexts, which run one after another and share one block of
+memory.
 """
 
 import contextlib
-import importlib
-import logging
 import threading
+import weakref
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastbert.runtime.engines.gpu.compute_capabilities import covers, known_to
 from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
 from fastbert.runtime.engines.gpu.lane import Shapes
 from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.errors import BundleError, EngineError, MissingDependencyError
+from fastbert.runtime.engines.gpu.runtime_cache import RuntimeCache
+from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT, Library, log_of
+from fastbert.runtime.errors import BundleError, EngineError
 from fastbert.runtime.manifest import Variant
 from fastbert.runtime.tensors import HIDDEN_STATES, LOGITS, ROWS, TOKENS
 
-_MAJOR = 11
-_log = logging.getLogger("fastbert.tensorrt")
-
 
 def load(bundle: Path, variant: Variant, *, cuda_graphs: bool = False) -> DeviceChain:
-    """Read the engines.
+    """Read the engines of a variant for TensorRT.
 
     :param cuda_graphs: replay the work between two exits as one CUDA graph; batches are padded to their bucket.
-    :raises EngineError: no GPU, no TensorRT, too little memory, or the engines were built for another version
-        or GPU architecture.
+    :raises EngineError: no GPU, no TensorRT, too little memory, or the engines were built for another version or GPU.
     :raises BundleError: an engine cannot be read.
     """
-    trt = require_tensorrt()
-    gpu = open_gpu("tensorrt")
-    _require_match(bundle, variant, version=trt.__version__, sm=gpu.sm)
-    return DeviceChain(_Stages(trt, gpu, bundle, variant), graphs=cuda_graphs)
+    return load_engines(TENSORRT, bundle, variant, cuda_graphs=cuda_graphs)
 
 
-def require_tensorrt() -> Any:
-    """Import TensorRT.
+def load_engines(
+    library: Library,
+    bundle: Path,
+    variant: Variant,
+    *,
+    cuda_graphs: bool,
+    cache: Callable[[Any, Gpu], Path | None] = lambda trt, gpu: None,
+) -> DeviceChain:
+    """Read the engines of a variant for one of the two libraries.
 
-    :raises MissingDependencyError: it is not installed.
-    :raises EngineError: another major version is installed.
+    :param cache: (the library's module, GPU) -> file of the runtime cache; None: without one.
+    :raises EngineError: as in `load`.
+    :raises BundleError: as in `load`.
     """
-    try:
-        trt = importlib.import_module("tensorrt")
-    except ImportError as error:
-        raise MissingDependencyError("tensorrt", "tensorrt") from error
-    if trt.__version__.split(".")[0] != str(_MAJOR):
-        raise EngineError(
-            f"TensorRT {trt.__version__} is installed; this fastbert uses TensorRT {_MAJOR}, which takes the "
-            "precision from the graph. Install it with: pip install 'fastbert-deploy[tensorrt]'"
-        )
-    return trt
+    trt = library.load()
+    gpu = open_gpu(library.extra)
+    _require_match(library, bundle, variant, trt, gpu)
+    stages = _Stages(library, gpu, bundle, variant, graphs=cuda_graphs, cache=cache(trt, gpu))
+    return DeviceChain(stages, graphs=cuda_graphs)
 
 
-def _rebuild_command(bundle: Path, variant: Variant) -> str:
-    """Return the command that builds a variant's engines again."""
+def _build_command(library: Library, bundle: Path, variant: Variant, *options: str) -> str:
+    """Return the command that builds a variant's engines again, with the same profiles."""
     build = variant.tensorrt_build
     batches = ",".join(map(str, sorted({bucket.max_batch for bucket in build.profiles})))
     sequences = ",".join(map(str, sorted({bucket.sequence for bucket in build.profiles})))
-    return f"fastbert build {bundle} --variant {build.source} --batch {batches} --sequence {sequences} --overwrite"
+    engine = (f"--engine {library.name}",) if library.portable else ()
+    sizes = (f"--variant {build.source}", f"--batch {batches}", f"--sequence {sequences}")
+    return " ".join(("fastbert build", str(bundle), *engine, *sizes, *options, "--overwrite"))
 
 
-def _require_match(bundle: Path, variant: Variant, *, version: str, sm: str) -> None:
-    build = variant.tensorrt_build
-    for what, built, found in (("TensorRT", build.version, version), ("GPU architecture", build.sm, sm)):
-        if built != found:
-            raise EngineError(
-                f"The engines of {variant.name} were built for {what} {built}; here it is {found}, which cannot run "
-                f"them. Build them here: {_rebuild_command(bundle, variant)}"
-            )
+def _require_match(library: Library, bundle: Path, variant: Variant, trt: Any, gpu: Gpu) -> None:
+    """Check that this version of the library built the engines, for this GPU.
 
-
-class Log:
-    """TensorRT's messages: warnings go to Python's log, errors are kept for the errors raised here.
-
-    :param trt_logger: the logger that TensorRT's objects take.
+    :raises EngineError: it is another one; the message has the command that builds them.
     """
+    build, here = variant.tensorrt_build, f"{gpu.name}, compute capability {gpu.compute_capability}"
+    if build.version != trt.__version__:
+        raise EngineError(
+            f"The engines of {variant.name} were built for {library.title} {build.version}; here it is "
+            f"{trt.__version__}, which cannot run them. Build them here: {_build_command(library, bundle, variant)}"
+        )
+    if not library.portable and build.sm != gpu.sm:
+        raise EngineError(
+            f"The engines of {variant.name} were built for GPU architecture {build.sm}; here it is {gpu.sm}, which "
+            f"cannot run them. Build them here: {_build_command(library, bundle, variant)}"
+        )
+    if library.portable and not covers(build.compute_capabilities, gpu.compute_capability):
+        require_supported(library, trt, gpu)
+        usual = covers(library.compute_capabilities, gpu.compute_capability)
+        others = () if usual else (f"--compute-capability {gpu.compute_capability}",)
+        mend = _build_command(library, bundle, variant, *others)
+        raise EngineError(
+            f"The engines of {variant.name} were built for GPUs of compute capability "
+            f"{', '.join(build.compute_capabilities)}; this one is {here}. Build them for it, on any machine: {mend}"
+        )
 
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-        self.trt_logger: Any = None
 
-    def take_errors(self) -> str:
-        """Return the errors since the last call, as one text."""
-        text = " ".join(self.errors[-5:]) or "it gave no reason"
-        self.errors.clear()
-        return text
+def require_supported(library: Library, trt: Any, gpu: Gpu) -> None:
+    """Check that a portable library has engines for this GPU at all, which it does not say before it loads one.
 
-
-def make_log(trt: Any) -> Log:
-    """Return a log. Keep it as long as any object that uses its logger."""
-    log = Log()
-
-    class TrtLogger(trt.ILogger):  # type: ignore[misc]  # TensorRT ships no types
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, msg: str) -> None:
-            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
-                log.errors.append(msg)
-            elif severity == trt.ILogger.Severity.WARNING:
-                _log.warning("TensorRT: %s", msg)
-
-    log.trt_logger = TrtLogger()
-    return log
+    :raises EngineError: it has none.
+    """
+    supported = (*known_to(trt), *library.compute_capabilities)
+    if not covers(supported, gpu.compute_capability):
+        raise EngineError(
+            f"{library.title} {trt.__version__} does not support this GPU: {gpu.name} has compute capability "
+            f"{gpu.compute_capability}; supported are {', '.join(dict.fromkeys(supported))}. Run ONNX Runtime on it "
+            "(device 'cuda'), or build TensorRT's engines on it: fastbert build BUNDLE --engine tensorrt"
+        )
 
 
 class Engines:
     """Engines read from plans. They hold the weights, once for all threads.
 
     :param files: graph -> its plan.
+    :param graphs: whether CUDA graphs will capture their runs.
+    :param cache: file of the runtime cache, where the library has one; None: no cache.
     :raises BundleError: a plan cannot be read.
     """
 
-    def __init__(self, trt: Any, gpu: Gpu, buckets: Buckets, files: Mapping[str | int, Path]) -> None:
-        self.trt = trt
+    def __init__(
+        self,
+        library: Library,
+        gpu: Gpu,
+        buckets: Buckets,
+        files: Mapping[str | int, Path],
+        *,
+        graphs: bool = False,
+        cache: Path | None = None,
+    ) -> None:
+        self.trt = library.load()
         self.memory = gpu
         self.buckets = buckets
-        self.log = make_log(trt)
-        self.runtime = trt.Runtime(self.log.trt_logger)
+        self.log = log_of(self.trt)
+        self._title = f"{library.title} {self.trt.__version__}"
+        self._runtime = self.trt.Runtime(self.log.trt_logger)
         self.engines = {graph: self._read(path) for graph, path in files.items()}
-        self.lock = threading.Lock()  # held while a context is created
+        self.cache = None if cache is None else RuntimeCache(cache)
+        self.configs = {
+            graph: self._config(engine, graphs) for graph, engine in self.engines.items() if library.runtime_config
+        }
+        self._lock = threading.Lock()  # held while a context is created
         self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # each thread has its own stream
 
     def worker(self) -> "_Contexts":
@@ -137,12 +150,34 @@ class Engines:
         bucket = self.buckets.all[self.buckets.find(batch, sequence)]
         return bucket.max_batch if pad_batch else batch, bucket.sequence
 
+    def context(self, graph: str | int) -> Any:
+        """Return a new context, which needs memory from its caller; None: the library refuses."""
+        with self._lock:
+            engine, config = self.engines[graph], self.configs.get(graph)
+            strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            return engine.create_execution_context(strategy if config is None else config)
+
+    def _config(self, engine: Any, graphs: bool) -> Any:
+        trt, config = self.trt, engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        # We capture the work between two exits ourselves, which is more than one engine.
+        config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
+        # LAZY runs a fallback kernel for a new shape and compiles a better one in the background: a captured graph
+        # would keep the fallback, and compilation may fall into a capture. EAGER compiles in the first run of a shape,
+        # which is never captured.
+        kinds = trt.DynamicShapesKernelSpecializationStrategy
+        config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER if graphs else kinds.LAZY
+        if self.cache is not None:
+            self.cache.attach(config)
+        return config
+
     def _read(self, path: Path) -> Any:
-        engine = self.runtime.deserialize_cuda_engine(path.read_bytes())
+        self.log.take_errors()  # of others
+        engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
             free, total = self.memory.memory
             raise BundleError(
-                f"TensorRT {self.trt.__version__} could not read {path} ({path.stat().st_size / 1e6:.1f} MB; "
+                f"{self._title} could not read {path} ({path.stat().st_size / 1e6:.1f} MB; "
                 f"{free / 1e6:.0f} of {total / 1e6:.0f} MB of device memory are free): {self.log.take_errors()}"
             )
         return engine
@@ -151,15 +186,18 @@ class Engines:
 class _Stages(Engines):
     """The executor of a variant (`fastbert.runtime.engines.gpu.device_chain.Executor`)."""
 
-    def __init__(self, trt: Any, gpu: Gpu, bundle: Path, variant: Variant) -> None:
+    def __init__(
+        self, library: Library, gpu: Gpu, bundle: Path, variant: Variant, *, graphs: bool, cache: Path | None
+    ) -> None:
         files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": str(variant.compaction)}
         files.update(enumerate(variant.stages))
         buckets = Buckets(variant.tensorrt_build.profiles)
-        super().__init__(trt, gpu, buckets, {graph: bundle / name for graph, name in files.items()})
+        paths = {graph: bundle / name for graph, name in files.items()}
+        super().__init__(library, gpu, buckets, paths, graphs=graphs, cache=cache)
         first = self.engines[0]
         self.stages = len(variant.stages)
         self.hidden_size = int(first.get_tensor_shape(HIDDEN_STATES)[-1])
-        self.hidden_dtype = np.dtype(trt.nptype(first.get_tensor_dtype(HIDDEN_STATES)))
+        self.hidden_dtype = np.dtype(self.trt.nptype(first.get_tensor_dtype(HIDDEN_STATES)))
         self.classes = int(first.get_tensor_shape(LOGITS)[-1])
         self.capacity = (buckets.max_batch, buckets.max_sequence)
         self.max_batch = buckets.max_batch
@@ -175,6 +213,9 @@ class _Contexts:
         self._activations = engines.memory.allocate(nbytes, "activations")
         self._contexts: dict[tuple[str | int, int], Any] = {}
         self._bound: dict[tuple[str | int, int], Any] = {}
+        self._ran: set[Any] = set()
+        # contexts go before the configs and the cache that they use
+        weakref.finalize(self, _clear, self._contexts, engines.configs, engines.cache).atexit = False
 
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
         """Start an engine."""
@@ -191,6 +232,8 @@ class _Contexts:
                 self._check(context.set_tensor_address(name, address), key, f"the address of {name}")
         self._bound[key] = (shapes, addresses)
         self._check(context.execute_async_v3(self.stream.handle), key, "a run")
+        if bound_shapes != shapes:
+            self._note(key, shapes)
 
     def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
         """Capture the enqueued work as one CUDA graph, or replay it."""
@@ -198,9 +241,7 @@ class _Contexts:
 
     def _make(self, key: tuple[str | int, int]) -> Any:
         graph, profile = key
-        strategy = self._owner.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        with self._owner.lock:
-            context = self._owner.engines[graph].create_execution_context(strategy)
+        context = self._owner.context(graph)
         self._check(context is not None, key, "a context")
         context.set_device_memory(self._activations.address, self._activations.nbytes)
         self._check(context.set_optimization_profile_async(profile, self.stream.handle), key, f"profile {profile}")
@@ -208,6 +249,16 @@ class _Contexts:
         self._contexts[key] = context
         return context
 
+    def _note(self, key: tuple[str | int, int], shapes: Shapes) -> None:
+        """Note the first run of a shape, for which the library may have compiled something."""
+        if self._owner.cache is not None and (ran := (key, *shapes.values())) not in self._ran:
+            self._ran.add(ran)
+            self._owner.cache.expect_more()
+
     def _check(self, done: bool, key: tuple[str | int, int], what: str) -> None:
         if not done:
             raise EngineError(f"TensorRT refused {what} for engine {key[0]!r}: {self._owner.log.take_errors()}")
+
+
+def _clear(contexts: dict[Any, Any], *kept: Any) -> None:
+    contexts.clear()

@@ -14,6 +14,11 @@ import onnxruntime
 
 from support.doubles.contract import Recorder, held_to
 
+_TYPES = {
+    onnx.TensorProto.FLOAT: lambda kinds: kinds.FLOAT,
+    onnx.TensorProto.FLOAT16: lambda kinds: kinds.HALF,
+    onnx.TensorProto.INT64: lambda kinds: kinds.INT64,
+}
 _SCALARS = {"tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 
@@ -57,12 +62,33 @@ def _classes(module):
         return cache
 
     @held
+    class ITensor:
+        name = property(lambda self: self._value.name)
+        dtype = property(lambda self: _TYPES[self._value.type.tensor_type.elem_type](real.DataType))
+        shape = property(lambda self: [d.dim_value or -1 for d in self._value.type.tensor_type.shape.dim])
+
+    def tensor(value):
+        made = ITensor()
+        made._value = value
+        return made
+
+    @held
     class INetworkDefinition:
         name = property(lambda self: self._model.graph.name)
         num_inputs = property(lambda self: len(self._model.graph.input))
+        num_outputs = property(lambda self: len(self._model.graph.output))
+
+        def get_input(self, index):
+            return tensor(self._model.graph.input[index])
+
+        def get_output(self, index):
+            return tensor(self._model.graph.output[index])
 
     @held
     class IOptimizationProfile:
+        def get_shape(self, input):
+            return list(self._shapes[input])
+
         def set_shape(self, input, min, opt, max):
             assert all(low <= best <= high for low, best, high in zip(min, opt, max, strict=True))
             self._shapes = {**getattr(self, "_shapes", {}), input: (min, opt, max)}
@@ -274,6 +300,7 @@ def _classes(module):
         IHostMemory,
         INetworkDefinition,
         IOptimizationProfile,
+        ITensor,
         ITimingCache,
         OnnxParser,
         ParserError,

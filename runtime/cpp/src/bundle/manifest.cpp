@@ -17,6 +17,14 @@ constexpr std::string_view kPath =
 constexpr std::string_view kName = "a name without slashes, such as fp32";
 constexpr std::int64_t kMost = INT32_MAX;
 
+// Engine and device, and the field of a variant's `tensorrt` that says which GPUs its plans are
+// for. This library runs neither; it checks them as every reader does.
+struct Plans {
+  std::string_view engine;
+  std::string_view gpus;
+};
+constexpr Plans kPlans[] = {{"tensorrt", "sm"}, {"tensorrt-rtx", "compute_capabilities"}};
+
 bool is_not_empty(std::string_view text) { return !text.empty(); }
 
 bool is_name(std::string_view text) {
@@ -42,6 +50,15 @@ bool is_path(std::string_view text) {
 bool is_sha256(std::string_view text) {
   return text.size() == 64 &&
          text.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
+}
+
+// Such as 8.9, or >12.0 for all later ones.
+bool is_compute_capability(std::string_view text) {
+  const auto is_digit = [](char symbol) { return symbol >= '0' && symbol <= '9'; };
+  if (!text.empty() && text.front() == '>') text.remove_prefix(1);
+  const std::size_t dot = text.find('.');
+  return dot >= 1 && dot <= 3 && text.size() == dot + 2 && is_digit(text.back()) &&
+         std::all_of(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(dot), is_digit);
 }
 
 bool is_side(std::string_view text) { return text == "left" || text == "right"; }
@@ -77,10 +94,16 @@ std::optional<std::string> read_optional_path(const Field& field) {
 
 void check_tensorrt(const Field& field) {
   if (field.is_missing()) return;
-  field.object("an object with source, version, sm and profiles, which fastbert build writes");
+  field.object("an object with source, version and profiles, which fastbert build writes");
   field["source"].text(kName, is_name);
   field["version"].text("a string that is not empty", is_not_empty);
-  field["sm"].text("a string that is not empty", is_not_empty);
+  const Field sm = field["sm"];
+  if (!sm.is_missing()) sm.text("a string that is not empty", is_not_empty);
+  const Field capabilities = field["compute_capabilities"];
+  if (!capabilities.is_missing())
+    read_texts(capabilities, "a list of at least one compute capability", 1,
+               "a compute capability, such as \"8.9\", or \">12.0\" for all later ones",
+               is_compute_capability);
   const Field level = field["optimization_level"];
   if (!level.is_missing()) level.integer(0, 5);
   const Field profiles = field["profiles"];
@@ -195,10 +218,18 @@ void check_variant(const Field& document, const Field& field, const Manifest& ma
   if (variant.stages.size() != manifest.exits.size())
     field["stages"].fail("one stage for each of the exits " + shown_exits(manifest.exits));
   if (!all_differ(variant.files())) field["stages"].fail("files that the variant names only once");
-  if (variant.engine == "tensorrt" || variant.runs_on("tensorrt")) {
+  for (const auto& [engine, gpus] : kPlans) {
+    if (variant.runs_on(engine) && variant.engine != engine)
+      field["engine"].fail(
+          "the same as in devices: plans of TensorRT and of TensorRT for RTX cannot be exchanged");
+  }
+  for (const auto& [engine, gpus] : kPlans) {
+    if (variant.engine != engine) continue;
     const Field build = field["tensorrt"];
-    if (build.is_missing())
-      build.fail("the object that fastbert build writes for a TensorRT variant");
+    if (build.is_missing() || build[gpus].is_missing())
+      build.fail(
+          "the object that fastbert build writes for a TensorRT variant, with sm or, for "
+          "tensorrt-rtx, compute_capabilities");
     if (!variant.compaction)
       field["compaction"].fail("the path of a file, which a TensorRT variant needs");
   }

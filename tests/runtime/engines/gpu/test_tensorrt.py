@@ -10,7 +10,7 @@ import pytest
 from support.doubles.cuda import FakeCuda
 
 from fastbert.runtime import Classifier, EngineError, UsageError
-from fastbert.runtime.engines.gpu.tensorrt import make_log
+from fastbert.runtime.engines.gpu.tensorrt_libraries import log_of
 from fastbert.runtime.errors import BundleError
 
 
@@ -218,7 +218,7 @@ def test_a_call_that_tensorrt_refuses_is_an_error_with_its_reason(built, tensorr
 
 
 def test_tensorrts_warnings_go_to_the_log_and_its_errors_are_kept(tensorrt, caplog):
-    log = make_log(tensorrt)
+    log = log_of(tensorrt)
     log.trt_logger.log(tensorrt.ILogger.Severity.WARNING, "slow")
     log.trt_logger.log(tensorrt.ILogger.Severity.INFO, "chatter")
     log.trt_logger.log(tensorrt.ILogger.Severity.ERROR, "broken")
