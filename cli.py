@@ -301,6 +301,7 @@ def build(
         ),
     ] = None,
     level: Annotated[int, typer.Option(min=0, max=5, help="TensorRT's builder optimization level.")] = 3,
+    tolerance: Tolerance = 1e-4,
     max_label_flips: MaxLabelFlips = 0.05,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Rebuild engines that exist.")] = False,
     as_json: Json = False,
@@ -317,7 +318,7 @@ def build(
         batches=batch,
         sequences=sequence,
         level=level,
-        bounds=Bounds(max_label_flips=max_label_flips),
+        bounds=Bounds(tolerance, max_label_flips),
         engine=engine,
         compute_capabilities=tuple(compute_capability or ()),
     )

@@ -12,6 +12,7 @@ from fastbert.export.tensorrt.inspection import (
     profile_problems,
 )
 from fastbert.export.tensorrt.interface import Limits, input_shapes
+from fastbert.export.tensorrt.parser_errors import parser_errors
 from fastbert.files.atomic import replace_file
 from fastbert.runtime.engines.gpu.compute_capabilities import member_name
 from fastbert.runtime.engines.gpu.cuda import Gpu
@@ -68,9 +69,7 @@ class EngineBuilder:
         network = builder.create_network(0)  # no flags: networks are always strongly typed
         parser = trt.OnnxParser(network, self._log.trt_logger)
         if not parser.parse(onnx):
-            errors = [parser.get_error(index) for index in range(parser.num_errors)]
-            reasons = "; ".join(f"{error.node_name()}: {error.desc()}" for error in errors)
-            raise EngineError(f"{self._title} cannot parse {graph}: {reasons}")
+            raise EngineError(f"{self._title} cannot parse {graph}: {parser_errors(parser)}")
         self._require_fit(graph, network_problems(trt, network, graph, hidden_size=self._hidden_size))
         config = self._configure(builder.create_builder_config())
         for bucket in self._buckets.all:
@@ -127,6 +126,7 @@ class EngineBuilder:
         trt = self._trt
         config.builder_optimization_level = self._level
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it the inspector names no types
+        config.clear_flag(trt.BuilderFlag.TF32)  # set by default; float32 is to be float32
         for flag in self._library.flags:
             config.set_flag(getattr(trt.BuilderFlag, flag))
         if self._compute_capabilities:

@@ -115,6 +115,9 @@ def _classes(module):
         def set_flag(self, flag):
             pass
 
+        def clear_flag(self, flag):
+            pass
+
     @held
     class ParserError:
         def desc(self):
@@ -122,6 +125,9 @@ def _classes(module):
 
         def node_name(self):
             return "a node"
+
+        def node_operator(self):
+            return "MatMul"
 
     @held
     class OnnxParser:
