@@ -125,8 +125,8 @@ class EngineBuilder:
     def _configure(self, config: Any) -> Any:
         trt = self._trt
         config.builder_optimization_level = self._level
-        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it the inspector names no types
         config.clear_flag(trt.BuilderFlag.TF32)  # set by default; float32 is to be float32
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it the inspector names no types
         for flag in self._library.flags:
             config.set_flag(getattr(trt.BuilderFlag, flag))
         if self._compute_capabilities:
