@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 
 # Closed sets, written out so that --help imports none of the library; a test compares them with the library's tables.
-PRECISIONS = ("fp32", "int8", "int8-reduced", "fp16", "int8-qdq")
+PRECISIONS = ("fp32", "int8", "int8-reduced", "fp16", "fp32-portable", "int8-qdq")
 SCENARIOS = ("single-stream", "offline", "server")
 BASELINES = (
     "onnxruntime",
@@ -277,7 +277,9 @@ def export(
 @app.command()
 def build(
     bundle: Annotated[Path, typer.Argument(help="A bundle with a variant for a GPU (export --precision fp32,fp16).")],
-    variant: Annotated[Literal["fp16", "int8-qdq"], typer.Option(help="Variant to build from.")] = "fp16",
+    variant: Annotated[
+        Literal["fp16", "fp32-portable", "int8-qdq"], typer.Option(help="Variant to build from.")
+    ] = "fp16",
     engine: Annotated[
         Literal["tensorrt", "tensorrt-rtx"],
         typer.Option(help="tensorrt: for the GPU of this machine; tensorrt-rtx: for every RTX GPU, without one here."),
@@ -305,6 +307,7 @@ def build(
         ),
     ] = None,
     level: Annotated[int, typer.Option(min=0, max=5, help="TensorRT's builder optimization level.")] = 3,
+    tolerance: Tolerance = 1e-4,
     max_label_flips: MaxLabelFlips = 0.05,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Rebuild engines that exist.")] = False,
     as_json: Json = False,
@@ -321,7 +324,7 @@ def build(
         batches=batch,
         sequences=sequence,
         level=level,
-        bounds=Bounds(max_label_flips=max_label_flips),
+        bounds=Bounds(tolerance, max_label_flips),
         engine=engine,
         compute_capabilities=tuple(compute_capability or ()),
     )

@@ -41,7 +41,14 @@ def run_bench(options: BenchOptions) -> BenchReport:
     check_names(options.baselines, has_checkpoint=options.checkpoint is not None)
     threads = options.threads or usable_cores()
     with _tokenizer_threads(threads), tempfile.TemporaryDirectory(prefix="fastbert-bench-") as folder:
-        sources = Sources(options.bundle, options.checkpoint, options.device, Path(folder), options.cuda_graphs)
+        sources = Sources(
+            options.bundle,
+            options.checkpoint,
+            options.device,
+            Path(folder),
+            options.cuda_graphs,
+            options.variants[0] if options.variants else None,
+        )
         manifest = read_manifest(options.bundle)
         chains = chain_systems(sources, manifest, options.variants)
         first = chains[0].load(Budget(threads))

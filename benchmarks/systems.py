@@ -33,6 +33,7 @@ class Sources:
     :param checkpoint: the one that the bundle was exported from, if known.
     :param folder: for the files that baselines need.
     :param cuda_graphs: for the chain and the whole model on a GPU.
+    :param variant: the variant whose graphs the whole model on a GPU is made of; None: the device's first.
     """
 
     bundle: Path
@@ -40,6 +41,7 @@ class Sources:
     device: str
     folder: Path
     cuda_graphs: bool = False
+    variant: str | None = None
 
 
 class Runner(Protocol):
@@ -125,7 +127,7 @@ def chain_systems(sources: Sources, manifest: Manifest, variants: Sequence[str] 
 
     :raises UsageError: the bundle has no such variant for the device.
     """
-    supported = [variant.name for variant in manifest.variants if sources.device in variant.devices]
+    supported = [variant.name for variant in manifest.variants if variant.runs_on(sources.device)]
     names: Sequence[str | None] = variants or supported or [None]  # None: the manifest's error lists what it has
     chosen = [manifest.variant_for(sources.device, name) for name in names]
 

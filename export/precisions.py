@@ -8,6 +8,7 @@ from onnx import ModelProto
 
 from fastbert.export.golden import Golden
 from fastbert.export.graphs.float16 import Float16Graph
+from fastbert.export.graphs.portable import PortableGraph
 from fastbert.export.graphs.stages import StagePlan, compaction_graph, embeddings_graph, stage_graph
 from fastbert.export.graphs.writer import Graph
 from fastbert.export.int8.cpu import int8_graphs
@@ -51,8 +52,10 @@ def _float_graphs(
         yield stage_graph(model, stage, graph_type)
 
 
-def _compaction(model: FastBertForSequenceClassification) -> ModelProto:
-    return compaction_graph(model, Float16Graph)
+def _for_gpu(dtype: str, graph_type: type[Graph], *, exact: bool) -> Precision:
+    """Return a precision whose graphs ONNX Runtime runs on a GPU, and `fastbert build` builds from."""
+    graphs, compaction = partial(_float_graphs, graph_type), partial(compaction_graph, graph_type=graph_type)
+    return Precision(dtype, ("cuda",), "onnxruntime_cuda", exact, graphs, compaction)
 
 
 # name of the variant, and of its folder in the bundle -> precision
@@ -60,11 +63,12 @@ PRECISIONS = {
     "fp32": Precision("float32", ("cpu",), "onnxruntime", True, partial(_float_graphs, Graph)),
     "int8": Precision("int8", ("cpu",), "onnxruntime", False, int8_graphs, saturates=True),
     "int8-reduced": Precision("int8", ("cpu",), "onnxruntime", False, partial(int8_graphs, largest=REDUCED)),
-    "fp16": Precision(
-        "float16", ("cuda",), "onnxruntime_cuda", False, partial(_float_graphs, Float16Graph), _compaction
-    ),
+    "fp16": _for_gpu("float16", Float16Graph, exact=False),
+    "fp32-portable": _for_gpu("float32", PortableGraph, exact=True),
     # for `fastbert build` only: ONNX Runtime on a GPU would compute in float16 and round in addition
-    "int8-qdq": Precision("int8", (), "onnxruntime_cuda", False, qdq_graphs, _compaction),
+    "int8-qdq": Precision(
+        "int8", (), "onnxruntime_cuda", False, qdq_graphs, partial(compaction_graph, graph_type=Float16Graph)
+    ),
 }
 
 

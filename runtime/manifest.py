@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from fastbert.runtime.documents import MISSING, Unfit, parse_object, shown
 from fastbert.runtime.errors import BundleError, UsageError
-from fastbert.runtime.manifest_rules import GPUS_OF_PLANS, MANIFEST_FIELDS, VARIANT
+from fastbert.runtime.manifest_rules import ENGINE_ON, GPUS_OF_PLANS, MANIFEST_FIELDS, VARIANT
 
 MANIFEST = "manifest.json"
 SCHEMA = "fastbert-bundle/1"
@@ -67,8 +67,7 @@ class Variant:
     :param precision: of weights, such as ``"float32"``.
     :param exact: whether its answers are PyTorch's in float32; otherwise it is lossy.
     :param devices: the devices that run it, such as ``("cpu",)``.
-    :param engine: name of the engine that runs it: ``onnxruntime``, ``onnxruntime_cuda``,
-        ``tensorrt`` or ``tensorrt-rtx``.
+    :param engine: kind of its files: ``onnxruntime``, ``onnxruntime_cuda``, ``tensorrt`` or ``tensorrt-rtx``.
     :param embeddings: path of the embeddings engine inside the bundle.
     :param stages: paths of the stage engines, in order.
     :param compaction: path of the engine that removes samples on the device; None: they are removed on the host.
@@ -109,6 +108,10 @@ class Variant:
             made = {"profiles": tuple(Bucket(*bucket) for bucket in buckets)}
             build = TensorRtBuild(**{**build, **made, "compute_capabilities": tuple(build["compute_capabilities"])})
         return cls(name, **{**fields, "tensorrt": build})
+
+    def runs_on(self, device: str) -> bool:
+        """Return whether this version of fastbert runs it on a device; not if its kind of engine is unknown."""
+        return device in self.devices and self.engine == ENGINE_ON.get(device)
 
     @property
     def checkable_on_cpu(self) -> bool:
@@ -182,14 +185,21 @@ class Manifest:
 
         :raises UsageError: there is none.
         """
-        fitting = [variant for variant in self.variants if device in variant.devices and name in (None, variant.name)]
+        fitting = [variant for variant in self.variants if variant.runs_on(device) and name in (None, variant.name)]
         if not fitting:
-            held = "; ".join(
-                f"{variant.name} for {', '.join(variant.devices) or 'fastbert build'}" for variant in self.variants
-            )
-            wanted = f"variant {name!r} for" if name else "variant for"
-            raise UsageError(f"The bundle has no {wanted} device {device!r}. It has: {held}.")
+            named, held = f" {name!r}" if name else "", "; ".join(map(_described, self.variants))
+            raise UsageError(f"The bundle has no variant{named} for device {device!r}. It has: {held}.")
         return fitting[0]
+
+
+def _described(variant: Variant) -> str:
+    """Say what a variant is for, and what of it needs another version of fastbert."""
+    text = f"{variant.name} for {', '.join(variant.devices) or 'fastbert build'}"
+    unknown = [device for device in variant.devices if not variant.runs_on(device)]
+    if unknown:
+        text += f" (this fastbert cannot run the engine {variant.engine!r} on {unknown[0]!r}; a newer one may: "
+        text += "pip install --upgrade fastbert-deploy)"
+    return text
 
 
 # What fields must be relative to each other: the field to name, the check, and what was expected.

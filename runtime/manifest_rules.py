@@ -24,6 +24,8 @@ _COMPUTE_CAPABILITY = re.compile(r">?[0-9]{1,3}\.[0-9]")
 # Engine and device -> the field of a variant's `tensorrt` that says which GPUs its plans are for. Plans of the two
 # cannot be exchanged.
 GPUS_OF_PLANS = {"tensorrt": "sm", "tensorrt-rtx": "compute_capabilities"}
+# device -> the engine whose files it runs; plans have the name of their device
+ENGINE_ON = {"cpu": "onnxruntime", "cuda": "onnxruntime_cuda", **{device: device for device in GPUS_OF_PLANS}}
 
 
 def _matches(expected: str, pattern: re.Pattern[str]) -> Rule:

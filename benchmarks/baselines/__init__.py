@@ -21,7 +21,7 @@ class Baseline:
     """One entry of `BASELINES`.
 
     :param kind: ``"whole"`` or ``"early-exit"``, see `fastbert.benchmarks.systems.System`.
-    :param precision: ``"float32"``, ``"int8"``, ``"bfloat16"`` ...; None: that of the device's variant.
+    :param precision: ``"float32"``, ``"int8"``, ``"bfloat16"`` ...; None: that of `Sources.variant`.
     :param module: has ``prepare(sources, **arguments)``, which writes files or raises a `FastBertError` that says why
         the baseline is not available, and ``load(sources, budget, **arguments) -> Runner``.
     :param needs: modules that must be importable.
@@ -119,7 +119,9 @@ def prepare_baselines(names: Sequence[str], sources: Sources) -> tuple[list[Syst
 def baseline_system(name: str, sources: Sources) -> System:
     """Return a baseline whose files `prepare_baselines` wrote, as a system."""
     baseline = BASELINES[name]
-    precision = baseline.precision or read_manifest(sources.bundle).variant_for(sources.device).precision
+    precision = baseline.precision
+    if precision is None:
+        precision = read_manifest(sources.bundle).variant_for(sources.device, sources.variant).precision
 
     def load(budget: Budget) -> Runner:
         runner: Runner = importlib.import_module(baseline.module).load(sources, budget, **baseline.arguments)

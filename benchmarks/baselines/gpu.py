@@ -24,7 +24,7 @@ from fastbert.runtime.manifest import read_manifest
 def prepare(sources: Sources) -> None:
     """Write the graph. For TensorRT, build it too, which takes as long as all stages together."""
     manifest = read_manifest(sources.bundle)
-    variant = manifest.variant_for(sources.device)
+    variant = manifest.variant_for(sources.device, sources.variant)
     if sources.device in LIBRARIES:
         build_whole_model(sources.bundle, manifest, variant, sources.folder)
     else:
@@ -34,7 +34,7 @@ def prepare(sources: Sources) -> None:
 def load(sources: Sources, budget: Budget) -> Runner:
     """Load the engine or session that `prepare` wrote."""
     manifest = read_manifest(sources.bundle)
-    variant = manifest.variant_for(sources.device)
+    variant = manifest.variant_for(sources.device, sources.variant)
     if sources.device in LIBRARIES:
         executor = open_engine(sources.folder / ENGINE, variant, len(manifest.labels), cuda_graphs=sources.cuda_graphs)
     else:

@@ -79,6 +79,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         named["device"],
         Path(named["folder"]),
         named["cuda_graphs"],
+        named["variant"],
     )
     if request["chain"]:
         (system,) = chain_systems(sources, read_manifest(sources.bundle), [request["system"]])

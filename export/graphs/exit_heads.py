@@ -55,8 +55,9 @@ def add_uncertainty(graph: Graph, logits: str, classes: int) -> str:
         return graph.op("ReduceSum", graph.op("Mul", logits, graph.floats(0.0)), graph.ints([-1]), keepdims=0)
     log_p = graph.op("LogSoftmax", logits, axis=-1)
     total = graph.op("ReduceSum", graph.op("Mul", graph.op("Exp", log_p), log_p), graph.ints([-1]), keepdims=0)
-    # min(max(alpha total + 0, 0), 1): rounding must not lead outside [0, 1]
-    return graph.op("HardSigmoid", total, alpha=-1.0 / math.log(classes), beta=0.0, name="uncertainty")
+    # min(max(alpha total + beta, 0), 1), where beta is 0: rounding must not lead outside [0, 1]
+    alpha, beta = -1.0 / math.log(classes), graph.hard_sigmoid_beta
+    return graph.op("HardSigmoid", total, alpha=alpha, beta=beta, name="uncertainty")
 
 
 def _add_mlp(graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str) -> str:

@@ -21,6 +21,7 @@ class Graph:
 
     dtype = "float32"
     for_gpu = False  # decides the form of the exit heads
+    hard_sigmoid_beta = 0.0  # of min(max(alpha x + beta, 0), 1) where nothing is to be added
 
     def __init__(self, name: str) -> None:
         self.name = name

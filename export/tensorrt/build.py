@@ -131,7 +131,7 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
 
 
 def _source(manifest: Manifest, name: str) -> Variant:
-    sources = {held.name: held for held in manifest.variants if held.compaction and held.engine not in LIBRARIES}
+    sources = {held.name: held for held in manifest.variants if held.compaction and held.checkable_on_cpu}
     if name not in sources:
         raise UsageError(
             f"`variant` is {name!r}, which the bundle cannot build from; it has "
@@ -167,7 +167,7 @@ def _build_engines(
         began = time.perf_counter()
         try:
             plan = builder.build(graph, (bundle / file).read_bytes())
-            share = builder.low_precision_share(graph, plan)
+            share = None if source.precision == "float32" else builder.low_precision_share(graph, plan)
         except EngineError as error:
             failed[graph] = error
             _log.info("%s: FAILED", place)
@@ -191,7 +191,7 @@ def _record(library: Library, folder: str, source: Variant, details: dict[str, A
 
     return {
         "precision": source.precision,
-        "exact": False,
+        "exact": source.exact,
         "devices": [library.name],
         "engine": library.name,
         "embeddings": engine(source.embeddings),

@@ -11,6 +11,7 @@ from fastbert.export.tensorrt.inspection import (
     profile_problems,
 )
 from fastbert.export.tensorrt.interface import Limits, input_shapes
+from fastbert.export.tensorrt.parser_errors import parser_errors
 from fastbert.export.tensorrt.plan_header import header_problems
 from fastbert.files.atomic import replace_file
 from fastbert.runtime.engines.gpu.compute_capabilities import set_targets
@@ -68,10 +69,7 @@ class EngineBuilder:
         network = builder.create_network(0)  # no flags: networks are always strongly typed
         parser = trt.OnnxParser(network, self._log.trt_logger)
         if not parser.parse(onnx):
-            errors = [parser.get_error(index) for index in range(parser.num_errors)]
-            named = [(error.node_name(), error.desc()) for error in errors]
-            reasons = "; ".join(f"{node}: {reason}" if node else reason for node, reason in named)
-            raise EngineError(f"{self._title} cannot parse {graph}: {reasons}")
+            raise EngineError(f"{self._title} cannot parse {graph}: {parser_errors(parser)}")
         self._require_fit(graph, network_problems(trt, network, graph, hidden_size=self._hidden_size))
         config = self._configure(builder.create_builder_config())
         for bucket in self._buckets.all:
@@ -127,6 +125,7 @@ class EngineBuilder:
     def _configure(self, config: Any) -> Any:
         trt = self._trt
         config.builder_optimization_level = self._level
+        config.clear_flag(trt.BuilderFlag.TF32)  # set by default; float32 is to be float32
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it the inspector names no types
         for flag in self._library.flags:
             config.set_flag(getattr(trt.BuilderFlag, flag))

@@ -45,7 +45,7 @@ def network_problems(trt: Any, network: Any, graph: str, *, hidden_size: int) ->
 def _tensor_problems(trt: Any, what: str, found: list[Any], wanted: Mapping[str, str]) -> list[str]:
     names = sorted(tensor.name for tensor in found)
     if names != sorted(wanted):
-        return [f"its {what} are {', '.join(names)}, not {', '.join(sorted(wanted))}"]
+        return [f"its {what} are {', '.join(names) or 'none'}, not {', '.join(sorted(wanted))}"]
     problems = []
     for tensor in found:
         kind = wanted[tensor.name]

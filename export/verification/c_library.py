@@ -85,7 +85,7 @@ def compare_c_library(
     manifest = read_manifest(bundle)
     check_files(bundle, manifest, manifest.files, contents=True)
     first = manifest.variant_for("cpu", variant).name
-    names = [first] if variant else [held.name for held in manifest.variants if "cpu" in held.devices]
+    names = [first] if variant else [held.name for held in manifest.variants if held.runs_on("cpu")]
     golden = read_golden(bundle / GOLDEN)
     texts = [*golden.texts, *(iter_inputs(data) if data is not None else ())]
     path = library()

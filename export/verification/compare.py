@@ -22,7 +22,7 @@ _BATCH = 32
 
 def runs_on(variant: Variant, device: str) -> bool:
     """Return whether a variant's engines can be verified on a device: those of a GPU in ONNX also on the CPU."""
-    return device in variant.devices or (device == "cpu" and variant.checkable_on_cpu)
+    return variant.runs_on(device) or (device == "cpu" and variant.checkable_on_cpu)
 
 
 def verify_bundle(
@@ -40,7 +40,7 @@ def verify_bundle(
     """
     manifest = read_manifest(bundle)
     chosen = next((held for held in manifest.variants if held.name == variant and runs_on(held, device)), None)
-    if chosen is None or device in chosen.devices:
+    if chosen is None or chosen.runs_on(device):
         classifier = Classifier.load(bundle, device=device, variant=variant)
         chosen = classifier.manifest.variant_for(device, variant)
     else:

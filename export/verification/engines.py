@@ -21,8 +21,9 @@ from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT, log_of
 from fastbert.runtime.errors import MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, check_files, read_manifest
 
-# An estimate of one layer's rounding in float16; not yet confirmed on a GPU.
-_ABSOLUTE, _RELATIVE = 5e-2, 2e-2
+# Precision of the variant -> estimate of one stage's rounding, absolute and relative; not yet confirmed on a GPU.
+_TOLERANCES = {"float32": (1e-4, 1e-4)}
+_HALF = (5e-2, 2e-2)
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _Feeds = dict[str, NDArray[Any]]
 
@@ -89,7 +90,8 @@ def _compare(
     G_LOGGER.module_severity = G_LOGGER.ERROR  # Polygraphy would print to stdout
     feeds, profile = _first_feeds(bundle, Buckets(variant.tensorrt_build.profiles))
     rows = len(feeds["input_ids"])
-    compare = SimpleCompareFunc(atol=_ABSOLUTE, rtol=_RELATIVE)
+    absolute, relative = _TOLERANCES.get(source.precision, _HALF)
+    compare = SimpleCompareFunc(atol=absolute, rtol=relative)
     for file, engine in zip((source.embeddings, *source.stages), (variant.embeddings, *variant.stages), strict=True):
         onnx = OnnxrtRunner(SessionFromOnnx(str(bundle / file), providers=["cpu"]), name="onnxruntime")
         results = Comparator.run([onnx, make(bundle / engine, profile)], data_loader=[feeds])

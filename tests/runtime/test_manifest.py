@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastbert.runtime import manifest as manifest_module
-from fastbert.runtime.errors import BundleError
+from fastbert.runtime.errors import BundleError, UsageError
 from fastbert.runtime.manifest import Manifest, check_files, read_manifest
 
 HASH = "0123456789abcdef" * 4
@@ -381,3 +381,36 @@ def read_or_refused(tmp_path_factory, content):
     else:
         assert isinstance(found, Manifest)
         json.dumps(found.raw, ensure_ascii=False, indent=2).encode()  # as fastbert info prints it
+
+
+def with_new_engine(tmp_path, **record):
+    """A manifest whose first variant for the CPU has an engine that nobody knows yet."""
+    document = make_document(variants=("new", "fp32"))
+    document["variants"]["new"] |= {"engine": "engine_of_the_future", **record}
+    return read(tmp_path, document)
+
+
+def test_a_variant_of_an_unknown_engine_is_skipped(tmp_path):
+    found = with_new_engine(tmp_path)
+    assert found.variant_for("cpu").name == "fp32"
+    assert [variant.runs_on("cpu") for variant in found.variants] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("record", "device", "name", "held"),
+    [
+        ({}, "cpu", "new", r"new for cpu \(this fastbert cannot run the engine 'engine_of_the_future' on 'cpu'"),
+        (
+            {"devices": ["cuda"], "engine": "onnxruntime"},
+            "cuda",
+            None,
+            r"new for cuda \(this fastbert cannot run the engine 'onnxruntime' on 'cuda'; a newer one may: pip install",
+        ),
+        ({"devices": []}, "cpu", "new", "new for fastbert build; fp32 for cpu"),
+    ],
+    ids=["by name", "an engine for another device", "no device"],
+)
+def test_a_variant_that_cannot_run_says_why(tmp_path, record, device, name, held):
+    found = with_new_engine(tmp_path, **record)
+    with pytest.raises(UsageError, match=f"no variant .*for device '{device}'. It has: {held}"):
+        found.variant_for(device, name)

@@ -123,6 +123,7 @@ class Sessions:
             settings = {
                 "user_compute_stream": str(self.stream.handle),
                 "enable_skip_layer_norm_strict_mode": "1",
+                "use_tf32": "0",  # on by default: products of float32 with 10 bits of mantissa (onnxruntime#19357)
                 "enable_cuda_graph": str(int(self.graph_numbers is not None)),
             }
         try:

@@ -10,6 +10,7 @@ from fastbert.benchmarks.baselines.whole_model_gpu import (
     write_whole_model,
 )
 from fastbert.benchmarks.systems import Budget, Sources, chain_systems
+from fastbert.export import BuildOptions, build
 from fastbert.runtime import Classifier
 from fastbert.runtime.engines.gpu.onnxruntime import CPU
 from fastbert.runtime.manifest import read_manifest
@@ -63,6 +64,17 @@ def test_fastbert_bench_runs_the_chain_and_the_whole_model(request, tmp_path, de
         assert runner.settings.get("cuda_graphs", False) is graphs
         assert np.abs(logits - expected).max() < 0.02
         assert set(layers) == {3}
+
+
+def test_the_whole_model_has_the_precision_of_the_variant_that_is_measured(built, tmp_path):
+    build(built, BuildOptions("int8-qdq", (1, 4), (48,)))
+    for variant, precision in ((None, "float16"), ("tensorrt-int8-qdq-sm90", "int8")):
+        sources = Sources(built, None, "tensorrt", tmp_path, variant=variant)
+        [whole], _ = prepare_baselines(["tensorrt"], sources)
+        [chain] = chain_systems(sources, read_manifest(built), [variant or "tensorrt-fp16-sm90"])
+        assert whole.precision == chain.precision == precision
+        plan = open_engine(tmp_path / "whole.engine", read_manifest(built).variant_for("tensorrt", variant), 3)
+        assert plan.buckets.all == read_manifest(built).variant_for("tensorrt", variant).tensorrt_build.profiles
 
 
 def test_the_tensorrt_baseline_is_skipped_on_the_cpu(built, tmp_path):

@@ -9,6 +9,7 @@ from fastbert.configuration import ExitHeadConfig, exit_head_named
 from fastbert.exit_heads import MASKED, make_exit
 from fastbert.export.graphs.exit_heads import add_exit, add_uncertainty
 from fastbert.export.graphs.float16 import Float16Graph
+from fastbert.export.graphs.portable import PortableGraph
 from fastbert.export.graphs.writer import Graph
 from fastbert.uncertainty import uncertainty
 
@@ -23,14 +24,8 @@ def _session(graph: Graph) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph.model().SerializeToString())
 
 
-class ForGpu(Graph):
-    """The form for GPUs in float32, where only the folding can change an answer."""
-
-    for_gpu = True
-
-
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("graph_type", [Graph, ForGpu, Float16Graph])
+@pytest.mark.parametrize("graph_type", [Graph, PortableGraph, Float16Graph])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_folded_head_is_the_module(name, graph_type, batch):
     torch.manual_seed(0)
@@ -53,14 +48,14 @@ def test_the_folded_head_is_the_module(name, graph_type, batch):
     assert np.abs(found - expected).max() < (1e-2 if graph_type is Float16Graph else 2e-6)
 
 
-@pytest.fixture(scope="module")
-def entropy():
+@pytest.fixture(scope="module", params=[Graph, PortableGraph])
+def entropy(request):
     sessions = {}
 
     def run(logits: list[list[float]]) -> np.ndarray:
         classes = len(logits[0])
         if classes not in sessions:
-            graph = Graph("uncertainty")
+            graph = request.param("uncertainty")
             value = graph.input("logits", "float32", ("batch", classes))
             graph.output(add_uncertainty(graph, value, classes), "uncertainty", "float32", ("batch",))
             sessions[classes] = _session(graph)

@@ -1,13 +1,11 @@
 """Half-precision graphs: their types, their casts, and how close they are to float32."""
 
-from collections import Counter
-
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from support.factories import make_checkpoint
+from support.graph_checks import assert_no_product_repeats_an_operand, assert_standard, check_types, run, type_of
 
 from fastbert.configuration import ExitHeadConfig
 from fastbert.export.graphs.float16 import Float16Graph
@@ -21,28 +19,6 @@ HEADS = {
     "bitvoyage": ExitHeadConfig.bitvoyage(size=16, heads=4),
     "mlp": ExitHeadConfig(kind="mlp", size=16),
 }
-
-
-def check_types(graph):
-    """Check that all types fit, as a strongly typed engine requires; return operator -> number of nodes."""
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True, data_prop=True)
-    return Counter(node.op_type for node in graph.graph.node)
-
-
-def assert_standard(graph):
-    """TensorRT parses standard operators, but not ONNX Runtime's own."""
-    assert [opset.domain for opset in graph.opset_import] == [""]
-    assert {node.domain for node in graph.graph.node} == {""}
-
-
-def type_of(value):
-    return onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-
-
-def run(graph, feeds, names=None):
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(names, feeds)
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
@@ -62,18 +38,7 @@ def test_a_stage_has_one_cast_and_float16_between_engines(head):
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
 def test_no_product_repeats_an_operand_over_the_batch(head):
-    """ONNX Runtime's CUDA provider multiplies [2, ...] by [batch, 1, ...] wrongly in a batch of two."""
-    graph = stage_graph(make_checkpoint(head=head).model, StagePlan(0, 0), Float16Graph).graph
-    inferred = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph), data_prop=True).graph
-    shapes = {weight.name: tuple(weight.dims) for weight in inferred.initializer}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        shapes[value.name] = tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
-    products = [node for node in inferred.node if node.op_type == "MatMul"]
-    for node in products:
-        left, right = (shapes[name] for name in node.input)
-        assert 0 not in (*left[:-2], *right[:-2])  # 0: unknown
-        assert len(right) == 2 or left[:-2] == right[:-2], (node.name, left, right)
-    assert len(products) >= 10
+    assert_no_product_repeats_an_operand(stage_graph(make_checkpoint(head=head).model, StagePlan(0, 0), Float16Graph))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

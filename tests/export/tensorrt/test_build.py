@@ -40,6 +40,7 @@ def test_a_build_makes_the_calls_of_the_design_in_their_order(tensorrt, bundle_c
         *["INetworkDefinition.get_output"] * 2,
         "Builder.create_builder_config",
         "IBuilderConfig.builder_optimization_level=",
+        "IBuilderConfig.clear_flag",
         "IBuilderConfig.profiling_verbosity=",
         *[*profile, "IBuilderConfig.add_optimization_profile", *read_back] * 4,
         "IBuilderConfig.create_timing_cache",

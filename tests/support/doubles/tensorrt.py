@@ -122,6 +122,9 @@ def _classes(module):
         def set_flag(self, flag):
             pass
 
+        def clear_flag(self, flag):
+            pass
+
     @held
     class ParserError:
         def desc(self):
@@ -129,6 +132,9 @@ def _classes(module):
 
         def node_name(self):
             return "a node"
+
+        def node_operator(self):
+            return "MatMul"
 
     @held
     class OnnxParser:

@@ -73,6 +73,7 @@ def test_all_sessions_share_one_stream_and_none_may_fall_back_to_the_cpu(gpu_bun
     engine = Classifier.load(gpu_bundle, device="cuda", cuda_graphs=graphs)._engine
     handle = str(engine._executor.stream.handle)
     assert [settings["user_compute_stream"] for _, _, [(_, settings)] in ort.made] == [handle] * 5
+    assert {settings["use_tf32"] for _, _, [(_, settings)] in ort.made} == {"0"}  # float32 is float32
     assert {settings["enable_cuda_graph"] for _, _, [(_, settings)] in ort.made} == {"1" if graphs else "0"}
     fallback = "session.disable_cpu_ep_fallback"
     strict = [options.get_session_config_entry(fallback) for path, options, _ in ort.made if "embeddings" not in path]
