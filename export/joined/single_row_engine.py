@@ -21,7 +21,7 @@ from fastbert.runtime.errors import UsageError
 from fastbert.runtime.tensors import NEXT_HIDDEN_STATES, ROW_INPUTS, ROW_OUTPUTS, UNCERTAINTY
 
 _SPEED = ROW_INPUTS[-1]
-MAX_STAGES = 32  # protobuf reads messages nested 100 deep, and each If takes three levels
+MAX_STAGES = 25  # the parser of TensorRT for RTX 1.7 takes an If that is nested 24 deep, and none deeper
 
 
 def single_row_engine_model(embeddings: Path, stages: Sequence[Path], exits: Sequence[int]) -> ModelProto:
@@ -39,7 +39,7 @@ def single_row_engine_model(embeddings: Path, stages: Sequence[Path], exits: Seq
     if len(stages) > MAX_STAGES:
         raise UsageError(
             f"The variant has {len(stages)} stages; one engine for a single row holds at most {MAX_STAGES}, because "
-            "ONNX files cannot nest more conditions. Export fewer exits with `layers_per_stage` or `exits`."
+            "its parser refuses conditions nested deeper. Export fewer exits with `layers_per_stage` or `exits`."
         )
     start = embeddings_part(embeddings)
     parts = [stage_part(number, file, layer) for number, (file, layer) in enumerate(zip(stages, exits, strict=True))]
