@@ -1,8 +1,8 @@
 """Can one TensorRT engine hold the exits of a single row? ``python -m studies.inner_exits --output FILE``.
 
 Builds the whole early exit of a single row with TensorRT for RTX, which needs no GPU, in the form of ``row.onnx`` and
-in others, then the smallest graph that fails and its nearest neighbours that build. Nothing runs: a build shows that an
-engine exists, not how long it takes.
+in others, then the smallest graphs that fail and their nearest neighbours that build. Nothing runs: a build shows that
+an engine exists, not how long it takes.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.export.joined.external_weights import embed_weights
@@ -31,6 +31,7 @@ LONGEST = 128  # tokens
 _NESTED = "every If in the one before"
 _READ_ONLY, _EQUAL = "row.onnx without unread outputs", "row.onnx with the hidden states of a row that has exited"
 FORMS = ("row.onnx", _READ_ONLY, _EQUAL, _NESTED)
+READERS = ("the model gives", "nobody reads", "another If reads")
 _ROWS, _WIDTH = 4, 8  # of the smallest graphs
 
 
@@ -129,16 +130,14 @@ def keep_hidden_states(graph: GraphProto) -> None:
             keep_hidden_states(branch)
 
 
-def smallest_graph(*, rows: int, read: bool) -> ModelProto:
+def smallest_graph(*, rows: int, reader: str) -> ModelProto:
     """Return one ``If`` with two outputs: ``rows`` of zeros or the input, and the sum of the one or of the other.
 
-    :param rows: of the zeros; the input has 4. Where they differ, the output's shape depends on the condition.
-    :param read: whether anything reads the first output.
+    :param rows: of the zeros; the input has 4. Where they differ, the first output's shape depends on the condition.
+    :param reader: who reads the first output, one of `READERS`.
     """
-    condition, value = (
-        helper.make_tensor_value_info(name, kind, shape)
-        for name, kind, shape in (("condition", TensorProto.BOOL, []), ("value", TensorProto.FLOAT, [_ROWS, _WIDTH]))
-    )
+    condition = helper.make_tensor_value_info("condition", TensorProto.BOOL, [])
+    value = helper.make_tensor_value_info("value", TensorProto.FLOAT, [_ROWS, _WIDTH])
     zeros = numpy_helper.from_array(np.zeros((rows, _WIDTH), np.float32), "zeros")
     branches = {}
     for branch, source, length in (("then_branch", "zeros", rows), ("else_branch", "value", _ROWS)):
@@ -146,17 +145,26 @@ def smallest_graph(*, rows: int, read: bool) -> ModelProto:
             helper.make_node("Identity", [source], [f"{branch}/first"]),
             helper.make_node("ReduceSum", [source], [f"{branch}/sum"], keepdims=0),
         ]
-        outputs = [
-            helper.make_tensor_value_info(f"{branch}/first", TensorProto.FLOAT, [length, _WIDTH]),
-            helper.make_tensor_value_info(f"{branch}/sum", TensorProto.FLOAT, []),
-        ]
-        branches[branch] = helper.make_graph(nodes, branch, [], outputs)
-    outputs = [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [])]
-    if read:
+        first = helper.make_tensor_value_info(f"{branch}/first", TensorProto.FLOAT, [length, _WIDTH])
+        branches[branch] = helper.make_graph(nodes, branch, [], [first, _scalar(f"{branch}/sum")])
+    nodes, outputs = [helper.make_node("If", ["condition"], ["first", "sum"], **branches)], [_scalar("sum")]
+    if reader == "the model gives":
         outputs.append(helper.make_tensor_value_info("first", TensorProto.FLOAT, ["rows", _WIDTH]))
-    choice = helper.make_node("If", ["condition"], ["first", "sum"], **branches)
-    graph = helper.make_graph([choice], "smallest", [condition, value], outputs, [zeros])
+    elif reader == "another If reads":
+        largest = helper.make_node("ReduceMax", ["first"], ["read"], keepdims=0)
+        other = helper.make_node("Identity", ["sum"], ["passed"])
+        branches = {
+            "then_branch": helper.make_graph([other], "pass", [], [_scalar("passed")]),
+            "else_branch": helper.make_graph([largest], "read", [], [_scalar("read")]),
+        }
+        nodes.append(helper.make_node("If", ["condition"], ["next"], **branches))
+        outputs.append(_scalar("next"))
+    graph = helper.make_graph(nodes, "smallest", [condition, value], outputs, [zeros])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+
+
+def _scalar(name: str) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [])
 
 
 def _branches(node: NodeProto) -> list[GraphProto]:
@@ -174,9 +182,8 @@ def _inputs(nodes: Sequence[NodeProto]) -> Iterator[str]:
 
 def _smallest() -> Iterator[tuple[str, dict[str, Any]]]:
     for rows, shape in ((_ROWS, "of one shape"), (1, "of a shape that depends on the condition")):
-        for read in (True, False):
-            name = f"{shape}, which {'is read' if read else 'nobody reads'}"
-            yield name, build(smallest_graph(rows=rows, read=read), (_ROWS, _ROWS))
+        for reader in READERS:
+            yield f"{shape}, which {reader}", build(smallest_graph(rows=rows, reader=reader), (_ROWS, _ROWS))
 
 
 def _forms(layers: int, hidden: int) -> Iterator[tuple[str, dict[str, Any]]]:

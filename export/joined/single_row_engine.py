@@ -1,12 +1,12 @@
 """The whole early exit of a single row in the form that TensorRT builds into one engine.
 
 ``row.onnx`` (`fastbert.export.joined.single_row`) is not that form: after an exit its branches give hidden states of no
-token, which in places nobody reads, and TensorRT for RTX 1.7 cannot build an ``If`` with an output that nobody reads
-and whose shape depends on the condition. Here each ``If`` contains all later stages, so only answers leave a branch,
-in shapes that are the same in both branches, and a row that has exited meets no further condition. ``row.onnx`` avoids
-this nesting because ONNX Runtime keeps the buffers of all branches; TensorRT plans them together.
+token, so shapes depend on conditions. TensorRT for RTX 1.7 builds no such value that another ``If`` reads, nor one that
+nobody reads; with equal shapes it builds fixed lengths only. Here each ``If`` contains all later stages: answers alone
+leave a branch, and a row that has exited meets no further condition. ``row.onnx`` avoids this nesting because ONNX
+Runtime keeps the buffers of all branches; TensorRT plans them together.
 
-``python -m studies.inner_exits`` builds both, and the smallest graph that fails.
+``python -m studies.inner_exits`` builds all of these, and the smallest graphs that fail.
 """
 
 from collections.abc import Sequence
