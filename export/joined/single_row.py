@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
-from onnx.utils import Extractor
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from fastbert.export.joined.external_weights import joined_model, load_part, remove_mask, renamed_value
-
-_HIDDEN_STATES = "next_hidden_states"
+from fastbert.export.joined.external_weights import joined_model, renamed_value
+from fastbert.export.joined.row_parts import embeddings_part, output_names, read_hidden_states, short_name, stage_part
+from fastbert.runtime.tensors import NEXT_HIDDEN_STATES
 
 
 def single_row_model(embeddings: Path, stages: Sequence[Path], exits: Sequence[int]) -> ModelProto:
@@ -31,42 +30,24 @@ def single_row_model(embeddings: Path, stages: Sequence[Path], exits: Sequence[i
         [1, classes], ``exit_layer`` int64 [1] and ``uncertainty`` float32 [1].
     :raises ValueError: a stage does something else with the mask than add it.
     """
-    start = _embeddings(embeddings)
-    parts = [_stage(number, file, layer) for number, (file, layer) in enumerate(zip(stages, exits, strict=True))]
+    start = embeddings_part(embeddings)
+    parts = [stage_part(number, file, layer) for number, (file, layer) in enumerate(zip(stages, exits, strict=True))]
     first, *others = [part.graph for part in parts]
-    nodes, answer = [*start.graph.node, *first.node], _outputs(first)
+    nodes, answer = [*start.graph.node, *first.node], output_names(first)
     for group in _groups(others):
         choice, answer = _run_unless_exited(group, answer)
         nodes += choice
-    outputs = [renamed_value(value, _last(value.name)) for value in first.output if _last(value.name) != _HIDDEN_STATES]
+    outputs = [
+        renamed_value(value, short_name(value.name))
+        for value in first.output
+        if short_name(value.name) != NEXT_HIDDEN_STATES
+    ]
     nodes += [helper.make_node("Identity", [answer[output.name]], [output.name]) for output in outputs]
     speed = helper.make_tensor_value_info("speed", TensorProto.FLOAT, [1])
     weights = [*start.graph.initializer, *first.initializer]
     return joined_model(
         helper.make_graph(nodes, "early_exit", [*start.graph.input, speed], outputs, weights), [start, *parts]
     )
-
-
-def _embeddings(file: Path) -> ModelProto:
-    """Load the embeddings for a single row, without the nodes that make the mask."""
-    whole = load_part(file)
-    ids = [value.name for value in whole.graph.input if value.name != "attention_mask"]
-    start = Extractor(whole).extract_model(ids, ["hidden_states"])
-    for value in start.graph.input:
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    return start
-
-
-def _stage(number: int, file: Path, layer: int) -> ModelProto:
-    """Load a stage, add its layer as an output, and prefix all names, to be unique in the joined model."""
-    stage = load_part(file)
-    graph = stage.graph
-    del graph.value_info[:]  # add_prefix would rename inputs that are also listed here (onnx#6754)
-    remove_mask(graph)
-    graph.initializer.append(numpy_helper.from_array(np.array([layer]), "layer"))
-    graph.node.append(helper.make_node("Identity", ["layer"], ["exit_layer"]))
-    graph.output.append(helper.make_tensor_value_info("exit_layer", TensorProto.INT64, [1]))
-    return compose.add_prefix(stage, f"stage_{number:02d}/", rename_inputs=False)
 
 
 def _groups(stages: Sequence[GraphProto]) -> list[Sequence[GraphProto]]:
@@ -84,15 +65,14 @@ def _run_unless_exited(
     """
     first, *others = group
     scope = f"after_{first.output[0].name.partition('/')[0]}/"
-    for node in first.node:
-        node.input[:] = [answer[_HIDDEN_STATES] if name == "hidden_states" else name for name in node.input]
-    nodes, inner = [*first.node], _outputs(first)
+    read_hidden_states(first, answer[NEXT_HIDDEN_STATES])
+    nodes, inner = [*first.node], output_names(first)
     for stage in others:
         choice, inner = _run_unless_exited([stage], inner)
         nodes += choice
-    outputs = [renamed_value(value, inner[_last(value.name)]) for value in first.output]
+    outputs = [renamed_value(value, inner[short_name(value.name)]) for value in first.output]
     exits = helper.make_node("Less", [answer["uncertainty"], "speed"], [f"{scope}exits"])
-    names = {_last(value.name): scope + _last(value.name) for value in first.output}
+    names = {short_name(value.name): scope + short_name(value.name) for value in first.output}
     choice_node = helper.make_node(
         "If",
         exits.output,
@@ -106,19 +86,10 @@ def _run_unless_exited(
 
 def _pass_through(scope: str, answer: Mapping[str, str], stage: GraphProto) -> GraphProto:
     """Return the branch that gives an earlier answer instead of a stage's, and hidden states of no token."""
-    outputs = [renamed_value(value, f"{scope}answer/{_last(value.name)}") for value in stage.output]
-    declared = {_last(output.name): output.type.tensor_type for output in outputs}[_HIDDEN_STATES]
+    outputs = [renamed_value(value, f"{scope}answer/{short_name(value.name)}") for value in stage.output]
+    declared = {short_name(output.name): output.type.tensor_type for output in outputs}[NEXT_HIDDEN_STATES]
     size, dtype = declared.shape.dim[-1].dim_value, helper.tensor_dtype_to_np_dtype(declared.elem_type)
     nothing = numpy_helper.from_array(np.zeros((1, 0, size), dtype), f"{scope}no_tokens")
-    sources = {**answer, _HIDDEN_STATES: nothing.name}
-    nodes = [helper.make_node("Identity", [sources[_last(output.name)]], [output.name]) for output in outputs]
+    sources = {**answer, NEXT_HIDDEN_STATES: nothing.name}
+    nodes = [helper.make_node("Identity", [sources[short_name(output.name)]], [output.name]) for output in outputs]
     return helper.make_graph(nodes, f"{scope}pass_through", [], outputs, [nothing])
-
-
-def _outputs(graph: GraphProto) -> dict[str, str]:
-    """Return output of a stage, such as ``logits`` -> its name in the joined model."""
-    return {_last(value.name): value.name for value in graph.output}
-
-
-def _last(name: str) -> str:
-    return name.rpartition("/")[2]
