@@ -307,6 +307,13 @@ def build(
         ),
     ] = None,
     level: Annotated[int, typer.Option(min=0, max=5, help="TensorRT's builder optimization level.")] = 3,
+    single_row: Annotated[
+        bool | None,
+        typer.Option(
+            help="Also build one engine that runs a single text to its exit, with all weights once more.",
+            show_default="for tensorrt-rtx",
+        ),
+    ] = None,
     tolerance: Tolerance = 1e-4,
     max_label_flips: MaxLabelFlips = 0.05,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Rebuild engines that exist.")] = False,
@@ -327,6 +334,7 @@ def build(
         bounds=Bounds(tolerance, max_label_flips),
         engine=engine,
         compute_capabilities=tuple(compute_capability or ()),
+        single_row=single_row,
     )
     report = run(bundle, options, overwrite=overwrite)
     for note in report.notes:

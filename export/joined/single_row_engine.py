@@ -36,11 +36,7 @@ def single_row_engine_model(embeddings: Path, stages: Sequence[Path], exits: Seq
     :raises UsageError: there are more stages than a model can nest.
     :raises ValueError: a stage does something else with the mask than add it.
     """
-    if len(stages) > MAX_STAGES:
-        raise UsageError(
-            f"The variant has {len(stages)} stages; one engine for a single row holds at most {MAX_STAGES}, because "
-            "its parser refuses conditions nested deeper. Export fewer exits with `layers_per_stage` or `exits`."
-        )
+    check_stages(len(stages))
     start = embeddings_part(embeddings)
     parts = [stage_part(number, file, layer) for number, (file, layer) in enumerate(zip(stages, exits, strict=True))]
     for earlier, later in pairwise(part.graph for part in parts):
@@ -62,6 +58,19 @@ def single_row_engine_model(embeddings: Path, stages: Sequence[Path], exits: Seq
     model = joined_model(graph, [start, *parts])
     embed_weights(model, {file.name: file for file in (embeddings, *stages)})
     return model
+
+
+def check_stages(stages: int) -> None:
+    """Check that a model can hold this many stages.
+
+    :raises UsageError: they are more than `MAX_STAGES`.
+    """
+    if stages > MAX_STAGES:
+        raise UsageError(
+            f"The variant has {stages} stages; one engine for a single row holds at most {MAX_STAGES}, because "
+            "its parser refuses conditions nested deeper. Build without it (--no-single-row), or export fewer exits "
+            "with --exits or --layers-per-stage."
+        )
 
 
 def _exit_or_run(scope: str, stage: GraphProto, later: GraphProto) -> GraphProto:

@@ -17,6 +17,7 @@ from typing import Any
 from fastbert.export.golden import GOLDEN, read_golden
 from fastbert.export.manifest import ManifestWriter, files_of
 from fastbert.export.tensorrt.builder import EngineBuilder
+from fastbert.export.tensorrt.parts import ROW, Part, parts_of
 from fastbert.export.tensorrt.resumable import ResumableBuild, exclusive_build
 from fastbert.export.tensorrt.targets import Target, find_target
 from fastbert.export.verification.compare import verify_classifier
@@ -46,6 +47,8 @@ class BuildOptions:
     :param bounds: how far answers may be from PyTorch's.
     :param compute_capabilities: of the GPUs that TensorRT for RTX builds for, such as ``"8.9"``, or ``"current"``
         alone; empty: its default set.
+    :param single_row: also build one engine of the whole early exit of a single row, which holds all weights once more;
+        None: where the library is known to build it.
     """
 
     variant: str = "fp16"
@@ -55,6 +58,7 @@ class BuildOptions:
     bounds: Bounds = DEFAULT_BOUNDS
     engine: str = TENSORRT.name
     compute_capabilities: tuple[str, ...] = ()
+    single_row: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
     check_files(bundle, manifest, source.files, contents=True)
     target = find_target(options.engine, options.compute_capabilities)
     library, writer = target.library, ManifestWriter(target.library.build_extra)
+    parts = parts_of(bundle, manifest, source, library, options.single_row)
     name = target.variant(source.name)
     settings = {
         "source": source.name,
@@ -118,15 +123,16 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
             timing_cache=progress.folder / _TIMING_CACHE,
             compute_capabilities=target.compute_capabilities,
         )
-        built, kept = _build_engines(bundle, source, manifest, builder, progress)
+        built, kept = _build_engines(parts, source, builder, progress)
         details = {**settings, **({"low_precision": progress.low_precision} if library.reports_types else {})}
-        candidate = Variant.from_record(name, _record(library, progress.folder.name, source, details))
+        row = parts[-1].graph == ROW
+        candidate = Variant.from_record(name, _record(library, progress.folder.name, source, details, row=row))
         verification: Verification | None = None
         notes: tuple[str, ...] = (_not_verified(bundle, name, target),)
         if target.gpu is not None:
             verification, notes = _verify(bundle, manifest, candidate, buckets, options.bounds)
         outcome = {"passed": None, "reason": notes[0]} if verification is None else verification.as_dict()
-        size = _publish(bundle, name, progress, _record(library, name, source, details), outcome, writer)
+        size = _publish(bundle, name, progress, _record(library, name, source, details, row=row), outcome, writer)
     return BuildReport(name, size, built, kept, progress.low_precision, verification, notes)
 
 
@@ -154,38 +160,37 @@ def _buckets(manifest: Manifest, options: BuildOptions) -> Buckets:
 
 
 def _build_engines(
-    bundle: Path, source: Variant, manifest: Manifest, builder: EngineBuilder, progress: ResumableBuild
+    parts: list[Part], source: Variant, builder: EngineBuilder, progress: ResumableBuild
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     built, kept, failed = {}, [], {}
-    for number, file in enumerate(source.files, start=1):
-        graph, place = Path(file).stem, f"{number}/{len(source.files)} {Path(file).stem}"
-        digest = manifest.files[file]["sha256"]
-        if progress.has(graph, digest):
-            kept.append(graph)
+    for number, part in enumerate(parts, start=1):
+        place = f"{number}/{len(parts)} {part.graph}"
+        if progress.has(part.graph, part.sha256):
+            kept.append(part.graph)
             _log.info("%s: kept from an earlier build", place)
             continue
         began = time.perf_counter()
         try:
-            plan = builder.build(graph, (bundle / file).read_bytes())
-            share = None if source.precision == "float32" else builder.low_precision_share(graph, plan)
+            plan = builder.build(part.graph, part.read())
+            share = None if source.precision == "float32" else builder.low_precision_share(part.graph, plan)
         except EngineError as error:
-            failed[graph] = error
+            failed[part.graph] = error
             _log.info("%s: FAILED", place)
             continue
-        progress.add(graph, plan, digest, share)
-        built[graph] = time.perf_counter() - began
+        progress.add(part.graph, plan, part.sha256, share)
+        built[part.graph] = time.perf_counter() - began
         types = "" if share is None else f", {share:.0%} low precision"
-        _log.info("%s: %.1f s, %.1f MB%s", place, built[graph], len(plan) / 1e6, types)
+        _log.info("%s: %.1f s, %.1f MB%s", place, built[part.graph], len(plan) / 1e6, types)
     if failed:
         reasons = " ".join(f"{graph}: {error}" for graph, error in failed.items())
         raise EngineError(
-            f"{len(failed)} of {len(source.files)} engines failed. {reasons} The others are kept: the same command "
+            f"{len(failed)} of {len(parts)} engines failed. {reasons} The others are kept: the same command "
             "builds only what is missing."
         )
     return built, tuple(kept)
 
 
-def _record(library: Library, folder: str, source: Variant, details: dict[str, Any]) -> dict[str, Any]:
+def _record(library: Library, folder: str, source: Variant, details: dict[str, Any], *, row: bool) -> dict[str, Any]:
     def engine(file: str | None) -> str:
         return f"{folder}/{Path(str(file)).stem}.engine"
 
@@ -197,6 +202,7 @@ def _record(library: Library, folder: str, source: Variant, details: dict[str, A
         "embeddings": engine(source.embeddings),
         "stages": [engine(file) for file in source.stages],
         "compaction": engine(source.compaction),
+        **({"row": engine(ROW)} if row else {}),
         "tensorrt": details,
     }
 
@@ -246,7 +252,7 @@ def _publish(
         writer.write(bundle, document)  # the manifest never names engines that are being replaced
         shutil.rmtree(bundle / name)
     progress.move_to(bundle / name)
-    files = files_of(bundle, [record["embeddings"], record["compaction"], *record["stages"]])
+    files = files_of(bundle, Variant.from_record(name, record).files)
     document["variants"][name] = record
     document["files"] |= files
     document.setdefault("verification", {})[name] = verification

@@ -60,7 +60,8 @@ class EngineBuilder:
     def build(self, graph: str, onnx: bytes) -> bytes:
         """Build one engine from an ONNX model; return the plan.
 
-        :param graph: ``"embeddings"``, ``"compaction"``, ``"stage_00"`` and so on, or ``"whole"`` for a whole model.
+        :param graph: ``"embeddings"``, ``"compaction"``, ``"stage_00"`` and so on, ``"row"`` for a single row's early
+            exit, or ``"whole"`` for a whole model.
         :raises EngineError: the library cannot parse or build the graph, or the engine is not what the chain needs.
         """
         trt = self._trt
@@ -72,7 +73,7 @@ class EngineBuilder:
             raise EngineError(f"{self._title} cannot parse {graph}: {parser_errors(parser)}")
         self._require_fit(graph, network_problems(trt, network, graph, hidden_size=self._hidden_size))
         config = self._configure(builder.create_builder_config())
-        for bucket in self._buckets.all:
+        for bucket in self._buckets.of(graph):
             profile = builder.create_optimization_profile()
             shapes = self._shapes(graph, bucket)
             for name, limits in shapes.items():
@@ -95,7 +96,7 @@ class EngineBuilder:
 
         :raises EngineError: the share is unknown or below `MIN_LOW_PRECISION`.
         """
-        trt, bucket = self._trt, self._buckets.all[0]
+        trt, bucket = self._trt, self._buckets.of(graph)[0]
         if not self._library.reports_types or self._gpu is None:
             return None
         engine = self._runtime.deserialize_cuda_engine(plan)

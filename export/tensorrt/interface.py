@@ -40,11 +40,15 @@ _OTHERS = {
         {**_HIDDEN, tensors.ROWS: INT64}, {tensors.KEPT_HIDDEN_STATES: FLOAT, tensors.KEPT_MASK: FLOAT}
     ),
     "whole": Interface(_TOKENS, None),
+    "row": Interface(
+        dict(zip(tensors.ROW_INPUTS, (INT64, INT64, FLOAT32), strict=True)),
+        dict(zip(tensors.ROW_OUTPUTS, (FLOAT32, INT64, FLOAT32), strict=True)),
+    ),
 }
 
 
 def interface_of(graph: str) -> Interface:
-    """Return the interface of ``"embeddings"``, ``"compaction"``, ``"whole"``, or a stage."""
+    """Return the interface of ``"embeddings"``, ``"compaction"``, ``"row"``, ``"whole"``, or a stage."""
     return _OTHERS.get(graph, _STAGE)
 
 
@@ -55,6 +59,9 @@ def input_shapes(graph: str, bucket: Bucket, *, hidden_size: int, max_batch: int
     :param max_batch: of all buckets.
     """
     sequence, tops = bucket.sequence, (bucket.min_batch, bucket.max_batch, bucket.max_batch)
+    if graph == "row":  # at its exact length, as it has no mask
+        lengths = Limits((1, 1), (1, sequence), (1, sequence))
+        return {**dict.fromkeys(tensors.ROW_INPUTS[:2], lengths), tensors.ROW_INPUTS[2]: Limits((1,), (1,), (1,))}
     if graph in ("embeddings", "whole"):
         ids = Limits(*((batch, sequence) for batch in tops))
         return dict.fromkeys(tensors.TOKENS, ids)

@@ -8,10 +8,12 @@ order; an `Executor` (``tensorrt.py``, ``onnxruntime.py``) runs the graphs.
 import threading
 import weakref
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.runtime.chain import RunRow
 from fastbert.runtime.engines.gpu.device_pools import DevicePools
 from fastbert.runtime.engines.gpu.lane import Executor, Lane, Places
 
@@ -48,9 +50,8 @@ class DeviceChain:
     :param graphs: replay the work between two exits as CUDA graphs, captured for each shape.
     """
 
-    run_row = None
-
     def __init__(self, executor: Executor, *, graphs: bool = False) -> None:
+        self.run_row: RunRow | None = self._run_row if executor.has_row else None
         self._executor = executor
         self._graphs = graphs
         self._threads = threading.local()
@@ -122,6 +123,17 @@ class DeviceChain:
         with self._executor.turn:
             lane.start_compaction(rows, batch, (state.batch, state.sequence), _places(state), _places(kept))
         return kept
+
+    def _run_row(
+        self, input_ids: NDArray[np.int64], token_type_ids: NDArray[np.int64], speed: NDArray[np.float32]
+    ) -> list[NDArray[Any]]:
+        """Run a single row in one call, without a wait at any exit."""
+        _, sequence = self._executor.fit(*input_ids.shape, pad_batch=False)
+        with self._executor.turn:
+            lane = self._lane()
+            lane.begin()
+            lane.reserve(1, sequence)
+            return lane.run_row(input_ids, token_type_ids, speed)
 
     def _lane(self) -> Lane:
         """Return the thread's lane: a new one, or one whose thread has ended, which saves allocations on the device."""

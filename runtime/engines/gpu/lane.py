@@ -24,7 +24,7 @@ class Worker(Protocol):
         """Enqueue work through CUDA graphs. Equal keys mean equal work."""
 
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
-        """Start a graph: ``"embeddings"``, ``"compaction"``, or a stage's number.
+        """Start a graph: ``"embeddings"``, ``"compaction"``, ``"row"``, or a stage's number.
 
         :param shapes: of every input.
         :param addresses: on the device, of every input and output.
@@ -37,6 +37,7 @@ class Executor(Protocol):
     :param memory: has ``allocate`` and ``pinned`` of `fastbert.runtime.engines.gpu.cuda.Gpu`.
     :param turn: a thread holds it while it uses the device.
     :param stages: number of stages.
+    :param has_row: whether there is a graph ``"row"``, which runs a single row until an exit answers.
     :param hidden_dtype: type of hidden states and mask.
     :param classes: number of classes.
     :param capacity: (batch, sequence) of a thread's first buffers; they grow where a run needs more.
@@ -45,6 +46,7 @@ class Executor(Protocol):
     memory: Any
     turn: AbstractContextManager[Any]
     stages: int
+    has_row: bool
     hidden_size: int
     hidden_dtype: np.dtype[Any]
     classes: int
@@ -96,6 +98,8 @@ class Lane:
             "rows": (1, batch, np.int64, True),
             "logits": (1, batch * executor.classes, np.float32, True),
             "uncertainty": (1, batch, np.float32, True),
+            "speed": (1, 1, np.float32, True),
+            "exit_layer": (1, 1, np.int64, True),
         }
         for name, (count, elements, dtype, on_host) in plan.items():
             nbytes, what = elements * np.dtype(dtype).itemsize, f"{name} of {tokens} tokens in {batch} rows"
@@ -151,6 +155,28 @@ class Lane:
         inputs = {name: self.address(name) for name in tensors.TOKENS}
         outputs = dict(zip((tensors.HIDDEN_STATES, tensors.MASK), to, strict=True))
         self.worker.enqueue("embeddings", dict.fromkeys(tensors.TOKENS, shape), {**inputs, **outputs})
+
+    def run_row(
+        self, input_ids: NDArray[np.int64], token_type_ids: NDArray[np.int64], speed: NDArray[np.float32]
+    ) -> list[NDArray[Any]]:
+        """Run a single row until an exit answers, and wait for the answer.
+
+        Arguments and result as in `fastbert.runtime.chain.RunRow`.
+        """
+        stream, arrays = self.worker.stream, dict(zip(tensors.ROW_INPUTS, (input_ids, token_type_ids, speed), strict=True))
+        stream.synchronize()  # a run that ended in an error may still read the buffers
+        for name, array in arrays.items():
+            pinned = self.host(name, array.shape)
+            pinned[:] = array
+            stream.to_device(self.address(name), pinned)
+        addresses = {name: self.address(name) for name in (*tensors.ROW_INPUTS, *tensors.ROW_OUTPUTS)}
+        self.worker.enqueue("row", {name: array.shape for name, array in arrays.items()}, addresses)
+        shapes = ((1, self._executor.classes), (1,), (1,))
+        answer = [self.host(name, shape) for name, shape in zip(tensors.ROW_OUTPUTS, shapes, strict=True)]
+        for name, array in zip(tensors.ROW_OUTPUTS, answer, strict=True):
+            stream.to_host(array, self.address(name))
+        stream.synchronize()
+        return [array.copy() for array in answer]
 
     def start_stage(self, number: int, shape: tuple[int, int], source: Places, next_hidden_states: int) -> None:
         """Start a stage, and the copy of its uncertainty to the host."""

@@ -169,6 +169,8 @@ def _load_cuda(ort: Any) -> str:
 class _Stages(Sessions):
     """The executor of a variant (`fastbert.runtime.engines.gpu.device_chain.Executor`)."""
 
+    has_row = False  # ONNX Runtime would wait for each condition on the host
+
     def __init__(self, bundle: Path, variant: Variant, provider: str, *, cuda_graphs: bool) -> None:
         if variant.compaction is None:
             raise UsageError(

@@ -40,6 +40,10 @@ class Buckets:
         """Longest sequence, in tokens."""
         return max(bucket.sequence for bucket in self.all)
 
+    def of(self, graph: str | int) -> tuple[Bucket, ...]:
+        """Return the profiles of an engine: all, but for a single row's, which takes any length up to the longest."""
+        return (Bucket(1, 1, self.max_sequence),) if graph == "row" else self.all
+
     def find(self, batch: int, sequence: int) -> int:
         """Return the number of the bucket with the shortest sequence that holds these rows.
 

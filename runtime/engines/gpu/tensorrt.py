@@ -137,7 +137,7 @@ class Engines:
         self.engines = {graph: self._read(path) for graph, path in files.items()}
         self.cache = None if cache is None else RuntimeCache(cache)
         self.configs = {
-            graph: make_config(self.trt, engine, graphs=graphs, cache=self.cache)
+            graph: make_config(self.trt, engine, graphs=graphs and graph != "row", cache=self.cache)
             for graph, engine in self.engines.items()
             if library.runtime_config
         }
@@ -180,11 +180,14 @@ class _Stages(Engines):
     ) -> None:
         files: dict[str | int, str] = {"embeddings": variant.embeddings, "compaction": str(variant.compaction)}
         files.update(enumerate(variant.stages))
+        if variant.row is not None:
+            files["row"] = variant.row
         buckets = Buckets(variant.tensorrt_build.profiles)
         paths = {graph: bundle / name for graph, name in files.items()}
         super().__init__(library, gpu, buckets, paths, graphs=graphs, cache=cache)
         first = self.engines[0]
         self.stages = len(variant.stages)
+        self.has_row = variant.row is not None
         self.hidden_size = int(first.get_tensor_shape(HIDDEN_STATES)[-1])
         self.hidden_dtype = np.dtype(self.trt.nptype(first.get_tensor_dtype(HIDDEN_STATES)))
         self.classes = int(first.get_tensor_shape(LOGITS)[-1])
@@ -210,7 +213,7 @@ class _Contexts:
         """Start an engine."""
         rows = shapes[ROWS] if ROWS in shapes else next(iter(shapes.values()))
         sequence = (shapes[TOKENS[0]] if TOKENS[0] in shapes else shapes[HIDDEN_STATES])[1]
-        key = (graph, self._owner.buckets.find(rows[0], sequence))
+        key = (graph, 0 if graph == "row" else self._owner.buckets.find(rows[0], sequence))
         context = self._contexts[key] if key in self._contexts else self._make(key)
         bound_shapes, bound_addresses = self._bound.get(key, ({}, {}))
         for name, shape in shapes.items():

@@ -35,6 +35,7 @@ class Library:
     :param runtime_config: contexts are made from a config, which has the cache of what is compiled just in time.
     :param timing_cache: the builder times its choices on the GPU and can keep the times.
     :param reports_types: an engine's inspector names the types of its layers.
+    :param single_row: it is known to build the engine of a single row.
     :param checks_headers: a plan's header can be checked without a GPU.
     """
 
@@ -49,6 +50,7 @@ class Library:
     runtime_config: bool
     timing_cache: bool
     reports_types: bool
+    single_row: bool
     checks_headers: bool
 
     @property
@@ -86,6 +88,7 @@ TENSORRT = Library(
     runtime_config=False,
     timing_cache=True,
     reports_types=True,
+    single_row=False,  # not tried
     checks_headers=False,
 )
 TENSORRT_RTX = Library(
@@ -101,6 +104,7 @@ TENSORRT_RTX = Library(
     runtime_config=True,
     timing_cache=False,  # its calls do nothing but warn
     reports_types=False,  # types are those of the graph, and kernels are compiled on the device
+    single_row=True,
     checks_headers=True,
 )
 LIBRARIES = {library.name: library for library in (TENSORRT, TENSORRT_RTX)}
