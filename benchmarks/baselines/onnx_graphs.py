@@ -29,8 +29,8 @@ def float_model(sources: Sources) -> Path:
         if variant is None:
             held = ", ".join(v.name for v in variants)
             raise EngineError(
-                f"This baseline is made from a float32 variant; {sources.bundle} has only {held}. Export one with: "
-                "fastbert export MODEL --output DIR --precision fp32"
+                f"This baseline is made from a float32 variant for the CPU; {sources.bundle} has only {held}. Export "
+                "one with: fastbert export MODEL --output DIR --precision fp32"
             )
         path.write_bytes(join_stages(sources.bundle, variant).SerializeToString())
     return path
