@@ -42,8 +42,9 @@ _Opened = tuple[list[tuple[int, int]], _Wholes]
 
 SCHEMA = "fastbert-gpu/2"
 _BATCHES, _SEQUENCES = (1, 8, 32), (64, 128)
+_EVERY_EXIT = "every exit"
 _SETTINGS: dict[str, dict[str, Any]] = {
-    "every exit": {},
+    _EVERY_EXIT: {},
     "every exit, CUDA graphs": {"cuda_graphs": True},
 }
 
@@ -66,6 +67,8 @@ def fit_break_even(depth_ms: Sequence[tuple[int, float]], whole_ms: float) -> di
 
 def measure(bundle: Path, *, device: str = "tensorrt", variant: str | None = None, runs: int = 200) -> dict[str, Any]:
     """Time every depth of the chain and the whole model at each shape, alternating.
+
+    At batch 1, it also times the engine that runs a single row in one call, where the variant has one.
 
     The shapes are the largest batch of each TensorRT profile; ONNX Runtime takes any shape, so batches of 1, 8 and 32
     with 64 and 128 tokens.
@@ -107,10 +110,14 @@ def _measure_shape(
 ) -> dict[str, Any]:
     ids = np.random.default_rng(0).integers(3, manifest.vocab_size, (batch, sequence))
     arrays = (ids, np.ones_like(ids), np.zeros_like(ids))
+    row = chains[_EVERY_EXIT].run_row if batch == 1 else None
     systems: dict[str, Callable[[], Any]] = {name: partial(whole.run, *arrays) for name, whole in wholes.items()}
     for name, chain in chains.items():
         for stages in range(1, chain.stages + 1):
             systems[f"{name}: {stages}"] = partial(_run, chain, arrays, stages)
+    # one call: where it exits is up to the weights, but for a speed that no exit is above, or none below
+    for ends, speed in (("first", 2.0), ("last", 0.0)) if row else ():
+        systems[f"row: {ends}"] = partial(row, ids, arrays[2], np.array([speed], np.float32))
     times = alternating_medians(systems, runs, rest=False)
     whole_ms = {name: times[name] for name in wholes}
     best = min(whole_ms.values())
@@ -122,7 +129,14 @@ def _measure_shape(
             "whole_depth_against_whole_model": depths[-1][1] / best,
             **(fit_break_even(depths, best) if len(depths) > 1 else {}),
         }
-    return {"batch": batch, "sequence": sequence, "whole_model_ms": whole_ms, "chain": found}
+    row_ms = {f"{ends}_exit_ms": times[f"row: {ends}"] for ends in ("first", "last")} if row else None
+    return {
+        "batch": batch,
+        "sequence": sequence,
+        "whole_model_ms": whole_ms,
+        "chain": found,
+        **({"single_row_engine": row_ms} if row_ms else {}),
+    }
 
 
 def _open_tensorrt(bundle: Path, manifest: Manifest, variant: Variant, folder: Path) -> _Opened:
@@ -181,6 +195,11 @@ def main() -> None:
             sys.stdout.write(
                 f"  {name:<28} all layers {found['whole_depth_against_whole_model']:.2f} x, "
                 f"break-even at {found.get('break_even_layers', float('nan')):.1f} layers\n"
+            )
+        if row := shape.get("single_row_engine"):
+            sys.stdout.write(
+                f"  one engine, one call         first exit {row['first_exit_ms'] / best:.2f} x, "
+                f"last exit {row['last_exit_ms'] / best:.2f} x\n"
             )
 
 

@@ -115,6 +115,10 @@ def parts_of(device: str, reason: str, bundle: Path, output: Path) -> Iterator[P
     report = str(output / f"depths-{device}.json")
     study = (sys.executable, "-m", "studies.depths", str(bundle), "--device", device, "--runs", "50")
     yield Part(f"{device}: whole model against the chain", (*study, "--output", report), 100)
+    if device in LIBRARIES and not LIBRARIES[device].single_row:  # last, as it may fail
+        yield Part(f"{device}: a single row in one engine", (*build, *random_weights, "--single-row"), 100)
+        again = (*study, "--output", str(output / f"single-row-{device}.json"))
+        yield Part(f"{device}: one call against the chain", again, 60)
     if device == "cuda":
         full = ("studies.full_batches", str(bundle), "--output", str(output / "full-batches.json"))
         yield Part(f"{device}: full batches", (sys.executable, "-m", *full), 60)

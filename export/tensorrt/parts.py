@@ -26,7 +26,9 @@ class Part:
     read: Callable[[], bytes]
 
 
-def parts_of(bundle: Path, manifest: Manifest, source: Variant, library: Library, single_row: bool | None) -> list[Part]:
+def parts_of(
+    bundle: Path, manifest: Manifest, source: Variant, library: Library, single_row: bool | None
+) -> list[Part]:
     """Return the engines to build from a variant.
 
     :param single_row: whether to build the engine of a single row; None: where the library is known to build it.

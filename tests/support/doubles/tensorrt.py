@@ -267,7 +267,7 @@ def _classes(module):
 
         def _layers(self, context):
             graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(self._model)).graph
-            kinds = {1: "Float", 10: "Half", 7: "Int64", 3: "Int8"}
+            kinds = {1: "Float", 10: "Half", 7: "Int64", 3: "Int8", 9: "Bool"}
             types_ = {
                 v.name: kinds[v.type.tensor_type.elem_type] for v in (*graph.value_info, *graph.input, *graph.output)
             }
