@@ -513,8 +513,9 @@ def predict(
                 f"--workers {workers} is more than the {cores} threads they would share (--threads; by default the "
                 "cores that this process may use). Name fewer workers, or more threads."
             )
-        options = {"threads": cores // workers, "batches": many, "runtime_cache": kept}
-        classifier = Classifier.load(bundle, variant=variant, **options)
+        classifier = Classifier.load(
+            bundle, variant=variant, threads=cores // workers, batches=many, runtime_cache=kept
+        )
     else:
         workers = workers or 1
         classifier = Classifier.load(bundle, device=device, variant=variant, threads=threads, runtime_cache=kept)
