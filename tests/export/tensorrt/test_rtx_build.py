@@ -1,5 +1,6 @@
 """Builds with the real TensorRT for RTX, which needs no GPU; with a stand-in where only our own steps count."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -81,6 +82,36 @@ def test_what_was_not_verified_says_so_and_how_to(stand_in, bundle_copy, run_cli
     code, _, err = run_cli("verify", bundle_copy, "--device", "tensorrt-rtx", "--variant", NAME)
     assert code == 1
     assert "No GPU is available" in err
+
+
+def test_the_command_that_it_names_verifies_them_on_a_gpu(stand_in, rtx_cuda, bundle_copy, run_cli):
+    build(bundle_copy, SMALL)
+    rtx_cuda._devices = 1
+    code, out, _ = run_cli("verify", bundle_copy, "--device", "tensorrt-rtx", "--variant", NAME)
+    assert code == 0
+    assert f"verified: {NAME} on 20 rows" in out
+    code, out, err = run_cli("verify", bundle_copy)
+    assert code == 0, err
+    assert NAME not in out  # a CPU cannot check it
+
+
+def test_predict_keeps_what_was_compiled_where_it_is_told(stand_in, rtx_cuda, bundle_copy, run_cli, tmp_path):
+    build(bundle_copy, SMALL)
+    rtx_cuda._devices = 1
+    predict = ("predict", bundle_copy, "good", "--device", "tensorrt-rtx")
+    code, _, err = run_cli(*predict, "--no-runtime-cache")
+    assert code == 0, err
+    code, _, err = run_cli(*predict, "--runtime-cache", tmp_path / "kept")
+    assert code == 0, err
+    gc.collect()
+    assert len(list((tmp_path / "kept").glob("*.cache"))) == 1
+    assert not (tmp_path / "cache").exists()
+    code, _, err = run_cli(*predict, "--no-runtime-cache", "--runtime-cache", tmp_path / "kept")
+    assert code == 2
+    assert "exclude each other" in err
+    code, _, err = run_cli("predict", bundle_copy, "good", "--no-runtime-cache")
+    assert code == 2
+    assert "'cpu' does not have the option --runtime-cache" in err
 
 
 def test_on_a_gpu_that_runs_them_the_answers_are_verified(tensorrt_rtx, bundle_copy):

@@ -175,7 +175,7 @@ def test_engines_of_another_version_or_gpu_name_the_command_that_builds_them(bui
 
 
 def test_a_plan_that_cannot_be_read_says_why(built, tensorrt):
-    (built / "tensorrt-fp16-sm90" / "stage_01.engine").write_bytes(b"damaged")
+    (built / "tensorrt-fp16-sm90" / "stage_01.engine").write_bytes(b"vtrt, as plans of TensorRT for RTX begin")
     with pytest.raises(BundleError, match="stage_01"):
         Classifier.load(built, device="tensorrt")  # by its sha256
     document = json.loads((built / "manifest.json").read_text())
