@@ -72,7 +72,7 @@ demo: install
 	$(BIN)/python demo/prepare.py $(DEMO)
 	$(BIN)/fastbert train $(DEMO)/minilm --train $(DEMO)/train.tsv --dev $(DEMO)/dev.tsv --learning-rate 1e-4 --epochs 1 --distill-epochs 3 --output $(DEMO)/model
 	$(BIN)/fastbert evaluate $(DEMO)/model --data $(DEMO)/test.tsv
-	$(BIN)/fastbert export $(DEMO)/model --precision fp32,int8 --output $(DEMO)/bundle
+	$(BIN)/fastbert export $(DEMO)/model --precision fp32,int8,fp16 --output $(DEMO)/bundle
 	$(BIN)/fastbert verify $(DEMO)/bundle --against $(DEMO)/model --data $(DEMO)/dev.tsv
 	$(BIN)/fastbert predict $(DEMO)/bundle "@united thank you, best crew ever" "@united two hours on hold. Never again." "Does anyone know when the new Apple TV is out?"
 	$(BIN)/fastbert bench $(DEMO)/bundle --data $(DEMO)/test.tsv --checkpoint $(DEMO)/model --baseline onnxruntime,pytorch --scenario single-stream,offline,server --threads 1 --max-seconds 30 --output $(DEMO)/report

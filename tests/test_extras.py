@@ -127,7 +127,7 @@ def test_tensorrt_rtx_builds_without_a_gpu_and_shows_it(run_with, bundle_copy):
     build = ["build", bundle_copy, "--engine", "tensorrt-rtx", "--batch", 1, "--sequence", 32]
     done = run_with(["tensorrt-rtx"], build, ["info", bundle_copy])
     assert done.returncode == 0, done.stderr
-    assert "tensorrt-rtx-fp16: 5 engines" in done.stdout
+    assert "tensorrt-rtx-fp16: 6 engines" in done.stdout
 
 
 def test_every_extra_that_an_error_names_brings_its_package():
