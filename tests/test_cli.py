@@ -28,6 +28,7 @@ from fastbert.importing import FORMATS
 from fastbert.runtime.engines import DEVICES
 from fastbert.training.losses import KL_DIRECTIONS
 from fastbert.training.options import PHASES
+from fastbert.uncertainty import MEASURES
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
@@ -326,6 +327,8 @@ def test_closed_sets_are_those_of_the_library():
     assert choices("train", "phase") == set(PHASES)
     assert choices("train", "kl") == set(KL_DIRECTIONS)
     assert choices("train", "exit_head") == set(HEADS)
+    for command in ("train", "export", "import_"):
+        assert choices(command, "uncertainty") == set(MEASURES)
     assert choices("import_", "format") == {"auto", *FORMATS}
     assert choices("predict", "device") == set(DEVICES)
     assert choices("build", "variant") == {name for name in PRECISIONS if PRECISIONS[name].compaction is not None}
