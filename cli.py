@@ -74,7 +74,7 @@ Speeds = Annotated[
     typer.Option(parser=numbers(), metavar="NUMBERS", help="Comma-separated, each from 0 (never exit early) to 1."),
 ]
 
-_MEASURED = "What exits measure; margin: 1 - (p1 - p2), for many classes."
+_MEASURED = "What exits measure; margin, of the two best classes, is for many classes."
 _PIPE_WINDOW = 32  # texts read from a pipe before the first answer
 
 

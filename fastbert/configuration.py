@@ -165,7 +165,7 @@ class FastBertConfig(PretrainedConfig):
                 "backbone's token types."
             )
         self.default_token_type = default_token_type
-        if uncertainty not in MEASURES:
+        if uncertainty not in tuple(MEASURES):  # a value of any type
             raise CheckpointError(f"uncertainty is {uncertainty!r}; use {' or '.join(MEASURES)}.")
         self.uncertainty = uncertainty
         super().__init__(**kwargs)

@@ -32,7 +32,7 @@ def check_measure(name: str) -> str:
 
     :raises UsageError: it is not in `MEASURES`.
     """
-    if name not in MEASURES:
+    if name not in tuple(MEASURES):  # a value of any type
         raise UsageError(f"`uncertainty` is {name!r}; use {' or '.join(MEASURES)}.")
     return name
 

@@ -315,6 +315,15 @@ def test_the_list_of_commands_shows_whole_sentences(run_cli):
     assert "Classify texts: one JSON object per line. Memory use does not grow with the input." in " ".join(out.split())
 
 
+def test_info_says_what_exits_measure(run_cli, bundle, checkpoint_dir, tmp_path):
+    document = json.loads((bundle / "manifest.json").read_text())
+    assert document.pop("uncertainty") == "entropy"
+    (tmp_path / "manifest.json").write_text(json.dumps(document))  # as an earlier version wrote it
+    for target in (bundle, tmp_path, checkpoint_dir):
+        assert json.loads(run_cli("info", target, "--json")[1])["uncertainty"] == "entropy"
+        assert re.search("^uncertainty: +entropy$", run_cli("info", target)[1], re.MULTILINE)
+
+
 def test_version(run_cli):
     assert run_cli("--version") == (0, f"fastbert-deploy {fastbert.__version__}\n", "")
 

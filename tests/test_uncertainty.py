@@ -98,5 +98,6 @@ def test_two_classes_are_ranked_alike_by_all_measures():
 
 def test_another_measure_is_refused():
     assert check_measure("margin") == "margin"
-    with pytest.raises(UsageError, match="`uncertainty` is 'energy'; use entropy or margin"):
-        check_measure("energy")
+    for other in ("energy", "", None, ["margin"]):
+        with pytest.raises(UsageError, match="`uncertainty` is .*; use entropy or margin"):
+            check_measure(other)
