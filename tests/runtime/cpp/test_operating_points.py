@@ -18,9 +18,8 @@ def digest_of(manifest, name):
     """One line ``PATH SHA256`` for the embeddings and for each stage, as docs/bundle-format.md has it."""
     variant = manifest["variants"][name]
     files = [variant["embeddings"], *variant["stages"]]
-    return hashlib.sha256(
-        "".join(f"{file} {manifest['files'][file]['sha256']}\n" for file in files).encode()
-    ).hexdigest()
+    lines = (f"{file} {manifest['files'][file]['sha256']}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def point(speed, variant="fp32", digest=DIGEST, **others):
@@ -69,9 +68,7 @@ def test_a_bundle_without_points(open_session, family_bundle, tuned):
     for bundle in (family_bundle("bert"), tuned({})):
         session = open_session(bundle)
         assert session.operating_points == []
-        assert refused(session, "fast").startswith(
-            'The bundle has no operating point "fast": it has none. Make one with: '
-        )
+        assert 'no operating point "fast": it has none. Make one with: fastbert tune' in refused(session, "fast")
 
 
 def test_an_unknown_name_lists_the_known_ones(open_session, tuned):
@@ -87,8 +84,8 @@ def test_an_unknown_name_lists_the_known_ones(open_session, tuned):
 def test_a_point_of_another_variant_names_the_command(open_session, tuned):
     session = open_session(tuned({"quick": point(0.9, "int8"), "gone": point(0.5, "fp16", "a" * 64)}))
     assert refused(session, "quick") == (
-        'The operating point "quick" was tuned on the variant "int8"; this model runs "fp32". Load that variant, or tune '
-        "this one: fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant fp32 --name quick"
+        'The operating point "quick" was tuned on the variant "int8"; this model runs "fp32". Load that variant, or '
+        "tune this one: fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant fp32 --name quick"
     )
     assert 'tuned on the variant "fp16"' in refused(session, "gone")
 
