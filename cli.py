@@ -415,7 +415,8 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
 
     if (target / MANIFEST).is_file() or not (target / "config.json").is_file():
         manifest = read_manifest(target)
-        document = {"uncertainty": manifest.uncertainty} | manifest.raw
+        document = dict(manifest.raw)
+        document.setdefault("uncertainty", manifest.uncertainty)
         hidden = {"files", "flops", "schema"}
     else:
         from fastbert.checkpoint import describe_checkpoint
