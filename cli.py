@@ -81,6 +81,7 @@ Speeds = Annotated[
     typer.Option(parser=numbers(), metavar="NUMBERS", help="Comma-separated, each from 0 (never exit early) to 1."),
 ]
 
+_MEASURED = "What exits measure; margin, of the two best classes, is for many classes."
 _PIPE_WINDOW = 32  # texts read from a pipe before the first answer
 
 
@@ -131,6 +132,10 @@ def train(
     exit_size: Annotated[
         int | None, typer.Option(help="Width of an exit head.", show_default="128, or the checkpoint's")
     ] = None,
+    uncertainty: Annotated[
+        Literal["entropy", "margin"] | None,
+        typer.Option(help=_MEASURED, show_default="entropy, or the checkpoint's"),
+    ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Directory or hub name.", show_default="the model's own")
     ] = None,
@@ -170,6 +175,7 @@ def train(
         finetune=PhaseOptions(epochs, learning_rate),
         distill=PhaseOptions(distill_epochs, distill_learning_rate),
         exit_head=None if exit_head is None and exit_size is None else exit_head_named(exit_head, exit_size),
+        uncertainty=uncertainty,
         tokenizer=tokenizer,
         precision=precision,
         seed=seed,
@@ -241,6 +247,9 @@ def export(
         ),
     ] = None,
     default_speed: Annotated[float, typer.Option(help="Speed of calls that name none.")] = 0.5,
+    uncertainty: Annotated[
+        Literal["entropy", "margin"] | None, typer.Option(help=_MEASURED, show_default="the checkpoint's")
+    ] = None,
     verify_data: Annotated[
         Path | None, typer.Option(help="Rows to verify on.", show_default="dev rows kept in the checkpoint")
     ] = None,
@@ -261,6 +270,7 @@ def export(
         layers_per_stage=layers_per_stage,
         exits=exits,
         default_speed=default_speed,
+        uncertainty=uncertainty,
         verify_data=verify_data,
         bounds=Bounds(tolerance, max_label_flips),
     )
@@ -442,7 +452,9 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
     from fastbert.runtime.manifest import MANIFEST, read_manifest
 
     if (target / MANIFEST).is_file() or not (target / "config.json").is_file():
-        document = dict(read_manifest(target).raw)
+        manifest = read_manifest(target)
+        document = dict(manifest.raw)
+        document.setdefault("uncertainty", manifest.uncertainty)
         hidden = {"files", "flops", "schema"}
     else:
         from fastbert.checkpoint import describe_checkpoint
@@ -667,6 +679,7 @@ def import_(
     max_length: Annotated[
         int | None, typer.Option(help="Longest text in tokens.", show_default="the checkpoint's")
     ] = None,
+    uncertainty: Annotated[Literal["entropy", "margin"], typer.Option(help=_MEASURED)] = "entropy",
     tokenizer: Annotated[
         str | None,
         typer.Option(help="Tokenizer of a Hugging Face classifier: directory or hub name.", show_default="its own"),
@@ -693,6 +706,7 @@ def import_(
         vocab=vocab,
         labels=None if labels is None else parse_labels(utf8_text(labels)),
         max_length=max_length,
+        uncertainty=uncertainty,
         tokenizer=tokenizer,
         verify_data=verify_data,
         overwrite=overwrite,

@@ -30,6 +30,7 @@ from fastbert.runtime.errors import CheckpointError, UsageError, VerificationErr
 from fastbert.runtime.manifest import MANIFEST, SCHEMA
 from fastbert.runtime.tokenization import TOKENIZER
 from fastbert.tokenization import check_rows, check_vocabulary, pad_token_id, text_encoder
+from fastbert.uncertainty import check_measure
 
 _EMBEDDINGS = "embeddings.onnx"
 # field of a variant in the manifest -> the file that only some variants have
@@ -71,17 +72,20 @@ def export_bundle(
     :raises OutputExistsError: ``output`` exists and may not be replaced.
     """
     check_precisions(options.precisions)
+    if options.uncertainty is not None:
+        check_measure(options.uncertainty)
     require_writable(output, overwrite=overwrite, kind=MANIFEST)
     writer = ManifestWriter("export")
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
     model, config = loaded.model.eval(), loaded.model.config
     rows = _rows(loaded, options)
-    plan = plan_stages(config.num_exits, options.layers_per_stage, options.exits)
+    measure = options.uncertainty or config.uncertainty
+    plan = plan_stages(config.num_exits, options.layers_per_stage, options.exits, measure)
     exits = [stage.last for stage in plan]
     check_vocabulary("the checkpoint", loaded.tokenizer, config.backbone_config.vocab_size)
     check_rows("the checkpoint", loaded.tokenizer, rows)
     _warn_undistilled(config, exits)
-    reference = compute_reference(loaded, rows)
+    reference = compute_reference(loaded, rows, measure)
     if not np.isfinite(reference.logits).all():
         raise CheckpointError(
             f"PyTorch itself answers with NaN or infinity on the {len(rows)} rows to verify on, so some weights of the "
@@ -184,6 +188,7 @@ def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], options: E
         "hidden_size": backbone.hidden_size,
         "exits": exits,
         "distilled": config.distilled,
+        "uncertainty": options.uncertainty or config.uncertainty,
         "default_speed": options.default_speed,
         "flops": model_flops(config),
         "variants": {name: _variant(bundle, name) for name in options.precisions},

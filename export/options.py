@@ -18,6 +18,7 @@ class ExportOptions:
     :param layers_per_stage: layers in one stage, with one exit after the last of them.
     :param exits: instead, the 0-based layers that have an exit; each ends a stage, as the last layer always does.
     :param default_speed: in [0, 1]; what the runtime uses where the caller gives no speed.
+    :param uncertainty: what the exits measure (`fastbert.uncertainty.MEASURES`); None: what the checkpoint says.
     :param verify_data: a data file, or rows, to verify the engines on; None: the rows kept in the checkpoint.
     :param bounds: how far engines may be from PyTorch.
     :raises UsageError: ``default_speed`` is not a number in [0, 1].
@@ -27,6 +28,7 @@ class ExportOptions:
     layers_per_stage: int = 1
     exits: Sequence[int] | None = None
     default_speed: float = 0.5
+    uncertainty: str | None = None
     verify_data: str | Path | Sequence[Row] | None = None
     bounds: Bounds = DEFAULT_BOUNDS
 

@@ -150,11 +150,11 @@ def _metadata(manifest: Manifest, variant: Variant, digest: str) -> dict[str, An
         "truncation_side",
         "layers",
         "exits",
+        "uncertainty",
         "default_speed",
     )
     return {
         **{name: getattr(manifest, name) for name in same},
-        "uncertainty": manifest.raw.get("uncertainty", "entropy"),  # all bundles that do not say so have entropy
         "variant": variant.name,
         "precision": variant.precision,
         "exact": variant.exact,

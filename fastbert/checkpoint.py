@@ -99,6 +99,7 @@ def describe_checkpoint(source: Path) -> dict[str, Any]:
         "distilled": config.distilled,
         "exit_head": config.exit_head,
         "teacher_head": config.teacher_head,
+        "uncertainty": config.uncertainty,
         "training": _training(source / TRAINING),
     }
 

@@ -9,6 +9,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from fastbert.families import ACTIVATIONS
 from fastbert.runtime.errors import CheckpointError, UsageError
+from fastbert.uncertainty import DEFAULT_MEASURE, MEASURES
 
 _HEAD_KINDS = ("attention", "mlp")
 _LAYER_NORMS = ("standard", "unbiased")
@@ -116,6 +117,7 @@ class FastBertConfig(PretrainedConfig):
     :param distilled: whether distillation has trained the exits before the last one.
     :param layer_norm: of the backbone: ``"standard"``, or ``"unbiased"`` (`fastbert.normalization`) in models from UER.
     :param default_token_type: token type of every token when a caller passes none; 1 in models from UER.
+    :param uncertainty: what the exits measure (`fastbert.uncertainty.MEASURES`). No weight depends on it.
     :raises CheckpointError: a value is outside its range.
     """
 
@@ -133,6 +135,7 @@ class FastBertConfig(PretrainedConfig):
         distilled: bool = False,
         layer_norm: str = "standard",
         default_token_type: int = 0,
+        uncertainty: str = DEFAULT_MEASURE,
         **kwargs: Any,
     ) -> None:
         backbone: Any = backbone_config
@@ -162,6 +165,9 @@ class FastBertConfig(PretrainedConfig):
                 "backbone's token types."
             )
         self.default_token_type = default_token_type
+        if uncertainty not in tuple(MEASURES):  # a value of any type
+            raise CheckpointError(f"uncertainty is {uncertainty!r}; use {' or '.join(MEASURES)}.")
+        self.uncertainty = uncertainty
         super().__init__(**kwargs)
 
     @property

@@ -158,12 +158,14 @@ class FastBertForSequenceClassification(PreTrainedModel):
         token_type_ids: torch.Tensor | None = None,
         *,
         speed: float,
+        measure: str | None = None,
     ) -> EarlyExitOutput:
         """Run layer by layer. A row exits at the first exit whose uncertainty is below ``speed``.
 
         The last layer always answers. Rows that have exited are removed from the batch. Shapes as in `forward`.
 
         :param speed: in [0, 1]; 0 never exits early.
+        :param measure: of uncertainty (`fastbert.uncertainty.MEASURES`); None: the config's.
         """
         batch = input_ids.shape[0]
         mask = self.extended_attention_mask(torch.ones_like(input_ids) if attention_mask is None else attention_mask)
@@ -175,7 +177,7 @@ class FastBertForSequenceClassification(PreTrainedModel):
         for layer, head in enumerate(self.exits):
             hidden_states = self.run_layer(layer, hidden_states, mask)
             layer_logits = head(hidden_states, mask).float()
-            layer_uncertainty = uncertainty(layer_logits)
+            layer_uncertainty = uncertainty(layer_logits, measure or self.config.uncertainty)
             exits = layer_uncertainty < speed
             if layer == len(self.exits) - 1:
                 exits = torch.ones_like(exits)

@@ -38,10 +38,11 @@ class Reference:
 
 
 @torch.no_grad()
-def compute_reference(checkpoint: Checkpoint, rows: Sequence[Row]) -> Reference:
+def compute_reference(checkpoint: Checkpoint, rows: Sequence[Row], measure: str | None = None) -> Reference:
     """Tokenize rows and run every exit in eval mode, on the model's device.
 
     :param rows: at least one; their labels are not used.
+    :param measure: of uncertainty (`fastbert.uncertainty.MEASURES`); None: the checkpoint's.
     """
     model, config = checkpoint.model.eval(), checkpoint.model.config
     encoded = text_encoder(checkpoint.tokenizer, config).encode([row.text_input for row in rows])
@@ -54,4 +55,5 @@ def compute_reference(checkpoint: Checkpoint, rows: Sequence[Row]) -> Reference:
         width = lengths[batch].max()
         inputs = {name: torch.from_numpy(array[batch, :width]).to(model.device) for name, array in arrays.items()}
         logits[batch] = model(**inputs).exit_logits.float().cpu().numpy()
-    return Reference(logits=logits, uncertainty=uncertainty(torch.from_numpy(logits)).numpy(), **arrays)
+    measured = uncertainty(torch.from_numpy(logits), measure or config.uncertainty).numpy()
+    return Reference(logits=logits, uncertainty=measured, **arrays)

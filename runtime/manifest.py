@@ -157,6 +157,7 @@ class Manifest:
     :param default_token_type: token type of every token where the caller gives none.
     :param truncation_side: ``"right"``: the start of a longer text is kept; ``"left"``: its end.
     :param exits: 0-based layer of each stage's exit; the last one is the model's last layer.
+    :param uncertainty: what the exits measure, such as ``"entropy"`` or ``"margin"``; the engines compute it.
     :param default_speed: in [0, 1], used where the caller gives none.
     :param flops: see `fastbert.flops`.
     :param files: path inside the bundle -> what is recorded of the file.
@@ -174,6 +175,7 @@ class Manifest:
     layers: int
     hidden_size: int
     exits: tuple[int, ...]
+    uncertainty: str
     default_speed: float
     flops: Mapping[str, Any]
     variants: tuple[Variant, ...]

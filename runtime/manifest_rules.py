@@ -93,6 +93,7 @@ MANIFEST_FIELDS = Record(
         "layers": _count,
         "hidden_size": _count,
         "exits": ListOf("a list of at least one layer", _index, least=1),
+        "uncertainty": OptionalField(_text, "entropy"),
         "default_speed": number(0, 1),
         "flops": Record(
             "an object with layer and exits",

@@ -86,6 +86,16 @@ def test_a_record_that_calls_the_phases_stages_is_read_with_their_new_name(check
     assert describe_checkpoint(tmp_path / "model")["training"] == new
 
 
+def test_a_checkpoint_of_an_earlier_version_measures_entropy(checkpoint_dir, tmp_path):
+    shutil.copytree(checkpoint_dir, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    document = json.loads(path.read_text())
+    assert document.pop("uncertainty") == "entropy"
+    path.write_text(json.dumps(document))
+    assert load_checkpoint(tmp_path / "model").model.config.uncertainty == "entropy"
+    assert describe_checkpoint(tmp_path / "model")["uncertainty"] == "entropy"
+
+
 def test_the_default_length_fits_the_model(tmp_path):
     make_classifier(tmp_path / "classifier")
     model = start_from(tmp_path / "classifier", labels=None, exit_head=None, max_length=None, keep_classifier=True)
@@ -155,7 +165,8 @@ def test_positions_that_depend_on_a_missing_padding_id_are_refused(tmp_path):
     + [
         ({"default_token_type": value}, "default_token_type is .*expected an integer from 0 to 1")
         for value in (None, True, -1, 2, 0.5, "x", [])
-    ],
+    ]
+    + [({"uncertainty": value}, "uncertainty is .*use entropy or margin") for value in (None, 1, "Margin", [], {})],
 )
 def test_a_bad_value_in_config_json_is_refused_by_name(changes, message, checkpoint_dir, tmp_path):
     shutil.copytree(checkpoint_dir, tmp_path / "model")

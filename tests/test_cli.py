@@ -28,6 +28,7 @@ from fastbert.importing import FORMATS
 from fastbert.runtime.engines import DEVICES
 from fastbert.training.losses import KL_DIRECTIONS
 from fastbert.training.options import PHASES
+from fastbert.uncertainty import MEASURES
 
 
 def test_help_is_quick_and_loads_nothing_heavy():
@@ -314,6 +315,15 @@ def test_the_list_of_commands_shows_whole_sentences(run_cli):
     assert "Classify texts: one JSON object per line. Memory use does not grow with the input." in " ".join(out.split())
 
 
+def test_info_says_what_exits_measure(run_cli, bundle, checkpoint_dir, tmp_path):
+    document = json.loads((bundle / "manifest.json").read_text())
+    assert document.pop("uncertainty") == "entropy"
+    (tmp_path / "manifest.json").write_text(json.dumps(document))  # as an earlier version wrote it
+    for target in (bundle, tmp_path, checkpoint_dir):
+        assert json.loads(run_cli("info", target, "--json")[1])["uncertainty"] == "entropy"
+        assert re.search("^uncertainty: +entropy$", run_cli("info", target)[1], re.MULTILINE)
+
+
 def test_version(run_cli):
     assert run_cli("--version") == (0, f"fastbert-deploy {fastbert.__version__}\n", "")
 
@@ -326,6 +336,8 @@ def test_closed_sets_are_those_of_the_library():
     assert choices("train", "phase") == set(PHASES)
     assert choices("train", "kl") == set(KL_DIRECTIONS)
     assert choices("train", "exit_head") == set(HEADS)
+    for command in ("train", "export", "import_"):
+        assert choices(command, "uncertainty") == set(MEASURES)
     assert choices("import_", "format") == {"auto", *FORMATS}
     assert choices("predict", "device") == set(DEVICES)
     assert choices("build", "variant") == {name for name in PRECISIONS if PRECISIONS[name].compaction is not None}

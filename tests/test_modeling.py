@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from support.factories import make_checkpoint
 
 from fastbert.families import FAMILIES
+from fastbert.reference import compute_reference
+from fastbert.uncertainty import MEASURES, uncertainty
 
 
 def _batch(seed=0, rows=5, length=12, low=4):
@@ -29,20 +31,34 @@ def test_layers_give_the_hidden_states_of_the_backbone(family):
         assert torch.allclose(hidden[mask == 1], states[mask == 1], atol=1e-5)
 
 
+@pytest.mark.parametrize("measure", [None, "margin"])
 @pytest.mark.parametrize("speed", [0.0, 0.2, 0.4, 0.6, 1.0])
-def test_early_exit_gives_the_first_certain_exit(checkpoint, speed):
-    from fastbert.uncertainty import uncertainty
-
+def test_early_exit_gives_the_first_certain_exit(checkpoint, speed, measure):
     model = checkpoint.model
     ids, mask = _batch(rows=16)
     with torch.no_grad():
         every = model(ids, mask).exit_logits
-    found = model.early_exit(ids, mask, speed=speed)
-    certain = uncertainty(every) < speed
+    found = model.early_exit(ids, mask, speed=speed, measure=measure)
+    measured = uncertainty(every, measure or "entropy")
+    certain = measured < speed
     certain[:, -1] = True
     expected = certain.long().argmax(1)
     assert found.exit_layer.tolist() == expected.tolist()
     assert torch.allclose(found.logits, every[torch.arange(16), expected], atol=1e-5)
+    assert torch.allclose(found.uncertainty, measured[torch.arange(16), expected], atol=1e-5)
+
+
+def test_the_measure_is_the_configurations_unless_another_is_named():
+    checkpoint = make_checkpoint()
+    model, rows = checkpoint.model, checkpoint.sample_rows
+    ids, mask = _batch(rows=16)
+    entropy, margin = (model.early_exit(ids, mask, speed=0.0, measure=name).uncertainty for name in MEASURES)
+    reference = compute_reference(checkpoint, rows, "margin").uncertainty
+    assert not torch.allclose(entropy, margin)
+    assert torch.equal(model.early_exit(ids, mask, speed=0.0).uncertainty, entropy)
+    model.config.uncertainty = "margin"
+    assert torch.equal(model.early_exit(ids, mask, speed=0.0).uncertainty, margin)
+    assert compute_reference(checkpoint, rows).uncertainty.tolist() == reference.tolist()
 
 
 def test_the_fixture_uses_every_exit(checkpoint):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fastbert.benchmarks.baselines.runner import WholeModelRunner
 from fastbert.benchmarks.systems import Answer, Budget, Runner, Sources
+from fastbert.runtime.manifest import read_manifest
 
 
 def prepare(sources: Sources, *, early_exit: bool) -> None:
@@ -23,7 +24,9 @@ def load(sources: Sources, budget: Budget, *, early_exit: bool) -> Runner:
     torch.set_num_threads(budget.threads)
     model = load_checkpoint(sources.checkpoint).model.eval()
     settings = {"device": str(model.device), "threads": torch.get_num_threads(), "calls": budget.calls}
-    return (_EarlyExit if early_exit else _WholeModel)(model, settings)
+    if early_exit:  # it measures what the bundle does, which an export may choose
+        return _EarlyExit(model, settings, read_manifest(sources.bundle).uncertainty)
+    return _WholeModel(model, settings)
 
 
 class _WholeModel(WholeModelRunner):
@@ -43,8 +46,9 @@ class _WholeModel(WholeModelRunner):
 
 
 class _EarlyExit:
-    def __init__(self, model: Any, settings: dict[str, Any]) -> None:
+    def __init__(self, model: Any, settings: dict[str, Any], measure: str) -> None:
         self._model = model
+        self._measure = measure
         self.settings = settings
 
     def run(
@@ -58,5 +62,5 @@ class _EarlyExit:
 
         tensors = [torch.from_numpy(array) for array in (input_ids, attention_mask, token_type_ids)]
         with torch.inference_mode():
-            output = self._model.early_exit(*tensors, speed=speed)
+            output = self._model.early_exit(*tensors, speed=speed, measure=self._measure)
         return output.logits.numpy(), output.exit_layer.numpy() + 1

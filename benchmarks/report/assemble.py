@@ -97,6 +97,7 @@ def _model(found: Measurements) -> dict[str, Any]:
         "layers": manifest.layers,
         "hidden_size": manifest.hidden_size,
         "exits": list(manifest.exits),
+        "uncertainty": manifest.uncertainty,
         "labels": list(manifest.labels),
         "max_length": manifest.max_length,
         "bundle": "/".join(bundle.absolute().parts[-2:]),

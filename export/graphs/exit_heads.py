@@ -23,6 +23,7 @@ where batch equals heads (``CanUseStridedBatchedGemm`` takes it for a strided ba
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,15 +50,41 @@ def add_exit(graph: Graph, head: Any, config: ExitHeadConfig, layer: int, hidden
     return builder(graph, weights, config, hidden, mask)
 
 
-def add_uncertainty(graph: Graph, logits: str, classes: int) -> str:
-    """Add ``u = -sum_c p_c ln p_c / ln C`` (`fastbert.uncertainty`): float32 [batch, classes] -> float32 [batch]."""
+def add_uncertainty(graph: Graph, logits: str, classes: int, measure: str) -> str:
+    """Add an exit's uncertainty (`fastbert.uncertainty`): logits float32 [batch, classes] -> float32 [batch].
+
+    :param measure: name in `fastbert.uncertainty.MEASURES`.
+    """
     if classes == 1:
         return graph.op("ReduceSum", graph.op("Mul", logits, graph.floats(0.0)), graph.ints([-1]), keepdims=0)
+    total, alpha, beta = _MEASURES[measure](graph, logits, classes)
+    # min(max(alpha total + beta, 0), 1): rounding must not lead outside [0, 1]
+    return graph.op("HardSigmoid", total, alpha=alpha, beta=beta, name="uncertainty")
+
+
+def _add_entropy(graph: Graph, logits: str, classes: int) -> tuple[str, float, float]:
+    """Add ``sum_c p_c ln p_c``, which times ``-1 / ln C`` is the normalized entropy."""
     log_p = graph.op("LogSoftmax", logits, axis=-1)
     total = graph.op("ReduceSum", graph.op("Mul", graph.op("Exp", log_p), log_p), graph.ints([-1]), keepdims=0)
-    # min(max(alpha total + beta, 0), 1), where beta is 0: rounding must not lead outside [0, 1]
-    alpha, beta = -1.0 / math.log(classes), graph.hard_sigmoid_beta
-    return graph.op("HardSigmoid", total, alpha=alpha, beta=beta, name="uncertainty")
+    return total, -1.0 / math.log(classes), graph.hard_sigmoid_beta
+
+
+def _add_margin(graph: Graph, logits: str, classes: int) -> tuple[str, float, float]:
+    """Add ``p1 - p2`` of the two largest probabilities, which 1 minus is the margin's uncertainty.
+
+    Not with ReduceMax or ReduceMin: ONNX Runtime's CUDA provider got their kernels for opset 20 late
+    (onnxruntime#27755). Nor is the difference a MatMul with (1, -1): a GPU may round its factors to TF32.
+    """
+    largest, _ = graph.split("TopK", graph.op("Softmax", logits, axis=-1), graph.ints([2]), outputs=2, axis=-1)
+    signed = graph.op("Mul", largest, graph.floats([1.0, -1.0]))
+    return graph.op("ReduceSum", signed, graph.ints([-1]), keepdims=0), -1.0, 1.0
+
+
+# measure -> (graph, logits, classes) -> what it adds, and the factor and the summand that make it the uncertainty
+_MEASURES: dict[str, Callable[[Graph, str, int], tuple[str, float, float]]] = {
+    "entropy": _add_entropy,
+    "margin": _add_margin,
+}
 
 
 def _add_mlp(graph: Graph, weights: dict[str, NDArray[Any]], config: ExitHeadConfig, hidden: str, mask: str) -> str:

@@ -17,18 +17,25 @@ _MASK = ("batch", 1, 1, "sequence")
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage: layers ``first`` to ``last`` (0-based, both included), with an exit after ``last``."""
+    """One stage: layers ``first`` to ``last`` (0-based, both included), with an exit after ``last``.
+
+    :param measure: of the exit's uncertainty (`fastbert.uncertainty.MEASURES`); None: the checkpoint's.
+    """
 
     first: int
     last: int
+    measure: str | None = None
 
 
-def plan_stages(layers: int, layers_per_stage: int, exits: Sequence[int] | None = None) -> list[StagePlan]:
+def plan_stages(
+    layers: int, layers_per_stage: int, exits: Sequence[int] | None = None, measure: str | None = None
+) -> list[StagePlan]:
     """Group layers into stages.
 
     :param layers: of the model.
     :param layers_per_stage: layers in each stage; the last stage may have fewer.
     :param exits: instead, the last layer of each stage. The model's last layer ends a stage in any case.
+    :param measure: as in `StagePlan`.
     :raises UsageError: ``layers_per_stage`` is not in 1..layers, an exit is not in 0..layers - 1, or both are given.
     """
     if not 1 <= layers_per_stage <= layers:
@@ -44,7 +51,8 @@ def plan_stages(layers: int, layers_per_stage: int, exits: Sequence[int] | None 
     if outside:
         raise UsageError(f"`exits` names layer {outside[0]}; this model has the layers 0 to {layers - 1}.")
     lasts = sorted({*ends, layers - 1})
-    return [StagePlan(first, last) for first, last in zip([0, *(last + 1 for last in lasts)], lasts, strict=False)]
+    firsts = [0, *(last + 1 for last in lasts[:-1])]
+    return [StagePlan(first, last, measure) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def embeddings_graph(
@@ -94,7 +102,7 @@ def stage_graph(
         value = add_layer(graph, model, layer, value, mask)
     classes = len(model.config.labels)
     logits = add_exit(graph, model.exits[stage.last], model.config.head_config(stage.last), stage.last, value, mask)
-    uncertainty = add_uncertainty(graph, logits, classes)
+    uncertainty = add_uncertainty(graph, logits, classes, stage.measure or model.config.uncertainty)
     graph.output(value, "next_hidden_states", graph.dtype, shape)
     graph.output(logits, "logits", "float32", ("batch", classes))
     graph.output(uncertainty, "uncertainty", "float32", ("batch",))

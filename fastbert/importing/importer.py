@@ -17,6 +17,7 @@ from fastbert.importing.model import Request, build_model
 from fastbert.importing.tensors import first_ten, read_tensors
 from fastbert.runtime.errors import CheckpointError, UsageError
 from fastbert.tokenization import check_rows, check_vocabulary, compare_with_transformers, text_encoder
+from fastbert.uncertainty import DEFAULT_MEASURE, check_measure
 
 _FILES = {"bitvoyage": bitvoyage, "uer": uer}
 FORMATS = ("auto", *_FILES, "huggingface")
@@ -33,6 +34,7 @@ def import_checkpoint(
     vocab: str | Path | None = None,
     labels: Sequence[str] | None = None,
     max_length: int | None = None,
+    uncertainty: str = DEFAULT_MEASURE,
     tokenizer: str | None = None,
     verify_data: str | Path | None = None,
     overwrite: bool = False,
@@ -48,6 +50,7 @@ def import_checkpoint(
     :param vocab: ``vocab.txt``; None: the one that ``config`` names.
     :param labels: class names by index; None: the checkpoint's own, or 0, 1 ...
     :param max_length: longest sequence in tokens, special tokens included; None: the checkpoint's own.
+    :param uncertainty: what the exits measure (`fastbert.uncertainty.MEASURES`). The original programs measure entropy.
     :param tokenizer: directory or hub name of a Hugging Face classifier's tokenizer; None: the one in its directory.
     :param verify_data: data file whose texts are kept in the checkpoint, for the export's verification.
     :param overwrite: replace an existing output; the old one stays until the new one is complete.
@@ -58,6 +61,7 @@ def import_checkpoint(
     """
     if format not in FORMATS:
         raise UsageError(f"`format` is {format!r}; use {', '.join(FORMATS)}.")
+    check_measure(uncertainty)
     request = Request(
         checkpoint=_checkpoint_file(Path(path)),
         output=Path(output),
@@ -83,10 +87,16 @@ def import_checkpoint(
         foreign = _FILES[format].read(request, tensors, findings)
         model, loaded = build_model(request.checkpoint, tensors, foreign), foreign.tokenizer
         vocabulary = foreign.vocabulary
+        if uncertainty != DEFAULT_MEASURE:
+            findings.assumed.append(
+                f"exits measure {uncertainty}, as `uncertainty` says; the original measures {DEFAULT_MEASURE}, so "
+                "the same speed gives other exit layers there"
+            )
         if tokenizer is not None:
             findings.ignored.append(
                 f"`tokenizer` {tokenizer}: {format} files are read with the original tokenizer, from vocab.txt"
             )
+    model.config.uncertainty = uncertainty
     source = request.checkpoint if tokenizer is None else tokenizer
     check_vocabulary(source, loaded, model.config.backbone_config.vocab_size)
     check_rows(source, loaded, rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 from fastbert.configuration import ExitHeadConfig
 from fastbert.runtime.errors import UsageError
 from fastbert.training.losses import KL_DIRECTIONS
+from fastbert.uncertainty import check_measure
 
 PHASES = ("finetune", "distill", "both")
 _PRECISIONS = ("fp32", "fp16", "bf16")
@@ -37,6 +38,8 @@ class TrainOptions:
     :param batch_size: rows per step on each device.
     :param warmup: share of the steps over which the learning rate rises, in [0, 1).
     :param exit_head: head of every exit but the last; None: the paper's, or the checkpoint's own.
+    :param uncertainty: what the exits measure (`fastbert.uncertainty.MEASURES`); None: entropy, or the checkpoint's
+        own. Training does not depend on it; it is written to the checkpoint.
     :param tokenizer: directory or hub name of the tokenizer; None: the one of ``model``.
     :param precision: ``fp32``, or the Trainer's mixed precision ``fp16`` or ``bf16``.
     :raises UsageError: a value is out of range, or there is nothing to train on.
@@ -58,6 +61,7 @@ class TrainOptions:
     warmup: float = 0.1
     weight_decay: float = 0.01
     exit_head: ExitHeadConfig | None = None
+    uncertainty: str | None = None
     tokenizer: str | None = None
     precision: str = "fp32"
     seed: int = 42
@@ -66,6 +70,8 @@ class TrainOptions:
         for name, known in (("phase", PHASES), ("precision", _PRECISIONS), ("kl", KL_DIRECTIONS)):
             if getattr(self, name) not in known:
                 raise UsageError(f"`{name}` is {getattr(self, name)!r}; use {', '.join(known)}.")
+        if self.uncertainty is not None:
+            check_measure(self.uncertainty)
         if not 0.0 <= self.label_share <= 1.0:
             raise UsageError(f"`label_share` is {self.label_share}; it must be from 0 to 1.")
         if self.train is None and (self.phase != "distill" or not self.unlabeled):

@@ -67,6 +67,8 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
         max_length=options.max_length,
         keep_classifier=options.phase == "distill",
     )
+    if options.uncertainty is not None:
+        model.config.uncertainty = options.uncertainty
     if options.dev is not None and rows.labels is None:  # the labels come from the classifier, loaded just now
         rows = replace(rows, dev=with_labels(rows.dev, model.config.labels, options.dev))
     if options.phase != "finetune" and model.config.num_exits == 1:
@@ -153,6 +155,11 @@ def _save(
     model.unfreeze()
     kept = sample(rows.dev, MAX_SAMPLE_ROWS, seed=options.seed)
     config = model.config
-    used = replace(options, max_length=config.max_sequence_length, exit_head=ExitHeadConfig(**config.exit_head))
+    used = replace(
+        options,
+        max_length=config.max_sequence_length,
+        exit_head=ExitHeadConfig(**config.exit_head),
+        uncertainty=config.uncertainty,
+    )
     record = {"options": options_record(used), "phases": [asdict(report) for report in reports]}
     save_checkpoint(directory, Checkpoint(model.eval(), tokenizer, tuple(kept), record), overwrite=overwrite)

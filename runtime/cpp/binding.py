@@ -128,6 +128,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "fastbert_model_get_info": (c_int32, [c_void_p, POINTER(ModelInfo)]),
     "fastbert_model_label": (c_char_p, [c_void_p, c_size_t]),
     "fastbert_model_exit_layer": (c_int32, [c_void_p, c_size_t]),
+    "fastbert_model_operating_point_name": (c_char_p, [c_void_p, c_size_t]),
+    "fastbert_model_operating_point": (c_int32, [c_void_p, c_char_p, POINTER(c_double)]),
     "fastbert_session_create": (c_int32, [c_void_p, POINTER(c_void_p)]),
     "fastbert_session_free": (None, [c_void_p]),
     "fastbert_classify": (c_int32, [c_void_p, POINTER(Batch), c_double, POINTER(Answers)]),
@@ -188,6 +190,20 @@ class Session:
     def exits(self) -> list[int]:
         """0-based layer of each exit."""
         return [self._library.fastbert_model_exit_layer(self._model, index) for index in range(self.info.exits)]
+
+    @property
+    def operating_points(self) -> list[str]:
+        """Names of the operating points, of any variant."""
+        names: list[str] = []
+        while (name := self._library.fastbert_model_operating_point_name(self._model, len(names))) is not None:
+            names.append(name.decode())
+        return names
+
+    def operating_point(self, name: str) -> float:
+        """Return the speed of an operating point."""
+        speed = c_double()
+        self._check(self._library.fastbert_model_operating_point(self._model, name.encode(), byref(speed)))
+        return speed.value
 
     def run(
         self,

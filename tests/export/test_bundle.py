@@ -14,12 +14,15 @@ import pytest
 import torch
 from support.factories import make_checkpoint, make_rows
 
+from fastbert.checkpoint import save_checkpoint
 from fastbert.configuration import ExitHeadConfig
-from fastbert.export import Bounds, ExportOptions, export_bundle
+from fastbert.export import PRECISIONS, Bounds, ExportOptions, export_bundle
 from fastbert.export.golden import read_golden
 from fastbert.families import FAMILIES
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
+from fastbert.runtime.manifest import read_manifest
+from fastbert.uncertainty import uncertainty
 
 HEADS = {
     "paper": ExitHeadConfig(size=16),
@@ -192,3 +195,37 @@ def test_a_checkpoint_with_nan_weights_is_refused_before_anything_is_written(che
     with pytest.raises(CheckpointError, match="training diverged"):
         export_bundle(broken, tmp_path / "b", ExportOptions(precisions=["fp32", "int8"]))
     assert not (tmp_path / "b").exists()
+
+
+def test_every_variant_measures_what_the_export_asks_for(checkpoint, tmp_path):
+    bounds, rows = Bounds(max_label_flips=1.0), checkpoint.sample_rows[:12]
+    options = ExportOptions(precisions=tuple(PRECISIONS), uncertainty="margin", bounds=bounds, verify_data=rows)
+    report = export_bundle(checkpoint, tmp_path / "bundle", options)
+    golden = read_golden(tmp_path / "bundle" / "golden.npz")
+    expected = uncertainty(torch.from_numpy(golden.logits), "margin").numpy()
+    assert golden.uncertainty.tolist() == expected.tolist()
+    assert report.verifications[0].problems == []  # fp32: the exits at every speed, in batches and alone
+    assert read_manifest(tmp_path / "bundle").raw["uncertainty"] == "margin"
+    assert checkpoint.model.config.uncertainty == "entropy"
+    for variant in read_manifest(tmp_path / "bundle").variants:
+        for stage in variant.stages:
+            kinds = {node.op_type for node in onnx.load(tmp_path / "bundle" / stage).graph.node}
+            assert "TopK" in kinds and "LogSoftmax" not in kinds
+    for variant in ("fp32", "int8"):
+        classifier = Classifier.load(tmp_path / "bundle", variant=variant, threads=1)
+        found = classifier.run_all_exits(golden.input_ids, golden.attention_mask, golden.token_type_ids)
+        assert np.abs(found[1] - uncertainty(torch.from_numpy(found[0]), "margin").numpy()).max() < 1e-6
+
+
+def test_an_export_measures_what_the_checkpoint_does(tmp_path):
+    checkpoint = make_checkpoint()
+    checkpoint.model.config.uncertainty = "margin"
+    save_checkpoint(tmp_path / "model", checkpoint)
+    for asked, measured in ((None, "margin"), ("entropy", "entropy")):
+        export_bundle(tmp_path / "model", tmp_path / measured, ExportOptions(uncertainty=asked))
+        assert Classifier.load(tmp_path / measured).manifest.uncertainty == measured
+
+
+def test_another_measure_is_refused_before_any_work(tmp_path):
+    with pytest.raises(UsageError, match="`uncertainty` is 'energy'; use entropy or margin"):
+        export_bundle("nowhere", tmp_path / "b", ExportOptions(uncertainty="energy"))

@@ -104,6 +104,15 @@ def test_an_imported_model_can_be_distilled_and_keeps_its_configuration(uer, tmp
     assert encoded.input_ids[0].tolist() == expected[0] and encoded.token_type_ids[1].tolist()[:3] == [1, 1, 0]
 
 
+def test_an_import_may_measure_something_else_than_the_original(uer, tmp_path):
+    for measure, said in (("entropy", 0), ("margin", 1)):
+        found = import_checkpoint(uer[0], config=uer[1], output=tmp_path / measure, uncertainty=measure)
+        assert load_checkpoint(tmp_path / measure).model.config.uncertainty == measure
+        assert sum("exits measure margin" in sentence for sentence in found.assumed) == said
+    with pytest.raises(UsageError, match="`uncertainty` is 'energy'; use entropy or margin"):
+        import_checkpoint(uer[0], config=uer[1], output=tmp_path / "wrong", uncertainty="energy")
+
+
 def test_a_missing_config_leaves_no_output(uer, tmp_path):
     with pytest.raises(CheckpointError, match="as `config`"):
         import_checkpoint(uer[0], output=tmp_path / "model")

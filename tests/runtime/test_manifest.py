@@ -49,6 +49,7 @@ def make_document(*, layers=3, variants=("fp32",)):
         "hidden_size": 32,
         "exits": list(range(layers)),
         "distilled": True,
+        "uncertainty": "margin",
         "default_speed": 0.5,
         "flops": {"layer": [0, 24576, 128], "exits": [[1536, 2624, 0]] * layers},
         "variants": records,
@@ -126,6 +127,7 @@ BAD_PATHS = [
         ("pad_token_id", [..., -1, 24, 0.0, "0", False, None]),
         ("default_token_type", [-1, 2, 0.0, "0", False, None]),
         ("truncation_side", ["", "Left", "both", None, 0, ["left"]]),
+        ("uncertainty", BAD_TEXTS),
         ("default_speed", [..., -0.1, 1.1, "0.5", True, None, float("nan"), float("inf"), -float("inf"), 10**400]),
         ("exits", [..., None, [], 2, "012", [0, 1], [0, 1, 3], [0, 2, 1], [0, 0, 2], [0, 1, 2, 2], [-1, 1, 2]]),
         ("exits", [[0, 1.0, 2], [0, True, 2], ["0", 1, 2], [0, None, 2], {"0": 1}]),
@@ -282,13 +284,13 @@ def test_a_manifest_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
 
 def test_manifests_of_earlier_versions_mean_what_they_did(tmp_path):
     document = make_document()
-    for name in ("layer_norm", "default_token_type", "made_with", "verification"):
+    for name in ("layer_norm", "default_token_type", "uncertainty", "made_with", "verification"):
         del document[name]
     for name in ("exact", "saturates", "compaction", "chain", "row"):
         del document["variants"]["fp32"][name]
     document["variants"]["fp32"]["early_exit"] = "fp32/early_exit.onnx"
     found = read(tmp_path, document)
-    assert (found.default_token_type, found.truncation_side) == (0, "right")
+    assert (found.default_token_type, found.truncation_side, found.uncertainty) == (0, "right", "entropy")
     [fp32] = found.variants
     assert (fp32.exact, fp32.saturates, fp32.compaction, fp32.chain, fp32.row) == (True, True, None, None, None)
     assert fp32.files == ("fp32/embeddings.onnx", *(f"fp32/stage_{number:02d}.onnx" for number in range(3)))
@@ -297,12 +299,13 @@ def test_manifests_of_earlier_versions_mean_what_they_did(tmp_path):
 def test_unknown_fields_and_unusual_values_are_accepted(tmp_path):
     document = make_document()
     document |= {"schema": "fastbert-bundle/1.3", "new": {"field": [None]}, "default_speed": 1, "labels": ["only"]}
-    document |= {"truncation_side": "left", "max_length": 66}
+    document |= {"truncation_side": "left", "max_length": 66, "uncertainty": "new"}
     document["variants"]["fp32"] |= {"devices": [], "new": 1, "engine": "other"}
     document["files"]["tokenizer.json"] |= {"sha256": HASH.upper(), "new": 1}
     document["files"]["a b/ü [x].onnx"] = {"bytes": 0, "sha256": HASH}
     found = read(tmp_path, document)
     assert (found.default_speed, found.truncation_side, found.labels) == (1, "left", ("only",))
+    assert found.uncertainty == "new"  # the engines compute it
     assert found.raw["new"] == {"field": [None]}
 
 

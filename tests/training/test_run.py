@@ -64,6 +64,16 @@ def test_distillation_changes_only_the_student_exits_and_brings_them_closer(opti
     assert second.phases[0].exit_accuracy[-1] == first.phases[0].exit_accuracy[-1]
 
 
+def test_the_measure_is_written_to_the_checkpoint_and_may_change_with_the_next_training(options, tmp_path):
+    options = replace(options, finetune=SHORT, distill=SHORT)
+    train(replace(options, uncertainty="margin"))
+    for asked, written in ((None, "margin"), ("entropy", "entropy")):
+        again = replace(options, phase="distill", model=str(options.output), exit_head=None, uncertainty=asked)
+        train(replace(again, output=tmp_path / written))
+        checkpoint = load_checkpoint(tmp_path / written)
+        assert checkpoint.model.config.uncertainty == checkpoint.training["options"]["uncertainty"] == written
+
+
 def test_the_same_seed_gives_the_same_weights(options, tmp_path):
     options = replace(options, finetune=SHORT, distill=SHORT)
     train(options)
@@ -254,6 +264,7 @@ def test_bad_input_leaves_nothing(options, tmp_path):
         ({"finetune": PhaseOptions(float("nan"), 1e-3)}, "`epochs` is nan"),
         ({"distill": PhaseOptions(1, -1.0)}, "`distill_learning_rate` is -1"),
         ({"seed": -1}, "`seed` is -1"),
+        ({"uncertainty": "energy"}, "`uncertainty` is 'energy'; use entropy or margin"),
     ],
 )
 def test_bad_options_are_refused(options, change, message):

@@ -218,6 +218,19 @@ FASTBERT_API const char* fastbert_model_label(const fastbert_model* model, size_
 /* Returns the 0-based layer of an exit, counted from the first one; -1 if there is no such exit. */
 FASTBERT_API int32_t fastbert_model_exit_layer(const fastbert_model* model, size_t exit);
 
+/* Returns the name of an operating point: a speed that `fastbert tune` wrote into the bundle, of any
+ * variant. The string belongs to the model. NULL if there is no such point. */
+FASTBERT_API const char* fastbert_model_operating_point_name(const fastbert_model* model,
+                                                             size_t index);
+
+/* Gives the speed of an operating point, such as "balanced", to classify at: in [0, 1].
+ *
+ * Errors: USAGE: no point has this name (the message lists those that the bundle has), or it does
+ * not hold for the engines that run: it was tuned on another variant, or the variant was exported
+ * again since. Points are read when the model is loaded. */
+FASTBERT_API fastbert_status fastbert_model_operating_point(const fastbert_model* model,
+                                                            const char* name, double* speed);
+
 /* Makes a session. On success *session must be freed; on failure it is NULL. Errors: USAGE,
  * OUT_OF_MEMORY. */
 FASTBERT_API fastbert_status fastbert_session_create(const fastbert_model* model,
@@ -229,7 +242,8 @@ FASTBERT_API void fastbert_session_free(fastbert_session* session);
 /* Classifies token ids. A row exits at the first exit whose uncertainty is below `speed`, at the
  * latest at the last one.
  *
- * speed: in [0, 1]; 0: every row runs all layers; FASTBERT_DEFAULT_SPEED: the bundle's.
+ * speed: in [0, 1]; 0: every row runs all layers; FASTBERT_DEFAULT_SPEED: the bundle's; a named one
+ * comes from fastbert_model_operating_point.
  * No rows are no error. Errors: USAGE, BUNDLE (the files were written to after the model was
  * loaded), ENGINE, OUT_OF_MEMORY. */
 FASTBERT_API fastbert_status fastbert_classify(fastbert_session* session,

@@ -190,6 +190,14 @@ inline void check_abi() {
                     expected + ".");
 }
 
+// Throws if C would take only a part of a text.
+inline void check_no_nul(const char* parameter, const std::string& text) {
+  const std::size_t nul = text.find('\0');
+  if (nul == std::string::npos) return;
+  throw UsageError("`" + std::string(parameter) + "` has a NUL at byte " + std::to_string(nul) +
+                   ". Give the text without it.");
+}
+
 inline fastbert_text view(std::string_view text) noexcept { return {text.data(), text.size()}; }
 
 template <class Range>
@@ -213,10 +221,7 @@ class Model {
   // Throws UsageError, BundleError, EngineError, std::bad_alloc.
   explicit Model(const std::string& bundle, const ModelOptions& options = {}) {
     internal::check_abi();
-    if (bundle.find('\0') != std::string::npos) {
-      throw UsageError("`bundle` has a NUL at byte " + std::to_string(bundle.find('\0')) +
-                       ". Give the path alone.");
-    }
+    internal::check_no_nul("bundle", bundle);
     const auto or_null = [](const std::string& text) {
       return text.empty() ? nullptr : text.c_str();
     };
@@ -241,12 +246,26 @@ class Model {
     for (std::size_t exit = 0; exit < static_cast<std::size_t>(info_.exits); ++exit) {
       exits_.push_back(fastbert_model_exit_layer(model, exit));
     }
+    for (std::size_t index = 0;
+         const char* name = fastbert_model_operating_point_name(model, index); ++index) {
+      operating_points_.emplace_back(name);
+    }
   }
 
   // Class names by index.
   const std::vector<std::string>& labels() const noexcept { return *labels_; }
   // 0-based layer of each exit.
   const std::vector<std::int32_t>& exits() const noexcept { return exits_; }
+  // Names of the operating points: speeds that `fastbert tune` wrote into the bundle.
+  const std::vector<std::string>& operating_points() const noexcept { return operating_points_; }
+  // The speed of an operating point, to classify at. Throws UsageError if there is no such point, or
+  // if it was tuned on other engines than those that run.
+  double speed(const std::string& name) const {
+    internal::check_no_nul("name", name);
+    double found = 0;
+    internal::check(fastbert_model_operating_point(get(), name.c_str(), &found));
+    return found;
+  }
   // What the model is. Its strings belong to the model.
   const fastbert_model_info& info() const noexcept { return info_; }
   // For the functions of fastbert.h.
@@ -258,6 +277,7 @@ class Model {
   fastbert_model_info info_ = FASTBERT_MODEL_INFO_INIT;
   std::shared_ptr<const std::vector<std::string>> labels_;
   std::vector<std::int32_t> exits_;
+  std::vector<std::string> operating_points_;
 };
 
 // One thread's buffers for a model. It may outlive its Model. One that was moved from may only be
@@ -265,6 +285,7 @@ class Model {
 //
 // `speed`, of each function: in [0, 1]; a row exits at the first exit whose uncertainty is below
 // it, at the latest at the last one. 0: every row runs all layers. kDefaultSpeed: the bundle's.
+// Model::speed gives a named one.
 // All throw UsageError, BundleError, EngineError and std::bad_alloc; for texts, UnsupportedError.
 class Session {
  public:

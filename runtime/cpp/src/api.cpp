@@ -155,6 +155,21 @@ int32_t fastbert_model_exit_layer(const fastbert_model* model, size_t exit) {
   return model->model->manifest().exits[exit];
 }
 
+const char* fastbert_model_operating_point_name(const fastbert_model* model, size_t index) {
+  if (model == nullptr || index >= model->model->manifest().operating_points.size()) return nullptr;
+  return model->model->manifest().operating_points[index].name.c_str();
+}
+
+fastbert_status fastbert_model_operating_point(const fastbert_model* model, const char* name,
+                                               double* speed) {
+  return guarded([&] {
+    check_not_null(model, "model");
+    check_not_null(name, "name");
+    check_not_null(speed, "speed");
+    *speed = model->model->operating_point_speed(name);
+  });
+}
+
 fastbert_status fastbert_session_create(const fastbert_model* model, fastbert_session** session) {
   return guarded([&] {
     check_not_null(session, "session");

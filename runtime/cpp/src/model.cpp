@@ -77,6 +77,11 @@ Model::Model(const std::string& bundle, const fastbert_model_options& options)
     throw BundleError(bundle + " was replaced or written to while it was loaded. Load it again.");
 }
 
+double Model::operating_point_speed(std::string_view name) const {
+  return fastbert::operating_point_speed(manifest_, manifest_.variant_for_cpu(variant_.c_str()),
+                                         name);
+}
+
 const BatchEngines& Model::batches() const {
   if (const BatchEngines* ready = ready_.load(std::memory_order_acquire)) return *ready;
   const std::lock_guard<std::mutex> guard(loading_);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "bundle/manifest.h"
 #include "chain/engine_plan.h"
@@ -25,6 +26,8 @@ class Model {
   const OnnxRuntime& runtime() const noexcept { return *runtime_; }
   const Manifest& manifest() const noexcept { return manifest_; }
   const std::string& variant() const noexcept { return variant_; }
+  // Returns the speed of an operating point for this variant. Throws UsageError.
+  double operating_point_speed(std::string_view name) const;
   // Null: single rows run as a batch does.
   const RowEngine* row() const noexcept { return row_.get(); }
   // Loads the engines on the first call, which the other threads wait for; after a failure the next

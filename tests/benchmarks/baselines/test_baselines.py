@@ -3,11 +3,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.factories import make_rows
 
 from fastbert.benchmarks.baselines import BASELINES, baseline_system, openvino, prepare_baselines
 from fastbert.benchmarks.systems import Budget, Sources, chain_systems
 from fastbert.export import ExportOptions, export_bundle
 from fastbert.export.verification.compare import Bounds
+from fastbert.runtime import Classifier
 from fastbert.runtime.errors import EngineError, UsageError
 from fastbert.runtime.manifest import read_manifest
 
@@ -37,6 +39,19 @@ def test_every_baseline_gives_the_models_answers(name, sources, classifier):
     again, _ = runner.run(*(array[:1, :4] for array in arrays), speed)  # another shape, and the first answer stays
     assert again.shape == (1, 3)
     assert np.allclose(logits, expected.logits, atol=1e-4 if exact else 0.3)
+
+
+def test_pytorchs_early_exit_measures_what_the_bundle_does(checkpoint_dir, classifier, tmp_path):
+    export_bundle(checkpoint_dir, tmp_path / "margin", ExportOptions(uncertainty="margin"))
+    margin = Classifier.load(tmp_path / "margin", threads=1)
+    runner = baseline_system("pytorch-early-exit", Sources(tmp_path / "margin", checkpoint_dir, "cpu", tmp_path)).load(
+        Budget(1)
+    )
+    encoded = classifier.encode([row.text for row in make_rows(30, seed=4)])
+    arrays = (encoded.input_ids, encoded.attention_mask, encoded.token_type_ids)
+    layers = runner.run(*arrays, 0.4)[1].tolist()
+    assert layers == (margin.run(*arrays, speed=0.4).exit_layer + 1).tolist()
+    assert layers != (classifier.run(*arrays, speed=0.4).exit_layer + 1).tolist()
 
 
 def test_int8_products_of_the_whole_model_are_onnx_runtimes_default(sources, monkeypatch):

@@ -22,8 +22,9 @@ def c_library(monkeypatch):
     return path
 
 
-def test_every_variant_for_the_cpu_answers_as_in_python(checkpoint, tmp_path):
-    export_bundle(checkpoint, tmp_path / "bundle", ExportOptions(precisions=("fp32", "int8")))
+@pytest.mark.parametrize("measure", ["entropy", "margin"])
+def test_every_variant_for_the_cpu_answers_as_in_python(checkpoint, tmp_path, measure):
+    export_bundle(checkpoint, tmp_path / "bundle", ExportOptions(precisions=("fp32", "int8"), uncertainty=measure))
     found = compare_c_library(tmp_path / "bundle")
     assert [each.variant for each in found] == ["fp32", "int8"]
     for each in found:

@@ -33,6 +33,22 @@ def test_a_bundle_is_verified_against_its_checkpoint(bundle, checkpoint_dir):
     assert verify(bundle, against=str(checkpoint_dir))[0].problems == []
 
 
+def test_a_bundle_with_another_measure_than_its_checkpoint_is_verified_with_its_own(checkpoint_dir, tmp_path):
+    export_bundle(checkpoint_dir, tmp_path / "margin", ExportOptions(uncertainty="margin"))
+    [found] = verify(tmp_path / "margin", against=str(checkpoint_dir))
+    assert found.problems == []
+    document = json.loads((tmp_path / "margin" / MANIFEST).read_text())
+    for claimed in ("entropy", "energy"):  # what the engines do not measure, and what this version does not know
+        (tmp_path / "margin" / MANIFEST).write_text(json.dumps({**document, "uncertainty": claimed}))
+        if claimed == "entropy":
+            [found] = verify(tmp_path / "margin", against=str(checkpoint_dir))
+            assert "rows exit after other layers" in found.problems[0]
+        else:
+            with pytest.raises(BundleError, match="exits measure 'energy'; this fastbert knows entropy, margin"):
+                verify(tmp_path / "margin", against=str(checkpoint_dir))
+        assert verify(tmp_path / "margin")[0].problems == []  # the golden rows are the bundle's own
+
+
 def test_different_logits_are_found_at_their_exit(bundle, golden):
     logits = golden.logits.copy()
     logits[3, 1] += 0.01

@@ -119,6 +119,20 @@ static void check_texts(const Model& model) {
                                [&] { session.classify_text("\xff"); });
 }
 
+// The bundle has the operating points "balanced", speed 1, and "other", of another variant.
+static void check_operating_points(const Model& model) {
+  assert((model.operating_points() == std::vector<std::string>{"balanced", "other"}));
+  Session session(model);
+  const std::vector<std::int64_t> ids{1, 5, 6, 2};
+  assert(session.classify(ids, model.speed("balanced")).exit_layer == model.exits().front());
+  const auto usage = [&](const char* part, const std::string& name) {
+    throws<fastbert::UsageError>(FASTBERT_USAGE_ERROR, part, [&] { model.speed(name); });
+  };
+  usage("it has balanced, other", "fast");
+  usage("tuned on the variant \"int8\"", "other");
+  usage("`name` has a NUL at byte 8", std::string("balanced\0", 9));
+}
+
 int main(int argc, char** argv) {
   assert(argc == 2);
   throws<fastbert::BundleError>(FASTBERT_BUNDLE_ERROR, "nowhere", [] { Model("nowhere"); });
@@ -136,6 +150,7 @@ int main(int argc, char** argv) {
   assert(model.labels().size() == static_cast<std::size_t>(model.info().classes));
   check_ids(model);
   check_texts(model);
+  check_operating_points(model);
 
   Session session{Model(argv[1])};  // outlives its model
   Session moved = std::move(session);

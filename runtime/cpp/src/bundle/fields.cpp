@@ -55,6 +55,13 @@ const JsonObject& Field::object(std::string_view expected) const {
   return *value_->as<JsonObject>();
 }
 
+void Field::check_keys(std::string_view expected, bool (*fits)(std::string_view)) const {
+  for (const auto& [key, value] : *value_->as<JsonObject>()) {
+    if (!fits(key))
+      member(key, value).fail("another key: " + shown(key) + " is not " + std::string(expected));
+  }
+}
+
 const JsonList& Field::list(std::string_view expected, std::size_t least, std::size_t most) const {
   const JsonList* items = is_missing() ? nullptr : value_->as<JsonList>();
   if (items == nullptr || items->size() < least || items->size() > most) fail(expected);

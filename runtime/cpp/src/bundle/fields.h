@@ -45,6 +45,8 @@ class Field {
 
   // Each returns the value, or throws Unfit if it is of another type or outside the range.
   const JsonObject& object(std::string_view expected) const;
+  // Throws Unfit if a key of this object is not what a key must be. This must be an object.
+  void check_keys(std::string_view expected, bool (*fits)(std::string_view)) const;
   const JsonList& list(std::string_view expected, std::size_t least,
                        std::size_t most = SIZE_MAX) const;
   std::int64_t integer(std::int64_t low, std::int64_t high) const;

@@ -6,15 +6,13 @@
 
 #include "bundle/fields.h"
 #include "bundle/files.h"
+#include "bundle/texts.h"
 #include "errors.h"
 
 namespace fastbert {
 namespace {
 
 constexpr std::string_view kSchema = "fastbert-bundle/1";
-constexpr std::string_view kPath =
-    "the path of a file inside the bundle, its parts joined by /, such as fp32/stage_00.onnx";
-constexpr std::string_view kName = "a name without slashes, such as fp32";
 constexpr std::int64_t kMost = INT32_MAX;
 
 // Engine and device, and the field of a variant's `tensorrt` that says which GPUs its plans are
@@ -24,33 +22,6 @@ struct Plans {
   std::string_view gpus;
 };
 constexpr Plans kPlans[] = {{"tensorrt", "sm"}, {"tensorrt-rtx", "compute_capabilities"}};
-
-bool is_not_empty(std::string_view text) { return !text.empty(); }
-
-bool is_name(std::string_view text) {
-  return !text.empty() && text != "." && text != ".." &&
-         text.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
-}
-
-// Parts joined by /. None is empty, "." or "..", and none is special on Windows: a drive, a
-// backslash.
-bool is_path(std::string_view text) {
-  const auto is_letter = [](char symbol) {
-    return (symbol >= 'a' && symbol <= 'z') || (symbol >= 'A' && symbol <= 'Z');
-  };
-  if (text.size() >= 2 && is_letter(text[0]) && text[1] == ':') return false;
-  while (true) {
-    const std::size_t end = text.find('/');
-    if (!is_name(text.substr(0, end))) return false;
-    if (end == std::string_view::npos) return true;
-    text.remove_prefix(end + 1);
-  }
-}
-
-bool is_sha256(std::string_view text) {
-  return text.size() == 64 &&
-         text.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
-}
 
 // Such as 8.9, or >12.0 for all later ones.
 bool is_compute_capability(std::string_view text) {
@@ -96,9 +67,9 @@ void check_tensorrt(const Field& field) {
   if (field.is_missing()) return;
   field.object("an object with source, version and profiles, which fastbert build writes");
   field["source"].text(kName, is_name);
-  field["version"].text("a string that is not empty", is_not_empty);
+  field["version"].text(kNotEmpty, is_not_empty);
   const Field sm = field["sm"];
-  if (!sm.is_missing()) sm.text("a string that is not empty", is_not_empty);
+  if (!sm.is_missing()) sm.text(kNotEmpty, is_not_empty);
   const Field capabilities = field["compute_capabilities"];
   if (!capabilities.is_missing())
     read_texts(capabilities, "a list of at least one compute capability", 1,
@@ -123,12 +94,12 @@ Variant read_variant(const std::string& name, const Field& field) {
   field.object("an object with precision, devices, engine, embeddings and stages");
   Variant variant;
   variant.name = name;
-  field["precision"].text("a string that is not empty", is_not_empty);
+  field["precision"].text(kNotEmpty, is_not_empty);
   const Field exact = field["exact"];
   if (!exact.is_missing()) exact.flag();
   variant.devices = read_texts(field["devices"], "a list of devices, such as cpu", 0,
-                               "a string that is not empty", is_not_empty);
-  variant.engine = field["engine"].text("a string that is not empty", is_not_empty);
+                               kNotEmpty, is_not_empty);
+  variant.engine = field["engine"].text(kNotEmpty, is_not_empty);
   variant.embeddings = field["embeddings"].text(kPath, is_path);
   variant.stages = read_texts(field["stages"], "a list of at least one path", 1, kPath, is_path);
   variant.compaction = read_optional_path(field["compaction"]);
@@ -148,20 +119,11 @@ void read_flops(const Field& field) {
   for (std::size_t item = 0; item < size; ++item) check_coefficients(exits.item(item));
 }
 
-// Throws Unfit if a key of this object is not what a key must be.
-void check_keys(const Field& field, const JsonObject& object, std::string_view expected,
-                bool (*fits)(std::string_view)) {
-  for (const auto& [key, value] : object) {
-    if (!fits(key))
-      field[key].fail("another key: " + shown(key) + " is not " + std::string(expected));
-  }
-}
-
 void read_variants(const Field& field, Manifest& manifest) {
   const char* expected = "an object of at least one variant, keyed by name";
   const JsonObject& variants = field.object(expected);
   if (variants.empty()) field.fail(expected);
-  check_keys(field, variants, kName, is_name);
+  field.check_keys(kName, is_name);
   for (const auto& [name, value] : variants)
     manifest.variants.push_back(read_variant(name, field.member(name, value)));
 }
@@ -169,16 +131,13 @@ void read_variants(const Field& field, Manifest& manifest) {
 void read_files(const Field& field, Manifest& manifest) {
   const JsonObject& files =
       field.object("an object of every file's bytes and sha256, keyed by path");
-  check_keys(field, files, kPath, is_path);
+  field.check_keys(kPath, is_path);
   for (const auto& [path, value] : files) {
     const Field entry = field.member(path, value);
     entry.object("an object with bytes and sha256");
     FileRecord record;
     record.bytes = entry["bytes"].integer(0, INT64_MAX);
-    record.sha256 = entry["sha256"].text("64 hexadecimal digits", is_sha256);
-    for (char& digit : record.sha256) {
-      if (digit >= 'A' && digit <= 'F') digit = static_cast<char>(digit - 'A' + 'a');
-    }
+    record.sha256 = to_lower_hex(entry["sha256"].text(kSha256, is_sha256));
     manifest.files.emplace(path, std::move(record));
   }
 }
@@ -243,7 +202,7 @@ void check_variant(const Field& document, const Field& field, const Manifest& ma
 Manifest read_document(const Field& document) {
   Manifest manifest;
   manifest.labels = read_texts(document["labels"], "a list of at least one label, all different", 1,
-                               "a string that is not empty", is_not_empty);
+                               kNotEmpty, is_not_empty);
   if (!all_differ(manifest.labels))
     document["labels"].fail("a list of at least one label, all different");
   manifest.max_length = count(document["max_length"]);
@@ -262,7 +221,10 @@ Manifest read_document(const Field& document) {
   const std::size_t size = exits.list("a list of at least one layer", 1).size();
   for (std::size_t item = 0; item < size; ++item)
     manifest.exits.push_back(count(exits.item(item), 0));
+  const Field uncertainty = document["uncertainty"];  // the engines compute it, whatever it is
+  if (!uncertainty.is_missing()) uncertainty.text(kNotEmpty, is_not_empty);
   manifest.default_speed = document["default_speed"].number(0, 1);
+  manifest.operating_points = read_operating_points(document["operating_points"]);
   read_flops(document["flops"]);
   const Field variants = document["variants"];
   read_variants(variants, manifest);

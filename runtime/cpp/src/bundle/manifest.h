@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "bundle/operating_points.h"
+
 namespace fastbert {
 
 constexpr const char* kManifestFile = "manifest.json";
@@ -48,6 +50,7 @@ struct Manifest {
   std::int32_t layers = 0;
   std::vector<std::int32_t> exits;  // 0-based layer of each stage's exit, ascending
   double default_speed = 0;
+  std::vector<OperatingPoint> operating_points;  // in the order of the document
   std::vector<Variant> variants;  // in order of preference
   std::unordered_map<std::string, FileRecord> files;
 
