@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from fastbert.runtime.documents import MISSING, Unfit, parse_object, shown
 from fastbert.runtime.errors import BundleError, UsageError
 from fastbert.runtime.manifest_rules import MANIFEST_FIELDS, VARIANT
+from fastbert.runtime.operating_points import OperatingPoint
 
 MANIFEST = "manifest.json"
 SCHEMA = "fastbert-bundle/1"
@@ -140,6 +141,7 @@ class Manifest:
     :param truncation_side: ``"right"``: the start of a longer text is kept; ``"left"``: its end.
     :param exits: 0-based layer of each stage's exit; the last one is the model's last layer.
     :param default_speed: in [0, 1], used where the caller gives none.
+    :param operating_points: name -> a speed that ``fastbert tune`` found.
     :param flops: see `fastbert.flops`.
     :param files: path inside the bundle -> what is recorded of the file.
     :param raw: the whole document.
@@ -157,6 +159,7 @@ class Manifest:
     hidden_size: int
     exits: tuple[int, ...]
     default_speed: float
+    operating_points: Mapping[str, OperatingPoint]
     flops: Mapping[str, Any]
     variants: tuple[Variant, ...]
     files: Mapping[str, FileRecord]
@@ -249,7 +252,13 @@ def _read_file(path: Path) -> bytes:
 def _read_document(raw: Mapping[str, Any]) -> Manifest:
     fields = MANIFEST_FIELDS.read(raw)
     variants = tuple(Variant._from_fields(name, read) for name, read in fields.pop("variants").items())
-    manifest = Manifest(**fields, variants=variants, raw=raw)
+    points = {
+        name: OperatingPoint(
+            name, point["speed"], point["variant"], point["variant_sha256"].lower(), raw["operating_points"][name]
+        )
+        for name, point in fields.pop("operating_points").items()
+    }
+    manifest = Manifest(**fields, variants=variants, operating_points=points, raw=raw)
     for name, holds, expected in _IN_MANIFEST:
         if not holds(manifest):
             raise Unfit(raw.get(name, MISSING), expected.format(m=manifest), name)

@@ -14,6 +14,7 @@ from fastbert.runtime.documents import (
     number,
     one_of,
 )
+from fastbert.runtime.operating_points import POINT_NAME
 
 # Parts joined by /. None is empty, "." or "..", and none is special on Windows: a drive, a backslash.
 _PATH = re.compile(r"(?![A-Za-z]:)(?:(?!\.{1,2}(?:/|\Z))[^/\\\0]+(?:/(?!\Z)|\Z))+")
@@ -66,6 +67,10 @@ VARIANT = Record(
         "tensorrt": OptionalField(_TENSORRT, None),
     },
 )
+_OPERATING_POINT = Record(
+    "an object with speed, variant and variant_sha256, which fastbert tune writes",
+    {"speed": number(0, 1), "variant": _name, "variant_sha256": _sha256},
+)
 MANIFEST_FIELDS = Record(
     "an object",
     {
@@ -81,6 +86,14 @@ MANIFEST_FIELDS = Record(
         "hidden_size": _count,
         "exits": ListOf("a list of at least one layer", _index, least=1),
         "default_speed": number(0, 1),
+        "operating_points": OptionalField(
+            MappingOf(
+                "an object of operating points, keyed by name",
+                _matches("a letter, then at most 63 letters, digits, _ or -", POINT_NAME),
+                _OPERATING_POINT,
+            ),
+            {},
+        ),
         "flops": Record(
             "an object with layer and exits",
             {"layer": _coefficients, "exits": ListOf("a list of coefficients, one entry per layer", _coefficients)},
