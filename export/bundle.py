@@ -34,8 +34,11 @@ from fastbert.tokenization import check_rows, check_vocabulary, pad_token_id, te
 _EMBEDDINGS = "embeddings.onnx"
 # field of a variant in the manifest -> the file that only some variants have
 _EXTRA_MODELS = {"compaction": "compaction.onnx", "chain": "chain.onnx", "row": "row.onnx"}
-# What a bundle holds, those of `fastbert build` included: names and patterns.
-_BUNDLE_FILES = (MANIFEST, TOKENIZER, GOLDEN, *PRECISIONS, "tensorrt-*", ".tensorrt-*.partial", ".build.lock")
+# What a bundle holds, what `fastbert build` and `tune` add included: names and patterns.
+_BUNDLE_FILES = (
+    *(MANIFEST, TOKENIZER, GOLDEN, *PRECISIONS, "tensorrt-*", ".tensorrt-*.partial", ".build.lock"),
+    ".exits",  # of `fastbert tune`
+)
 _log = logging.getLogger(__name__)
 
 

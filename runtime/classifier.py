@@ -153,8 +153,8 @@ class Classifier:
 
         Texts of similar length run together, and a batch shrinks as its texts exit.
 
-        :param speed: in [0, 1]; 0: every text runs the whole model; a string: the bundle's operating point of that name;
-            None: the bundle's ``default_speed``.
+        :param speed: in [0, 1]; 0: every text runs the whole model; a string: the bundle's operating point of that
+            name; None: the bundle's ``default_speed``.
         :param batch_size: most texts in a batch; None: as many as are fastest. Predictions depend on it by no more than
             floating-point rounding, in int8 too: a text's result does not depend on its neighbours in the batch.
         :param workers: batches that run in parallel, each with the ``threads`` of `load`. For many texts, workers with
@@ -261,7 +261,8 @@ class Classifier:
         :param token_type_ids: [batch, sequence]; None: the bundle's ``default_token_type``, mostly 0.
         :param speed: as in `predict`.
         :returns: arrays in input order; without rows, they are empty.
-        :raises UsageError: ``speed`` is not valid, shapes disagree, an id is unknown, a sequence is too long, or a row has no token.
+        :raises UsageError: ``speed`` is not valid, shapes disagree, an id is unknown, a sequence is too long, or a row
+            has no token.
         """
         rule = self._rule(speed)
         inputs = checked_inputs(self._manifest, input_ids, attention_mask, token_type_ids)

@@ -55,9 +55,7 @@ def usable_speeds(manifest: "Manifest", variant: "Variant") -> dict[str, float]:
         return {}
     digest, points = variant_digest(manifest, variant), manifest.operating_points.values()
     return {
-        point.name: point.speed
-        for point in points
-        if point.variant == variant.name and point.variant_sha256 == digest
+        point.name: point.speed for point in points if point.variant == variant.name and point.variant_sha256 == digest
     }
 
 
@@ -73,8 +71,8 @@ def resolve_speed(manifest: "Manifest", variant: "Variant", speed: Any) -> Any:
     if speed not in points:
         if POINT_NAME.fullmatch(speed) is None:
             raise UsageError(
-                f"`speed` is {speed!r}; it must be a number from 0 (never exit early) to 1, or the name of an operating "
-                "point."
+                f"`speed` is {speed!r}; it must be a number from 0 (never exit early) to 1, or the name of an "
+                "operating point."
             )
         held = f"it has {', '.join(points)}" if points else "it has none"
         raise UsageError(
@@ -89,8 +87,8 @@ def resolve_speed(manifest: "Manifest", variant: "Variant", speed: Any) -> Any:
         )
     if not point.fits(manifest, variant):
         raise UsageError(
-            f"The variant {variant.name!r} was exported or built again since the operating point {speed!r} was tuned, so "
-            f"its figures may no longer hold. Tune it again: {tune_command(speed, variant.name)}"
+            f"The variant {variant.name!r} was exported or built again since the operating point {speed!r} was tuned, "
+            f"so its figures may no longer hold. Tune it again: {tune_command(speed, variant.name)}"
         )
     return point.speed
 
@@ -98,3 +96,31 @@ def resolve_speed(manifest: "Manifest", variant: "Variant", speed: Any) -> Any:
 def tune_command(name: str, variant: str) -> str:
     """Return the command that makes an operating point of this name on a variant."""
     return f"fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant {variant} --name {name}"
+
+
+def point_lines(manifest: "Manifest") -> list[str]:
+    """Return one line for each operating point, for people: what it is, and whether it can be used."""
+    variants = {variant.name: variant for variant in manifest.variants}
+    lines = []
+    for point in manifest.operating_points.values():
+        variant = variants.get(point.variant)
+        usable = variant is not None and point.fits(manifest, variant)
+        detail = "" if usable else ", which was exported or built again since: tune it again"
+        lines.append(
+            f"operating point: {point.name} is speed {point.speed:g} of {point.variant}{detail}{_figures(point)}"
+        )
+    return lines
+
+
+def _figures(point: OperatingPoint) -> str:
+    """Return what was measured and guaranteed; the record is informative, so anything may be in it."""
+    measured, guarantee = point.record.get("measured"), point.record.get("guarantee")
+    parts = []
+    if isinstance(measured, dict):
+        for key, form in (("layer_speedup", "{:.2f} times fewer layers"), ("agreement", "agreement {:.2%}")):
+            value = measured.get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                parts.append(form.format(value))
+    if isinstance(guarantee, dict) and isinstance(guarantee.get("confidence"), int | float):
+        parts.append(f"{guarantee.get('kind')} {guarantee.get('value')} guaranteed at {guarantee['confidence']:.2%}")
+    return f" ({', '.join(parts)})" if parts else ""

@@ -1,12 +1,12 @@
 """Guarantees from a finite number of rows: exact binomial tests, a betting bound, and tests in a fixed sequence.
 
-Every test here has the null hypothesis "the expected loss of this speed is more than ``most``". It passes, with an error
-probability of at most ``1 - confidence``, where the losses of independent rows are too small for that.
+Every test here has the null hypothesis "the expected loss of this speed is more than ``most``". It passes, with an
+error probability of at most ``1 - confidence``, where the losses of independent rows are too small for that.
 
-**Fixed sequence** (Learn then Test: Angelopoulos et al., arXiv 2110.01052, section 2.3). Speeds are tested in an order that
-does not depend on these rows, each at the full error probability, until one fails; the last that passed is guaranteed. The
-first true null hypothesis of the sequence is tested once, and only if that test errs can a speed that is too loose be
-returned. So the losses need not grow with the speed, and the number of speeds costs nothing.
+**Fixed sequence** (Learn then Test: Angelopoulos et al., arXiv 2110.01052, section 2.3). Speeds are tested in an order
+that does not depend on these rows, each at the full error probability, until one fails; the last that passed is
+guaranteed. The first true null hypothesis of the sequence is tested once, and only if that test errs can a speed that
+is too loose be returned. So the losses need not grow with the speed, and the number of speeds costs nothing.
 """
 
 import math
@@ -68,22 +68,38 @@ def rows_needed(most: float, confidence: float) -> int:
     return rows
 
 
+def largest_bet(rows: int, most: float, confidence: float) -> float:
+    """Return the bet, in (0, 1], at which a bettor can lose most often in ``rows`` rows and still pass.
+
+    A bet c gains ln(1 + c most) on a row without a loss and loses -ln(1 - c (1 - most)) on a row with one. It depends
+    on none of the losses, so it may be chosen. A bettor of few rows must risk everything to pass at all; one of many
+    need not.
+    """
+    bets = np.linspace(0.05, 1, 20)
+    spare = rows * np.log1p(bets * most) - math.log(1 / (1 - confidence))
+    tolerated = spare / -np.log1p(-bets * (1 - most))
+    return float(bets[tolerated.argmax()]) if (spare > 0).any() else 1.0
+
+
 def log_wealth(losses: ArrayLike, most: float, confidence: float, *, largest: float = 1.0) -> NDArray[np.float64]:
     """Return ln K_t after each row: the wealth of one who bets against "the expected loss is more than ``most``".
 
-    With t = 1 ... n, the bets of Waudby-Smith and Ramdas as in Bates et al., arXiv 2101.02703, section 3.1.3::
+    The bets of Waudby-Smith and Ramdas as in UCB-WSR of Bates et al., arXiv 2101.02703, section 3.1.3, for losses that
+    may be gains, with t = 1 ... n, delta = 1 - confidence and a bound of the bets::
 
         mu_t  = (1/2 + sum_{i<=t} L_i) / (1 + t)
         s2_t  = (1/4 + sum_{i<=t} (L_i - mu_i)^2) / (1 + t),        s2_0 = 1/4
-        nu_t  = min(1 / largest, sqrt(2 ln(1/delta) / (n s2_{t-1})))
+        nu_t  = min(largest, sqrt(2 ln(1/delta) / (n s2_{t-1})))
         ln K_t(R) = sum_{i<=t} ln(1 - nu_i (L_i - R))
 
-    nu_t depends on earlier rows only, and no factor is negative for losses in [-largest, largest] and R in [0, largest].
-    So under the null hypothesis K_t is a supermartingale, which exceeds 1/delta with probability at most delta (Ville).
+    nu_t depends on earlier rows only, and no factor is negative for losses in [-1, 1] and R in (0, 1). So under the
+    null hypothesis K_t is a supermartingale, which exceeds 1/delta with a probability of at most delta (Ville's
+    inequality).
 
-    :param losses: [rows], each in [-largest, largest], of independent rows in an order that does not depend on them.
-    :param most: R, in [0, largest].
-    :returns: float64 [rows]; -inf from the row on that loses everything.
+    :param losses: [rows], each in [-1, 1], of independent rows in an order that does not depend on them.
+    :param most: R, in (0, 1).
+    :param largest: bound of the bets, in (0, 1]; 1 in the paper.
+    :returns: float64 [rows].
     """
     values = np.asarray(losses, dtype=np.float64)
     count = len(values)
@@ -91,40 +107,16 @@ def log_wealth(losses: ArrayLike, most: float, confidence: float, *, largest: fl
     mean = (0.5 + np.cumsum(values)) / (1 + steps)
     variance = (0.25 + np.cumsum((values - mean) ** 2)) / (1 + steps)
     before = np.concatenate([[0.25], variance[:-1]])
-    bets = np.minimum(1 / largest, np.sqrt(2 * math.log(1 / (1 - confidence)) / (count * before)))
-    with np.errstate(divide="ignore"):  # a factor of 0
-        wealth: NDArray[np.float64] = np.cumsum(np.log(1 - bets * (values - most)))
+    bets = np.minimum(largest, np.sqrt(2 * math.log(1 / (1 - confidence)) / (count * before)))
+    wealth: NDArray[np.float64] = np.cumsum(np.log1p(-bets * (values - most)))
     return wealth
 
 
-def betting_passes(losses: ArrayLike, most: float, confidence: float, *, largest: float = 1.0) -> bool:
-    """Whether the upper bound of the expected loss is at most ``most``: max_t K_t(most) > 1/delta. As `log_wealth`."""
-    wealth = log_wealth(losses, most, confidence, largest=largest)
-    return bool(wealth.max(initial=-math.inf) > math.log(1 / (1 - confidence)))
+def betting_passes(losses: ArrayLike, most: float, confidence: float) -> bool:
+    """Whether max_t K_t(most) > 1/delta: UCB-WSR, the upper bound of the expected loss, is at most ``most``.
 
-
-def betting_upper_bound(losses: ArrayLike, confidence: float, *, largest: float = 1.0) -> float:
-    """Return UCB-WSR: the smallest R in [0, largest], to 1e-6, of which `betting_passes` is true; ``largest``: none.
-
-    The expected loss is at most this with probability ``confidence``. Arguments as of `log_wealth`.
+    The bets are at most `largest_bet`. Arguments as of `log_wealth`.
     """
-    low, high = 0.0, largest
-    if betting_passes(losses, low, confidence, largest=largest):
-        return low
-    while high - low > 1e-6:
-        middle = (low + high) / 2
-        if betting_passes(losses, middle, confidence, largest=largest):
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-def betting_rows_needed(most: float, confidence: float) -> int:
-    """Return the fewest rows with which `betting_passes` where no row has a loss."""
-    rows = rows_needed(most, confidence)
-    while not betting_passes(np.zeros(rows), most, confidence):
-        rows += max(1, rows // 200)
-    while rows > 1 and betting_passes(np.zeros(rows - 1), most, confidence):
-        rows -= 1
-    return rows
+    count = len(np.asarray(losses))
+    wealth = log_wealth(losses, most, confidence, largest=largest_bet(count, most, confidence))
+    return bool(wealth.max(initial=-math.inf) > math.log(1 / (1 - confidence)))

@@ -65,10 +65,13 @@ class TuneOptions:
                 )
             target.check_guarantee()
         if self.ignore_labels and target.kind.labels:
-            raise UsageError(f"`{target.kind.name}` needs labels, and `ignore_labels` takes them away. Omit one of them.")
+            raise UsageError(
+                f"`{target.kind.name}` needs labels, and `ignore_labels` takes them away. Omit one of them."
+            )
         if self.name is not None and POINT_NAME.fullmatch(self.name) is None:
             raise UsageError(
-                f"`name` is {self.name!r}; it must be a letter, then at most 63 letters, digits, _ or -, such as balanced."
+                f"`name` is {self.name!r}; it must be a letter, then at most 63 letters, digits, _ or -, such as "
+                "balanced."
             )
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"`threads` is {self.threads}; it must be at least 1.")

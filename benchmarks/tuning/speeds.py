@@ -79,7 +79,10 @@ class Rows:
         return different
 
     def losses(self, speed: float) -> NDArray[np.int64]:
-        """Return what each row loses against full depth: 1 right there only, -1 right here only, else 0. int64 [rows]."""
+        """Return 1 for rows that only full depth answers rightly, -1 for those that only this speed does.
+
+        :returns: int64 [rows].
+        """
         assert self.labels is not None
         right_full, right = self.full == self.labels, self.at(speed).answers == self.labels
         return right_full.astype(np.int64) - right
