@@ -82,7 +82,8 @@ def _with_numbers(options: BenchOptions, manifest: Manifest) -> BenchOptions:
         return options
     points = manifest.operating_points
     variants = options.variants or list(dict.fromkeys(points[name].variant for name in names if name in points))
-    chosen = [manifest.variant_for(options.device, name) for name in variants or [None]]
+    wanted: Sequence[str | None] = variants or [None]  # None: the error about the name lists what there is
+    chosen = [manifest.variant_for(options.device, name) for name in wanted]
     speeds: dict[float, None] = {}
     for variant in chosen:
         speeds |= dict.fromkeys(resolve_speed(manifest, variant, speed) for speed in options.speeds)

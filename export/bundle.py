@@ -27,7 +27,7 @@ from fastbert.files.atomic import replace_directory, require_writable
 from fastbert.flops import model_flops
 from fastbert.reference import compute_reference
 from fastbert.runtime.errors import CheckpointError, UsageError, VerificationError
-from fastbert.runtime.manifest import MANIFEST, SCHEMA
+from fastbert.runtime.manifest import MANIFEST, SCHEMA, file_record
 from fastbert.runtime.tokenization import TOKENIZER
 from fastbert.tokenization import check_rows, check_vocabulary, pad_token_id, text_encoder
 
@@ -191,9 +191,20 @@ def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], options: E
         "flops": model_flops(config),
         "variants": {name: _variant(bundle, name) for name in options.precisions},
         "files": files_of(bundle, [*engines, TOKENIZER, GOLDEN]),
+        "data": _data_files(checkpoint, options),
         "verification": {},
         "made_with": versions(),
     }
+
+
+def _data_files(checkpoint: Checkpoint, options: ExportOptions) -> dict[str, list[str]]:
+    """Return the sha256 of the files that the model was trained and verified on, by use, as far as they are known."""
+    recorded = checkpoint.training.get("data")
+    found = {use: list(digests) for use, digests in recorded.items()} if isinstance(recorded, dict) else {}
+    data = options.verify_data
+    if isinstance(data, str | Path) and Path(data).is_file():
+        found["verify"] = [file_record(Path(data))["sha256"]]
+    return found
 
 
 def _variant(bundle: Path, name: str) -> dict[str, Any]:

@@ -207,12 +207,10 @@ class Classifier:
         return self._rule(speed)
 
     def _rule(self, speed: float | str | None) -> ExitRule:
-        if speed is None:
-            speed = self._manifest.default_speed
-        elif isinstance(speed, str) and self._variant is not None:
+        if isinstance(speed, str):
             named = self._named_speeds.get(speed)
-            speed = resolve_speed(self._manifest, self._variant, speed) if named is None else named
-        return exit_rule(speed)  # which refuses a string
+            return exit_rule(resolve_speed(self._manifest, self._variant, speed) if named is None else named)
+        return exit_rule(self._manifest.default_speed if speed is None else speed)
 
     def _predict_batch(
         self, rule: ExitRule, items: Sequence[Tokens], rows: NDArray[np.int64]

@@ -59,14 +59,17 @@ def usable_speeds(manifest: "Manifest", variant: "Variant") -> dict[str, float]:
     }
 
 
-def resolve_speed(manifest: "Manifest", variant: "Variant", speed: Any) -> Any:
-    """Return the speed that a name stands for; anything but a string is returned as it is.
+def resolve_speed(manifest: "Manifest", variant: "Variant | None", speed: float | str) -> float:
+    """Return the speed that a name stands for; a number is returned as it is.
 
+    :param variant: that will run; None: engines that the manifest does not have yet.
     :raises UsageError: there is no such operating point, it was tuned on another variant, or the variant was exported
         or built again since.
     """
     if not isinstance(speed, str):
         return speed
+    if variant is None:
+        raise UsageError(f"`speed` is {speed!r}; engines that are not in the manifest yet have no operating points.")
     points = manifest.operating_points
     if speed not in points:
         if POINT_NAME.fullmatch(speed) is None:

@@ -17,7 +17,8 @@ def entropy(logits: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.zeros(logits.shape[:-1], np.float32)
     log_p = _log_softmax(logits)
     values = -(np.exp(log_p) * log_p).sum(axis=-1) / np.float32(math.log(classes))
-    return np.clip(values, 0, 1).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(values, 0, 1).astype(np.float32)
+    return clipped
 
 
 def margin(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -25,7 +26,8 @@ def margin(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     if logits.shape[-1] == 1:
         return np.zeros(logits.shape[:-1], np.float32)
     top = np.partition(np.exp(_log_softmax(logits)), -2, axis=-1)
-    return np.clip(1 - (top[..., -1] - top[..., -2]), 0, 1).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(1 - (top[..., -1] - top[..., -2]), 0, 1).astype(np.float32)
+    return clipped
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -127,4 +127,4 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     squared = _NORMAL_95**2
     centre = (share + squared / (2 * count)) / (1 + squared / count)
     half = _NORMAL_95 / (1 + squared / count) * float(np.sqrt(share * (1 - share) / count + squared / (4 * count**2)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half  # rounding aside, so they are

@@ -154,7 +154,9 @@ class _Tuning:
             return None
         theirs = measure(measuring.with_other_measure(), found.speed)
         if target.kind.loses:  # without losing more, on rows that did not choose
-            as_good = theirs.accuracy >= ours.accuracy if target.kind.labels else theirs.agreement >= ours.agreement
+            pair = (theirs, ours)
+            new, old = (one.accuracy if target.kind.labels else one.agreement for one in pair)
+            as_good = (new or 0.0) >= (old or 0.0)
             notable = as_good and theirs.mean_layers <= (1 - _NOTABLY_FEWER) * ours.mean_layers
         else:
             notable = theirs.agreement >= ours.agreement + _NOTABLY_BETTER

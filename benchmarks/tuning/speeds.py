@@ -85,7 +85,8 @@ class Rows:
         """
         assert self.labels is not None
         right_full, right = self.full == self.labels, self.at(speed).answers == self.labels
-        return right_full.astype(np.int64) - right
+        lost: NDArray[np.int64] = right_full.astype(np.int64) - right
+        return lost
 
     def agreement(self, speed: float) -> float:
         """Return the share of rows that get full depth's answer."""
