@@ -37,7 +37,10 @@ CONTENTS = {
 }
 # The packages whose `__all__` is the public API. A name that several export is documented in the innermost.
 PACKAGES = [
-    *(f"fastbert.{name}" for name in ("runtime.cpp", "runtime", "export", "benchmarks", "importing", "data")),
+    *(
+        f"fastbert.{name}"
+        for name in (*("runtime.cpp", "runtime", "export"), *("benchmarks.tuning", "benchmarks", "importing", "data"))
+    ),
     "fastbert",
 ]
 
