@@ -49,8 +49,8 @@ class TuneOptions:
         given = [f"`{name}`" for name in TARGETS if getattr(self, name) is not None]
         if len(given) != 1:
             every = ", ".join(f"`{name}`" for name in TARGETS)
-            found = " and ".join(given) if given else "none"
-            raise UsageError(f"Tuning is for exactly one target, and {found} was given. Name one of {every}.")
+            found = f"{' and '.join(given)} were given" if given else "none was given"
+            raise UsageError(f"Tuning is for exactly one target, and {found}. Name one of {every}.")
         target = self.target
         target.kind.check(target.value)
         if self.confidence is not None:

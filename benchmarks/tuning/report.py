@@ -52,6 +52,7 @@ class TuneReport:
 
     :param target: option -> value, such as ``{"kind": "max_drop", "value": 0.5}``.
     :param words: the target in words.
+    :param confidence: of the guarantee that was asked for; None: none was.
     :param reached: whether a speed reaches it; if not, ``chosen`` is the nearest that there is.
     :param rows: of ``data``; ``data_sha256`` is the file's.
     :param deciding_rows: those that chose the speed.
@@ -73,6 +74,7 @@ class TuneReport:
     data_sha256: str
     target: dict[str, Any]
     words: str
+    confidence: float | None
     reached: bool
     rows: int
     deciding_rows: int
@@ -97,7 +99,7 @@ class TuneReport:
         figures += "" if found.p50_ms is None else f", {found.p50_ms:.2f} ms"
         return (
             f"No speed of {self.variant} is sure to {self.words} on {self.deciding_rows} rows"
-            if self.target.get("confidence")
+            if self.confidence is not None
             else f"No speed of {self.variant} can {self.words} on {self.deciding_rows} rows"
         ) + f". The nearest is {nearest}: {figures}. Nothing was written. Ask for less, or tune on more rows."
 

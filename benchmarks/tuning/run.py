@@ -88,6 +88,7 @@ class _Tuning:
             data_sha256=data.sha256,
             target=self._target_record(),
             words=target.words,
+            confidence=target.confidence,
             reached=choice.reached,
             rows=len(data.rows),
             deciding_rows=len(deciding),

@@ -13,7 +13,7 @@ DATA = Path("dev.tsv")
     ("options", "message"),
     [
         ({}, "exactly one target, and none was given. Name one of `max_drop`, `min_agreement`, `speedup`"),
-        ({"max_drop": 1, "speedup": 2}, "exactly one target, and `max_drop` and `speedup` was given"),
+        ({"max_drop": 1, "speedup": 2}, "exactly one target, and `max_drop` and `speedup` were given"),
         ({"max_drop": -1}, "`max_drop` is -1; it must be points of accuracy, from 0 to less than 100"),
         ({"max_drop": float("nan")}, "`max_drop` is nan"),
         ({"min_agreement": 99}, "`min_agreement` is 99; it must be a share above 0 and at most 1, such as 0.99"),

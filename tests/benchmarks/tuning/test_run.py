@@ -81,6 +81,17 @@ def test_a_target_out_of_reach_writes_nothing(bundle_copy, data):
     assert "The nearest is speed 1: " in report.shortfall
 
 
+def test_a_guarantee_out_of_reach_is_not_written(bundle_copy, data, monkeypatch):
+    rows = make_answers(400, exits=3)
+    wrong = np.where(np.arange(3) < 2, rows.full[:, None] + 1, rows.full[:, None]).astype(np.int32)
+    exits = replace(rows.exits, answers=wrong, uncertainty=np.full_like(rows.exits.uncertainty, 1e-6))
+    monkeypatch.setattr(module, "exit_answers", lambda *arguments, **options: KeptExits(exits, computed=True))
+    report = tune(bundle_copy, TuneOptions(data, min_agreement=0.98, confidence=0.95, name="sure"))
+    assert (report.reached, report.guarantee, report.written, report.chosen.speed) == (False, None, None, 0.0)
+    assert "No speed of fp32 is sure to give at least 98 % of the rows full depth's answer" in report.shortfall
+    assert "The nearest is full depth: 1.00 times fewer layers" in report.shortfall
+
+
 def test_a_latency_is_timed_on_this_machine(bundle_copy, data):
     report = tune(bundle_copy, TuneOptions(data, max_latency_ms=1000, name="quick", threads=1))
     assert report.chosen.p50_ms > 0
@@ -166,7 +177,7 @@ def test_the_command_warns_and_fails_where_a_target_is_out_of_reach(run_cli, bun
     ("arguments", "code", "message"),
     [
         ([], 2, "exactly one target, and none was given. Name one of --max-drop, --min-agreement, --speedup"),
-        (["--max-drop", 1, "--speedup", 2], 2, "--max-drop and --speedup was given"),
+        (["--max-drop", 1, "--speedup", 2], 2, "--max-drop and --speedup were given"),
         (["--speedup", 2, "--name", "a b"], 2, "--name is 'a b'"),
         (["--max-drop", 0.5, "--confidence", 0.95], 1, "needs at least 598"),
     ],
