@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fastbert.console.arguments import completion, names, numbers
+from fastbert.console.arguments import speed as one_speed
+from fastbert.console.arguments import speeds as some_speeds
 from fastbert.console.progress import with_progress
 from fastbert.console.streams import (
     STDOUT,
@@ -78,7 +80,11 @@ RuntimeCache = Annotated[
 NoRuntimeCache = Annotated[bool, typer.Option("--no-runtime-cache", help="Keep nothing of that: compile every time.")]
 Speeds = Annotated[
     Any,
-    typer.Option(parser=numbers(), metavar="NUMBERS", help="Comma-separated, each from 0 (never exit early) to 1."),
+    typer.Option(
+        parser=some_speeds,
+        metavar="SPEEDS",
+        help="Comma-separated, each from 0 (never exit early) to 1, or an operating point's name.",
+    ),
 ]
 
 _MEASURED = "What exits measure; margin, of the two best classes, is for many classes."
@@ -450,17 +456,19 @@ def pack(
 def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")], as_json: Json = False) -> None:
     """Show what a bundle or a checkpoint is."""
     from fastbert.runtime.manifest import MANIFEST, read_manifest
+    from fastbert.runtime.operating_points import point_lines
 
     if (target / MANIFEST).is_file() or not (target / "config.json").is_file():
         manifest = read_manifest(target)
         document = dict(manifest.raw)
         document.setdefault("uncertainty", manifest.uncertainty)
-        hidden = {"files", "flops", "schema"}
+        hidden = {"files", "flops", "schema", "operating_points"}
+        points = [] if as_json else point_lines(manifest)
     else:
         from fastbert.checkpoint import describe_checkpoint
 
         document = describe_checkpoint(target)
-        hidden = set()
+        hidden, points = set(), []
     if as_json:
         _print_json(document)
         return
@@ -470,6 +478,8 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
     for found in document.get("verification", {}).values():
         if "reason" in found:
             _print(f"{'not verified:':<16} {found['reason']}")
+    for line in points:
+        _print(line)
 
 
 @app.command()
@@ -481,7 +491,13 @@ def predict(
         typer.Option(help="One text per line, or a data file (.tsv .csv .jsonl .parquet).", show_default="none"),
     ] = None,
     speed: Annotated[
-        float | None, typer.Option(help="From 0 (never exit early) to 1.", show_default="the bundle's")
+        Any,
+        typer.Option(
+            parser=one_speed,
+            metavar="SPEED",
+            help="From 0 (never exit early) to 1, or an operating point's name.",
+            show_default="the bundle's",
+        ),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="Such as int8.", show_default="the bundle's first")] = None,
     batch_size: Annotated[
@@ -510,7 +526,7 @@ def predict(
     texts = [utf8_text(text) for text in texts or ()]
     if texts and file is not None:
         raise UsageError("Name texts or --file, not both.")
-    if speed is not None:
+    if isinstance(speed, float):
         ExitRule(speed)
     if runtime_cache is not None and no_runtime_cache:
         raise UsageError("--runtime-cache and --no-runtime-cache exclude each other. Name one of them.")
@@ -543,6 +559,87 @@ def predict(
 
 
 @app.command()
+def tune(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    data: Annotated[Path, typer.Option(help="Rows like those of production, not those trained on.")],
+    max_drop: Annotated[
+        float | None, typer.Option(help="Points of accuracy to lose at most, such as 0.5.", show_default="none")
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(help="Share of answers that must be full depth's, such as 0.99.", show_default="none"),
+    ] = None,
+    speedup: Annotated[
+        float | None, typer.Option(help="How many times fewer layers to run, such as 3.", show_default="none")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Median latency of a single row on this machine.", show_default="none")
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="Share of right answers, such as 0.9.", show_default="none")
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Guarantee --max-drop or --min-agreement with this probability, such as 0.95.",
+            show_default="no guarantee",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Write the speed into the bundle under this name.", show_default="not written")
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Other rows to measure on.", show_default="a third of --data")
+    ] = None,
+    ignore_labels: Annotated[bool, typer.Option("--ignore-labels", help="Treat the rows as unlabelled.")] = False,
+    variant: Annotated[str | None, typer.Option(help="Such as int8.", show_default="the bundle's first")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(help="Random seed: which rows decide, and which measure.")] = 42,
+    as_json: Json = False,
+) -> None:
+    """Find the speed for one target: what may be lost, or what must be gained. --speed NAME then uses it.
+
+    Example: fastbert tune bundle --data dev.tsv --min-agreement 0.99 --confidence 0.95 --name balanced
+    """
+    from fastbert.benchmarks.tuning import TuneOptions
+    from fastbert.benchmarks.tuning import tune as run
+
+    options = TuneOptions(
+        data=data,
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        speedup=speedup,
+        max_latency_ms=max_latency_ms,
+        min_accuracy=min_accuracy,
+        confidence=confidence,
+        name=name,
+        test=test,
+        ignore_labels=ignore_labels,
+        variant=variant,
+        device=device,
+        threads=threads,
+        seed=seed,
+    )
+    report = run(bundle, options)
+    if as_json:
+        _print_json(report.as_dict())
+    else:
+        from fastbert.benchmarks.tuning.tables import tune_notes, tune_table
+
+        print_tables(tune_table(report))
+        for note in tune_notes(report):
+            _print(_spelled(note))
+    for warning in report.warnings:
+        _note(f"Warning: {warning}")
+    if report.kept_problem is not None:
+        _note(f"Warning: the results of the exits are not kept: {report.kept_problem}. The next call runs them again.")
+    if not report.reached:
+        _fail(report.shortfall)
+        raise typer.Exit(1)
+
+
+@app.command()
 def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     data: Annotated[Path, typer.Option(help="Rows to time on; with labels, accuracy is shown too.")],
@@ -558,7 +655,12 @@ def bench(
     ] = "single-stream",
     variant: Annotated[
         Any,
-        typer.Option(parser=names(()), metavar="NAMES", help="Comma-separated variants.", show_default="all"),
+        typer.Option(
+            parser=names(()),
+            metavar="NAMES",
+            help="Comma-separated variants.",
+            show_default="all, or those of the operating points",
+        ),
     ] = None,
     precision: Annotated[Any, typer.Option(parser=names(()), hidden=True)] = None,  # the old name of --variant
     baseline: Annotated[

@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fastbert.benchmarks.baselines import check_names, prepare_baselines
@@ -23,7 +24,8 @@ from fastbert.benchmarks.workload import read_workload
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import FastBertError
 from fastbert.runtime.hardware import usable_cores
-from fastbert.runtime.manifest import read_manifest
+from fastbert.runtime.manifest import Manifest, read_manifest
+from fastbert.runtime.operating_points import resolve_speed
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +36,8 @@ _SCENARIOS: dict[str, type[Scenario]] = {"single-stream": SingleStream, "offline
 def run_bench(options: BenchOptions) -> BenchReport:
     """Measure. An interrupted bench returns what it measured, as an incomplete report.
 
-    :raises UsageError: a baseline or variant is unknown, or a baseline needs a checkpoint and there is none.
+    :raises UsageError: a baseline, variant or operating point is unknown, or a baseline needs a checkpoint and there is
+        none.
     :raises DataError: the data file is unreadable or has too few rows for the requested percentiles.
     :raises BundleError: the bundle is missing or damaged.
     """
@@ -50,6 +53,7 @@ def run_bench(options: BenchOptions) -> BenchReport:
             options.variants[0] if options.variants else None,
         )
         manifest = read_manifest(options.bundle)
+        options = _with_numbers(options, manifest)
         chains = chain_systems(sources, manifest, options.variants)
         first = chains[0].load(Budget(threads))
         assert isinstance(first, ChainRunner)
@@ -71,6 +75,26 @@ def run_bench(options: BenchOptions) -> BenchReport:
             found.interrupted_by = stopped.name
             _log.info("%s: writing what was measured", stopped.name)
         return assemble_report(found, monitor.read())
+
+
+def _with_numbers(options: BenchOptions, manifest: Manifest) -> BenchOptions:
+    """Return the options with the speeds of operating points in place of their names.
+
+    Where no variant is named, a point's own is measured.
+
+    :raises UsageError: there is no such point, or it is not of every variant that is measured.
+    """
+    names = [speed for speed in options.speeds if isinstance(speed, str)]
+    if not names:
+        return options
+    points = manifest.operating_points
+    variants = options.variants or list(dict.fromkeys(points[name].variant for name in names if name in points))
+    wanted: Sequence[str | None] = variants or [None]  # None: the error about the name lists what there is
+    chosen = [manifest.variant_for(options.device, name) for name in wanted]
+    speeds: dict[float, None] = {}
+    for variant in chosen:
+        speeds |= dict.fromkeys(resolve_speed(manifest, variant, speed) for speed in options.speeds)
+    return replace(options, speeds=tuple(speeds), variants=[variant.name for variant in chosen])
 
 
 class _Bench:
@@ -147,7 +171,7 @@ class _Bench:
             SystemAtSpeed(system, speed)
             for system in found.systems
             if system.name in self._runners
-            for speed in system.speeds(found.options.speeds)
+            for speed in system.speeds([float(speed) for speed in found.options.speeds])
         ]
         _log.info(
             "%s: %d rows, %d thread%s, %s",

@@ -15,7 +15,8 @@ from fastbert.flops import flops_by_exit, full_model_flops
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule, exit_positions
-from fastbert.runtime.manifest import MANIFEST
+from fastbert.runtime.manifest import MANIFEST, read_manifest
+from fastbert.runtime.operating_points import resolve_speed
 
 _BATCH = 32
 
@@ -72,7 +73,7 @@ class SpeedResult:
 def evaluate(
     target: Path,
     data: Path,
-    speeds: Sequence[float],
+    speeds: Sequence[float | str],
     *,
     device: str | None = None,
     variant: str | None = None,
@@ -82,15 +83,17 @@ def evaluate(
 
     :param target: a bundle, or a checkpoint, which has no ``device``, ``variant`` or ``threads``.
     :param data: labelled rows.
+    :param speeds: each in [0, 1], or the name of one of the bundle's operating points.
     :param device: one of `fastbert.runtime.engines.DEVICES`; None: the CPU.
     :param variant: name of a variant; None: the bundle's first for the device.
     :param threads: processor threads; None: the cores that this process may use.
     :raises DataError: rows without labels, or with labels that the model does not know.
-    :raises UsageError: the bundle has no such variant, or an option is not for a checkpoint.
+    :raises UsageError: the bundle has no such variant, or no such operating point for it, or an option is not for a
+        checkpoint.
     """
-    for speed in speeds:
-        ExitRule(speed)  # before the work, not after it
-    if (target / MANIFEST).is_file():
+    is_bundle = (target / MANIFEST).is_file()
+    numbers = _numbers(target, speeds, device or "cpu", variant, is_bundle=is_bundle)  # before the work, not after it
+    if is_bundle:
         classifier = Classifier.load(
             target, device=device or "cpu", variant=variant, threads=threads, batches=device in (None, "cpu")
         )
@@ -104,7 +107,26 @@ def evaluate(
                 f"{' and '.join(named)} {verb} for a bundle; {target} is not a bundle: it has no {MANIFEST}."
             )
         table = _checkpoint_table(target, data)
-    return [evaluate_speed(table, speed) for speed in speeds]
+    return [evaluate_speed(table, speed) for speed in numbers]
+
+
+def _numbers(
+    target: Path, speeds: Sequence[float | str], device: str, variant: str | None, *, is_bundle: bool
+) -> list[float]:
+    """Return the speeds, checked, with those of the bundle's operating points in place of their names."""
+    if is_bundle and any(isinstance(speed, str) for speed in speeds):
+        manifest = read_manifest(target)
+        chosen = manifest.variant_for(device, variant)
+        speeds = [resolve_speed(manifest, chosen, speed) for speed in speeds]
+    numbers = []
+    for speed in speeds:
+        if isinstance(speed, str):
+            raise UsageError(
+                f"`speeds` has {speed!r}; of a checkpoint, each must be a number from 0 (never exit early) to 1. Only "
+                f"bundles have operating points, and {target} has no {MANIFEST}."
+            )
+        numbers.append(ExitRule(speed).speed)
+    return numbers
 
 
 def _bundle_table(classifier: Classifier, data: Path) -> ExitTable:

@@ -17,7 +17,8 @@ class BenchOptions:
     """Options of one bench.
 
     :param data: rows to time; with labels, accuracy is reported too.
-    :param speeds: for every chain and every baseline that exits early.
+    :param speeds: for every chain and every baseline that exits early: numbers in [0, 1], or names of operating points
+        of every variant.
     :param scenarios: names of `SCENARIOS`.
     :param variants: names in the bundle; None: all that run on ``device``.
     :param baselines: names of `fastbert.benchmarks.baselines.BASELINES`, or ``"all"``.
@@ -35,7 +36,7 @@ class BenchOptions:
 
     bundle: Path
     data: Path
-    speeds: Sequence[float]
+    speeds: Sequence[float | str]
     scenarios: Sequence[str] = ("single-stream",)
     variants: Sequence[str] | None = None
     baselines: Sequence[str] = ("onnxruntime",)
@@ -61,7 +62,8 @@ class BenchOptions:
         if not self.scenarios or not self.speeds:
             raise UsageError("`scenarios` and `speeds` need at least one value each.")
         for speed in self.speeds:
-            ExitRule(speed)
+            if not isinstance(speed, str):  # a name is looked up in the bundle
+                ExitRule(speed)
         for rate in self.rates or ():
             if not (math.isfinite(rate) and rate > 0):
                 raise UsageError(f"`rates` has {rate:g}; a rate is a finite number of rows/s above 0.")

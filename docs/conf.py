@@ -37,8 +37,8 @@ CONTENTS = {
 }
 # The packages whose `__all__` is the public API. A name that several export is documented in the innermost.
 PACKAGES = [
-    *(f"fastbert.{name}" for name in ("runtime.cpp", "runtime", "export", "benchmarks", "importing", "data")),
-    "fastbert",
+    *(f"fastbert.{name}" for name in ("runtime.cpp", "runtime", "export", "benchmarks.tuning", "benchmarks")),
+    *("fastbert.importing", "fastbert.data", "fastbert"),
 ]
 
 project = "fastbert"

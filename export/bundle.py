@@ -27,7 +27,7 @@ from fastbert.files.atomic import replace_directory, require_writable
 from fastbert.flops import model_flops
 from fastbert.reference import compute_reference
 from fastbert.runtime.errors import CheckpointError, UsageError, VerificationError
-from fastbert.runtime.manifest import MANIFEST, SCHEMA
+from fastbert.runtime.manifest import MANIFEST, SCHEMA, file_record
 from fastbert.runtime.tokenization import TOKENIZER
 from fastbert.tokenization import check_rows, check_vocabulary, pad_token_id, text_encoder
 from fastbert.uncertainty import check_measure
@@ -35,8 +35,11 @@ from fastbert.uncertainty import check_measure
 _EMBEDDINGS = "embeddings.onnx"
 # field of a variant in the manifest -> the file that only some variants have
 _EXTRA_MODELS = {"compaction": "compaction.onnx", "chain": "chain.onnx", "row": "row.onnx"}
-# What a bundle holds, those of `fastbert build` included: names and patterns.
-_BUNDLE_FILES = (MANIFEST, TOKENIZER, GOLDEN, *PRECISIONS, "tensorrt-*", ".tensorrt-*.partial", ".build.lock")
+# What a bundle holds, what `fastbert build` and `tune` add included: names and patterns.
+_BUNDLE_FILES = (
+    *(MANIFEST, TOKENIZER, GOLDEN, *PRECISIONS, "tensorrt-*", ".tensorrt-*.partial", ".build.lock"),
+    ".exits",  # of `fastbert tune`
+)
 _log = logging.getLogger(__name__)
 
 
@@ -193,9 +196,20 @@ def _manifest(checkpoint: Checkpoint, bundle: Path, exits: list[int], options: E
         "flops": model_flops(config),
         "variants": {name: _variant(bundle, name) for name in options.precisions},
         "files": files_of(bundle, [*engines, TOKENIZER, GOLDEN]),
+        "data": _data_files(checkpoint, options),
         "verification": {},
         "made_with": versions(),
     }
+
+
+def _data_files(checkpoint: Checkpoint, options: ExportOptions) -> dict[str, list[str]]:
+    """Return the sha256 of the files that the model was trained and verified on, by use, as far as they are known."""
+    recorded = checkpoint.training.get("data")
+    found = {use: list(digests) for use, digests in recorded.items()} if isinstance(recorded, dict) else {}
+    data = options.verify_data
+    if isinstance(data, str | Path) and Path(data).is_file():
+        found["verify"] = [file_record(Path(data))["sha256"]]
+    return found
 
 
 def _variant(bundle: Path, name: str) -> dict[str, Any]:

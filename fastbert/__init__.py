@@ -1,7 +1,8 @@
 """Train an early-exit text classifier, export it, and run it on an inference engine.
 
 The public names here are loaded on first use, so ``from fastbert import Classifier`` needs no PyTorch. They come from
-``fastbert.training``, ``fastbert.export`` (checkpoint -> bundle) and ``fastbert.runtime`` (bundle -> predictions).
+``fastbert.training``, ``fastbert.export`` (checkpoint -> bundle), ``fastbert.runtime`` (bundle -> predictions) and
+``fastbert.benchmarks.tuning`` (what may be lost -> a speed).
 """
 
 import importlib
@@ -27,6 +28,7 @@ if (_checkout / "runtime" / "__init__.py").is_file() and (_checkout / "pyproject
     __path__.append(str(_checkout))
 
 if TYPE_CHECKING:
+    from fastbert.benchmarks.tuning import TuneOptions, TuneReport, tune
     from fastbert.checkpoint import load_checkpoint
     from fastbert.configuration import ExitHeadConfig, FastBertConfig
     from fastbert.export import Bounds, BuildOptions, ExportOptions, build, export_bundle, pack, verify
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 # Module -> the public names that it defines, loaded on first use.
 _LAZY = {
+    "fastbert.benchmarks.tuning": ("TuneOptions", "TuneReport", "tune"),
     "fastbert.checkpoint": ("load_checkpoint",),
     "fastbert.configuration": ("ExitHeadConfig", "FastBertConfig"),
     "fastbert.export": ("Bounds", "BuildOptions", "ExportOptions", "build", "export_bundle", "pack", "verify"),
@@ -91,6 +94,8 @@ __all__ = [
     "Prediction",
     "TrainOptions",
     "TrainReport",
+    "TuneOptions",
+    "TuneReport",
     "UsageError",
     "VerificationError",
     "__version__",
@@ -100,6 +105,7 @@ __all__ = [
     "load_checkpoint",
     "pack",
     "train",
+    "tune",
     "verify",
 ]
 

@@ -17,6 +17,7 @@ from fastbert.runtime.errors import (
     VerificationError,
 )
 from fastbert.runtime.manifest import Manifest, TensorRtBuild, Variant
+from fastbert.runtime.operating_points import OperatingPoint
 from fastbert.runtime.tokenization import Encoded
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "FastBertError",
     "Manifest",
     "MissingDependencyError",
+    "OperatingPoint",
     "OutputExistsError",
     "Prediction",
     "TensorRtBuild",

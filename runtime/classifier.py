@@ -19,7 +19,8 @@ from fastbert.runtime.errors import BundleError, UsageError
 from fastbert.runtime.exit_rule import ExitRule, exit_rule
 from fastbert.runtime.hardware import usable_cores
 from fastbert.runtime.inputs import Inputs, checked_inputs
-from fastbert.runtime.manifest import MANIFEST, Manifest, check_files, file_versions, read_manifest
+from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, check_files, file_versions, read_manifest
+from fastbert.runtime.operating_points import resolve_speed, usable_speeds
 from fastbert.runtime.tokenization import TOKENIZER, Encoded, TextEncoder, TextInput, Tokens, text_size
 
 _GROUP_TOKENS = 1 << 16  # a group of rows whose batches are kept full has at least as many
@@ -57,10 +58,14 @@ class Classifier:
         classifier.predict(["so good"], speed=0.5)[0].label
     """
 
-    def __init__(self, manifest: Manifest, engine: Engine, encoder: TextEncoder) -> None:
+    def __init__(
+        self, manifest: Manifest, engine: Engine, encoder: TextEncoder, variant: Variant | None = None
+    ) -> None:
         self._manifest = manifest
         self._engine = engine
         self._encoder = encoder
+        self._variant = variant  # None: engines that are not in the manifest yet, and so have no operating points
+        self._named_speeds = {} if variant is None else usable_speeds(manifest, variant)
 
     @classmethod
     def load(
@@ -115,15 +120,18 @@ class Classifier:
         files = (*chosen.files, TOKENIZER)
         before = file_versions(path, (MANIFEST, *files))
         check_files(path, manifest, files, contents=check_contents, threads=usable_cores())
-        classifier = cls._from_engine(path, manifest, load_engine(device, path, chosen, **options))
+        classifier = cls._from_engine(path, manifest, load_engine(device, path, chosen, **options), chosen)
         if file_versions(path, before) != before:
             raise BundleError(f"{bundle} was replaced or written to while it was loaded. Load it again.")
         return classifier
 
     @classmethod
-    def _from_engine(cls, bundle: Path, manifest: Manifest, engine: Engine) -> "Classifier":
+    def _from_engine(
+        cls, bundle: Path, manifest: Manifest, engine: Engine, variant: Variant | None = None
+    ) -> "Classifier":
         """Return a classifier that runs a loaded engine, with the tokenizer of ``bundle``.
 
+        :param variant: whose engine it is, for the operating points; None: they cannot be used.
         :raises BundleError: the manifest's labels do not match the engine's classes, or the tokenizer is damaged.
         """
         if len(manifest.labels) != engine.classes:
@@ -131,7 +139,7 @@ class Classifier:
                 f"{bundle / MANIFEST} has {len(manifest.labels)} labels; the engines have {engine.classes} classes. "
                 "Export the bundle again, or correct the labels if you wrote them yourself."
             )
-        return cls(manifest, engine, TextEncoder.from_bundle(bundle, manifest))
+        return cls(manifest, engine, TextEncoder.from_bundle(bundle, manifest), variant)
 
     @property
     def manifest(self) -> Manifest:
@@ -147,7 +155,7 @@ class Classifier:
         self,
         texts: Sequence[TextInput],
         *,
-        speed: float | None = None,
+        speed: float | str | None = None,
         batch_size: int | None = None,
         workers: int = 1,
     ) -> list[Prediction]:
@@ -155,14 +163,15 @@ class Classifier:
 
         Texts of similar length run together, and a batch shrinks as its texts exit.
 
-        :param speed: in [0, 1]; 0: every text runs the whole model; None: the bundle's ``default_speed``.
+        :param speed: in [0, 1]; 0: every text runs the whole model; a string: the bundle's operating point of that
+            name; None: the bundle's ``default_speed``.
         :param batch_size: most texts in a batch; None: as many as are fastest. Predictions depend on it by no more than
             floating-point rounding, in int8 too: a text's result does not depend on its neighbours in the batch.
         :param workers: batches that run in parallel, each with the ``threads`` of `load`. For many texts, workers with
             one thread each are faster than one worker with many threads.
         :returns: one prediction per text, in the order of the texts.
-        :raises UsageError: ``speed``, ``batch_size`` or ``workers`` is out of range, or a text is not a string or has a
-            token that the model does not have.
+        :raises UsageError: ``speed``, ``batch_size`` or ``workers`` is out of range, the bundle has no such operating
+            point for this variant, or a text is not a string or has a token that the model does not have.
         """
         if isinstance(texts, Sequence) and len(texts) == 1:  # hot path: docs/performance.md#single-row
             rule = self._checked(texts, speed, batch_size=batch_size, workers=workers)
@@ -173,7 +182,7 @@ class Classifier:
         self,
         texts: Iterable[TextInput],
         *,
-        speed: float | None = None,
+        speed: float | str | None = None,
         batch_size: int | None = None,
         workers: int = 1,
         window: int = WINDOW,
@@ -199,12 +208,18 @@ class Classifier:
 
         return run_in_order(texts, plan, window=window, workers=workers, size=text_size)
 
-    def _checked(self, texts: Iterable[TextInput], speed: float | None, **counts: int | None) -> ExitRule:
+    def _checked(self, texts: Iterable[TextInput], speed: float | str | None, **counts: int | None) -> ExitRule:
         """Check the arguments of `predict` and `predict_iter`, and return the rule of the speed."""
         _check_texts(texts)
         for name, value in counts.items():
             if value is not None and (not isinstance(value, int | np.integer) or value < 1):
                 raise UsageError(f"`{name}` is {value!r}; it must be a whole number, at least 1.")
+        return self._rule(speed)
+
+    def _rule(self, speed: float | str | None) -> ExitRule:
+        if isinstance(speed, str):
+            named = self._named_speeds.get(speed)
+            return exit_rule(resolve_speed(self._manifest, self._variant, speed) if named is None else named)
         return exit_rule(self._manifest.default_speed if speed is None else speed)
 
     def _predict_batch(
@@ -245,7 +260,7 @@ class Classifier:
         attention_mask: ArrayLike | None = None,
         token_type_ids: ArrayLike | None = None,
         *,
-        speed: float | None = None,
+        speed: float | str | None = None,
     ) -> ChainOutput:
         """Classify token ids.
 
@@ -254,9 +269,10 @@ class Classifier:
         :param token_type_ids: [batch, sequence]; None: the bundle's ``default_token_type``, mostly 0.
         :param speed: as in `predict`.
         :returns: arrays in input order; without rows, they are empty.
-        :raises UsageError: shapes disagree, an id is unknown, a sequence is too long, or a row has no token.
+        :raises UsageError: ``speed`` is not valid, shapes disagree, an id is unknown, a sequence is too long, or a row
+            has no token.
         """
-        rule = exit_rule(self._manifest.default_speed if speed is None else speed)
+        rule = self._rule(speed)
         inputs = checked_inputs(self._manifest, input_ids, attention_mask, token_type_ids)
         return run_chain(self._engine, self._manifest.exits, rule, inputs)
 

@@ -5,7 +5,7 @@ earlier versions lack is optional, with the value that it had implicitly.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,15 @@ from typing import Any, TypedDict
 
 from fastbert.runtime.documents import MISSING, Unfit, parse_object, shown
 from fastbert.runtime.errors import BundleError, UsageError
-from fastbert.runtime.manifest_rules import ENGINE_ON, GPUS_OF_PLANS, MANIFEST_FIELDS, VARIANT
+from fastbert.runtime.manifest_rules import (
+    BETWEEN_FIELDS,
+    BETWEEN_FIELDS_OF_VARIANT,
+    ENGINE_ON,
+    GPUS_OF_PLANS,
+    MANIFEST_FIELDS,
+    VARIANT,
+)
+from fastbert.runtime.operating_points import OperatingPoint
 
 MANIFEST = "manifest.json"
 SCHEMA = "fastbert-bundle/1"
@@ -137,14 +145,14 @@ class Variant:
         return self.tensorrt
 
     @property
-    def _plans_of(self) -> set[str]:
+    def plans_of(self) -> set[str]:
         """Which of `GPUS_OF_PLANS` it claims to be for."""
         return GPUS_OF_PLANS.keys() & {self.engine, *self.devices}
 
-    def _names_gpus(self) -> bool:
+    def names_gpus(self) -> bool:
         """Return whether its record says which GPUs its plans are for."""
         build = self.tensorrt
-        return build is not None and all(getattr(build, GPUS_OF_PLANS[engine]) for engine in self._plans_of)
+        return build is not None and all(getattr(build, GPUS_OF_PLANS[engine]) for engine in self.plans_of)
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,7 @@ class Manifest:
     :param exits: 0-based layer of each stage's exit; the last one is the model's last layer.
     :param uncertainty: what the exits measure, such as ``"entropy"`` or ``"margin"``; the engines compute it.
     :param default_speed: in [0, 1], used where the caller gives none.
+    :param operating_points: name -> a speed that ``fastbert tune`` found.
     :param flops: see `fastbert.flops`.
     :param files: path inside the bundle -> what is recorded of the file.
     :param raw: the whole document.
@@ -177,6 +186,7 @@ class Manifest:
     exits: tuple[int, ...]
     uncertainty: str
     default_speed: float
+    operating_points: Mapping[str, OperatingPoint]
     flops: Mapping[str, Any]
     variants: tuple[Variant, ...]
     files: Mapping[str, FileRecord]
@@ -202,43 +212,6 @@ def _described(variant: Variant) -> str:
         text += f" (this fastbert cannot run the engine {variant.engine!r} on {unknown[0]!r}; a newer one may: "
         text += "pip install --upgrade fastbert-deploy)"
     return text
-
-
-# What fields must be relative to each other: the field to name, the check, and what was expected.
-_IN_MANIFEST: tuple[tuple[str, Callable[[Manifest], bool], str], ...] = (
-    ("max_length", lambda m: m.max_length <= m.max_positions, "at most max_positions, which is {m.max_positions}"),
-    ("pad_token_id", lambda m: m.pad_token_id < m.vocab_size, "less than vocab_size, which is {m.vocab_size}"),
-    (
-        "default_token_type",
-        lambda m: m.default_token_type < m.type_vocab_size,
-        "less than type_vocab_size, which is {m.type_vocab_size}",
-    ),
-    (
-        "exits",
-        lambda m: m.exits == tuple(sorted({*m.exits, m.layers - 1})) and m.exits[-1] == m.layers - 1,
-        "layers in ascending order, counted from 0, the last one being the last of the {m.layers} layers",
-    ),
-)
-_IN_VARIANT: tuple[tuple[str, Callable[[Manifest, Variant], bool], str], ...] = (
-    ("stages", lambda m, v: len(v.stages) == len(m.exits), "one stage for each of the exits {exits}"),
-    ("stages", lambda _, v: len(set(v.files)) == len(v.files), "files that the variant names only once"),
-    (
-        "engine",
-        lambda _, v: v._plans_of <= {v.engine},
-        "the same as in devices: plans of TensorRT and of TensorRT for RTX cannot be exchanged",
-    ),
-    (
-        "tensorrt",
-        lambda _, v: not v._plans_of or v._names_gpus(),
-        "the object that fastbert build writes for a TensorRT variant, with sm or, for tensorrt-rtx, "
-        "compute_capabilities",
-    ),
-    (
-        "compaction",
-        lambda _, v: not v._plans_of or v.compaction is not None,
-        "the path of a file, which a TensorRT variant needs",
-    ),
-)
 
 
 def read_manifest(bundle: Path) -> Manifest:
@@ -282,14 +255,20 @@ def _read_file(path: Path) -> bytes:
 def _read_document(raw: Mapping[str, Any]) -> Manifest:
     fields = MANIFEST_FIELDS.read(raw)
     variants = tuple(Variant._from_fields(name, read) for name, read in fields.pop("variants").items())
-    manifest = Manifest(**fields, variants=variants, raw=raw)
-    for name, holds, expected in _IN_MANIFEST:
+    points = {
+        name: OperatingPoint(
+            name, point["speed"], point["variant"], point["variant_sha256"].lower(), raw["operating_points"][name]
+        )
+        for name, point in fields.pop("operating_points").items()
+    }
+    manifest = Manifest(**fields, variants=variants, operating_points=points, raw=raw)
+    for name, holds, expected in BETWEEN_FIELDS:
         if not holds(manifest):
             raise Unfit(raw.get(name, MISSING), expected.format(m=manifest), name)
     if len(manifest.flops["exits"]) != manifest.layers:
         raise Unfit(raw["flops"]["exits"], f"one entry for each of the {manifest.layers} layers", "flops", "exits")
     for variant in manifest.variants:
-        for name, fits, expected in _IN_VARIANT:
+        for name, fits, expected in BETWEEN_FIELDS_OF_VARIANT:
             if not fits(manifest, variant):
                 found = raw["variants"][variant.name].get(name, MISSING)
                 raise Unfit(found, expected.format(exits=[*manifest.exits]), "variants", variant.name, name)

@@ -1,6 +1,8 @@
 """What each field of ``manifest.json`` must be: the tables that `fastbert.runtime.manifest` reads it by."""
 
 import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fastbert.runtime.documents import (
     Fits,
@@ -14,6 +16,10 @@ from fastbert.runtime.documents import (
     number,
     one_of,
 )
+from fastbert.runtime.operating_points import POINT_NAME
+
+if TYPE_CHECKING:
+    from fastbert.runtime.manifest import Manifest, Variant
 
 # Parts joined by /. None is empty, "." or "..", and none is special on Windows: a drive, a backslash.
 _PATH = re.compile(r"(?![A-Za-z]:)(?:(?!\.{1,2}(?:/|\Z))[^/\\\0]+(?:/(?!\Z)|\Z))+")
@@ -79,6 +85,10 @@ VARIANT = Record(
         "tensorrt": OptionalField(_TENSORRT, None),
     },
 )
+_OPERATING_POINT = Record(
+    "an object with speed, variant and variant_sha256, which fastbert tune writes",
+    {"speed": number(0, 1), "variant": _name, "variant_sha256": _sha256},
+)
 MANIFEST_FIELDS = Record(
     "an object",
     {
@@ -95,6 +105,14 @@ MANIFEST_FIELDS = Record(
         "exits": ListOf("a list of at least one layer", _index, least=1),
         "uncertainty": OptionalField(_text, "entropy"),
         "default_speed": number(0, 1),
+        "operating_points": OptionalField(
+            MappingOf(
+                "an object of operating points, keyed by name",
+                _matches("a letter, then at most 63 letters, digits, _ or -", POINT_NAME),
+                _OPERATING_POINT,
+            ),
+            {},
+        ),
         "flops": Record(
             "an object with layer and exits",
             {"layer": _coefficients, "exits": ListOf("a list of coefficients, one entry per layer", _coefficients)},
@@ -109,4 +127,40 @@ MANIFEST_FIELDS = Record(
             ),
         ),
     },
+)
+
+# What fields must be relative to each other: the field to name, the check, and what was expected.
+BETWEEN_FIELDS: tuple[tuple[str, Callable[["Manifest"], bool], str], ...] = (
+    ("max_length", lambda m: m.max_length <= m.max_positions, "at most max_positions, which is {m.max_positions}"),
+    ("pad_token_id", lambda m: m.pad_token_id < m.vocab_size, "less than vocab_size, which is {m.vocab_size}"),
+    (
+        "default_token_type",
+        lambda m: m.default_token_type < m.type_vocab_size,
+        "less than type_vocab_size, which is {m.type_vocab_size}",
+    ),
+    (
+        "exits",
+        lambda m: m.exits == tuple(sorted({*m.exits, m.layers - 1})) and m.exits[-1] == m.layers - 1,
+        "layers in ascending order, counted from 0, the last one being the last of the {m.layers} layers",
+    ),
+)
+BETWEEN_FIELDS_OF_VARIANT: tuple[tuple[str, Callable[["Manifest", "Variant"], bool], str], ...] = (
+    ("stages", lambda m, v: len(v.stages) == len(m.exits), "one stage for each of the exits {exits}"),
+    ("stages", lambda _, v: len(set(v.files)) == len(v.files), "files that the variant names only once"),
+    (
+        "engine",
+        lambda _, v: v.plans_of <= {v.engine},
+        "the same as in devices: plans of TensorRT and of TensorRT for RTX cannot be exchanged",
+    ),
+    (
+        "tensorrt",
+        lambda _, v: not v.plans_of or v.names_gpus(),
+        "the object that fastbert build writes for a TensorRT variant, with sm or, for tensorrt-rtx, "
+        "compute_capabilities",
+    ),
+    (
+        "compaction",
+        lambda _, v: not v.plans_of or v.compaction is not None,
+        "the path of a file, which a TensorRT variant needs",
+    ),
 )

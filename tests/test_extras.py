@@ -1,6 +1,7 @@
 """What each extra promises: its commands run in an interpreter that can import only what the extra brings."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -87,8 +88,11 @@ def data(tmp_path):
     return write_tsv(tmp_path / "x.tsv", make_rows(24))
 
 
-def test_cpu_predicts_verifies_and_shows(run_with, bundle, data):
-    done = run_with(["cpu"], ["verify", bundle], ["info", bundle], ["predict", bundle, "--file", data])
+def test_cpu_predicts_verifies_tunes_and_shows(run_with, bundle, data, tmp_path):
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    tune = ["tune", copy, "--data", data, "--max-drop", 50, "--name", "balanced"]
+    predict = ["predict", copy, "--file", data, "--speed", "balanced"]
+    done = run_with(["cpu"], ["verify", bundle], tune, ["info", copy], predict)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split("layers_run")) == 1 + 24
 

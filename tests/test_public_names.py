@@ -12,7 +12,7 @@ import pytest
 import fastbert
 from fastbert.runtime import errors
 
-PACKAGES = ["fastbert", "fastbert.data", "fastbert.importing", "fastbert.training"]
+PACKAGES = ["fastbert", "fastbert.benchmarks.tuning", "fastbert.data", "fastbert.importing", "fastbert.training"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -1,4 +1,4 @@
-"""Comma-separated values on the command line, one parser for all."""
+"""Comma-separated values and speeds on the command line, one parser for all."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +17,21 @@ def numbers(kind: type[int] | type[float] = float) -> Callable[[str], Any]:
             raise typer.BadParameter(f"{text!r} is not a comma-separated list of {what}.") from None
 
     return parse
+
+
+def speed(text: str) -> Any:
+    """Parse a speed: text -> float, or the name of an operating point, which is a string."""
+    try:
+        return float(text)
+    except ValueError:
+        if not text.strip()[:1].isalpha():
+            raise typer.BadParameter(f"{text!r} is neither a number nor the name of an operating point.") from None
+        return text.strip()
+
+
+def speeds(text: str) -> Any:
+    """Parse comma-separated speeds, without repetitions: text -> tuple of what `speed` returns."""
+    return tuple(dict.fromkeys(speed(part) for part in text.split(",")))
 
 
 def names(known: Sequence[str]) -> Callable[[str], Any]:

@@ -7,7 +7,7 @@ works in the directory that `fastbert.training.resume` describes.
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from fastbert.data.rows import Row
 from fastbert.files.atomic import require_writable
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import UsageError
+from fastbert.runtime.manifest import file_record
 from fastbert.tokenization import (
     check_rows,
     check_vocabulary,
@@ -45,6 +46,7 @@ class _Rows:
     unlabeled: list[Row]
     dev: list[Row]
     labels: list[str] | None
+    digests: dict[str, list[str]] = field(default_factory=dict)
 
 
 def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = False) -> TrainReport:
@@ -58,7 +60,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
     # one process, or those that `accelerate launch` or `torchrun` started
     processes = PartialState(cpu=not torch.accelerator.is_available())
     require_writable(options.output, overwrite=overwrite, kind=TRAINING)
-    rows = _read(options)
+    rows = replace(_read(options), digests=_digests(options))
     set_seed(options.seed)
     model = start_from(
         options.model,
@@ -142,6 +144,20 @@ def _read(options: TrainOptions) -> _Rows:
     return _Rows(kept, unlabeled, held_out, labels) if train_rows else _Rows([], kept, held_out, labels)
 
 
+def _digests(options: TrainOptions) -> dict[str, list[str]]:
+    """Return the sha256 of each data file, by use, so that `fastbert tune` knows the rows again."""
+    files = {
+        "train": (options.train,),
+        "unlabeled": options.unlabeled if options.phase != "finetune" else (),
+        "dev": (options.dev,),
+    }
+    found = {
+        use: [file_record(Path(path))["sha256"] for path in paths if path is not None and Path(path).is_file()]
+        for use, paths in files.items()
+    }
+    return {use: digests for use, digests in found.items() if digests}
+
+
 def _save(
     directory: Path,
     model: FastBertForSequenceClassification,
@@ -161,5 +177,6 @@ def _save(
         exit_head=ExitHeadConfig(**config.exit_head),
         uncertainty=config.uncertainty,
     )
-    record = {"options": options_record(used), "phases": [asdict(report) for report in reports]}
+    phases = [asdict(report) for report in reports]
+    record = {"options": options_record(used), "data": rows.digests, "phases": phases}
     save_checkpoint(directory, Checkpoint(model.eval(), tokenizer, tuple(kept), record), overwrite=overwrite)

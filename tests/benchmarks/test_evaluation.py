@@ -39,6 +39,12 @@ def test_speeds_are_checked_before_the_work(tmp_path, speed):
         evaluate(tmp_path / "nowhere", tmp_path / "nowhere.tsv", [0.5, speed])
 
 
+def test_operating_points_are_of_bundles_only(checkpoint_dir, tmp_path):
+    data = write_tsv(tmp_path / "d.tsv", make_rows(5))
+    with pytest.raises(UsageError, match="Only bundles have operating points, and .*model has no manifest.json"):
+        evaluate(checkpoint_dir, data, [0.0, "balanced"])
+
+
 def test_bundle_and_checkpoint_agree_with_the_chain(bundle, checkpoint_dir, classifier, tmp_path):
     rows = make_rows(50, seed=3)
     data = write_tsv(tmp_path / "d.tsv", rows)

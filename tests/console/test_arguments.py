@@ -1,7 +1,7 @@
 import pytest
 import typer
 
-from fastbert.console.arguments import completion, names, numbers
+from fastbert.console.arguments import completion, names, numbers, speed, speeds
 
 
 def test_numbers():
@@ -21,3 +21,12 @@ def test_names():
 
 def test_completion_of_the_last_name():
     assert completion(("fp32", "fp16", "int8"))("int8,f") == ["int8,fp32", "int8,fp16"]
+
+
+def test_speeds_are_numbers_or_names_of_operating_points():
+    assert speed("0.5") == 0.5
+    assert speed(" balanced") == "balanced"
+    assert speeds("0, 0.5,balanced,0.50") == (0.0, 0.5, "balanced")
+    for text in ("", "0,,1", "0.5x", "-"):
+        with pytest.raises(typer.BadParameter, match="neither a number nor the name of an operating point"):
+            speeds(text)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from support.factories import make_checkpoint, make_rows
+from support.factories import make_checkpoint, make_rows, write_tsv
 
 from fastbert.checkpoint import save_checkpoint
 from fastbert.configuration import ExitHeadConfig
@@ -21,7 +21,7 @@ from fastbert.export.golden import read_golden
 from fastbert.families import FAMILIES
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
-from fastbert.runtime.manifest import read_manifest
+from fastbert.runtime.manifest import file_record, read_manifest
 from fastbert.uncertainty import uncertainty
 
 HEADS = {
@@ -229,3 +229,20 @@ def test_an_export_measures_what_the_checkpoint_does(tmp_path):
 def test_another_measure_is_refused_before_any_work(tmp_path):
     with pytest.raises(UsageError, match="`uncertainty` is 'energy'; use entropy or margin"):
         export_bundle("nowhere", tmp_path / "b", ExportOptions(uncertainty="energy"))
+
+
+def test_a_bundle_knows_the_files_that_it_was_trained_and_verified_on(checkpoint, tmp_path):
+    digest, rows = "a" * 64, write_tsv(tmp_path / "verify.tsv", list(checkpoint.sample_rows[:8]))
+    trained = replace(checkpoint, training={"data": {"train": [digest]}})
+    export_bundle(trained, tmp_path / "b", ExportOptions(verify_data=rows))
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert manifest["data"] == {"train": [digest], "verify": [file_record(rows)["sha256"]]}
+    export_bundle(checkpoint, tmp_path / "c")  # whose training says nothing
+    assert json.loads((tmp_path / "c" / "manifest.json").read_text())["data"] == {}
+
+
+def test_what_tuning_kept_goes_with_the_bundle_that_is_replaced(checkpoint, tmp_path):
+    export_bundle(checkpoint, tmp_path / "b")
+    (tmp_path / "b" / ".exits").mkdir()
+    export_bundle(checkpoint, tmp_path / "b", overwrite=True)
+    assert not (tmp_path / "b" / ".exits").exists()

@@ -21,6 +21,7 @@ SCHEMA = json.loads(SCHEMA_FILE.read_text())
 
 
 WRITER = ManifestWriter("export")
+POINT = {"speed": 0.3, "variant": "fp32", "variant_sha256": "a" * 64}
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -101,6 +102,37 @@ def test_a_manifest_with_a_variant_for_rtx_follows_the_schema(rtx_built):
     ):
         with pytest.raises(BundleError, match=r"does not follow the schema of manifests: \$\.variants"):
             check(broken)
+
+
+@pytest.mark.parametrize("name", ["a", "A-b_9", "x" * 64, "", "9", "a b", "x" * 65, "é", "a\n"])
+def test_the_schema_and_the_reader_take_the_same_names_of_operating_points(document, name):
+    document["operating_points"] = {name: POINT}
+    try:
+        MANIFEST_FIELDS.read(document)
+        taken = True
+    except Unfit:
+        taken = False
+    assert taken == VALIDATOR.is_valid(document)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("target",), {"value": 1}),
+        (("target",), {"kind": "speedup", "value": "3"}),
+        (("rows",), {"count": 0, "sha256": "a" * 64}),
+        (("guarantee",), {"kind": "max_drop", "value": 0.5, "confidence": 1, "rows": 3}),
+        (("measured",), []),
+        (("created",), 2026),
+    ],
+)
+def test_what_a_point_was_tuned_for_is_checked_before_it_is_written(document, path, value):
+    point = {**POINT, "target": {"kind": "speedup", "value": 3}, "rows": {"count": 3, "sha256": "a" * 64}}
+    point |= {"guarantee": None, "measured": {}, "created": "2026-01-31T12:00:00Z", "new": 1}
+    document["operating_points"] = {"balanced": point}
+    check(document)
+    with pytest.raises(BundleError, match=r"\$\.operating_points\.balanced"):
+        check(changed(document, ("operating_points", "balanced", *path), value))
 
 
 def test_a_manifest_of_an_early_version_follows_the_schema(document):
@@ -222,7 +254,8 @@ def paths(document, *path):
 
 def test_the_schema_and_the_reader_refuse_the_same_values(document):
     """Each value in the place of each field. Only the reader compares fields with each other."""
-    skipped = ("schema", "task", "layer_norm", "family", "distilled", "verification", "made_with")
+    skipped = ("schema", "task", "layer_norm", "family", "distilled", "data", "verification", "made_with")
+    document["operating_points"] = {"balanced": POINT}
     document["files"] = dict([*document["files"].items()][:1])
     compared = 0
     for path in paths(document):

@@ -16,6 +16,7 @@ from fastbert.export import export_bundle
 from fastbert.families import FAMILIES
 from fastbert.files.claims import Claim
 from fastbert.runtime.errors import CheckpointError, DataError, OutputExistsError, UsageError
+from fastbert.runtime.manifest import file_record
 from fastbert.training import PhaseOptions, TrainOptions, run, train
 from fastbert.training.resume import open_work_directory
 
@@ -47,6 +48,8 @@ def test_both_phases_give_a_checkpoint_that_exports(options, tmp_path):
     assert checkpoint.model.config.distilled
     assert len(checkpoint.sample_rows) == 32
     assert checkpoint.training["phases"][1]["steps"] == 12
+    digests = {use: [file_record(getattr(options, use))["sha256"]] for use in ("train", "dev")}
+    assert checkpoint.training["data"] == digests
     assert not (tmp_path / "model.training").exists()
     assert export_bundle(options.output, tmp_path / "bundle").verifications[0].problems == []
 

@@ -1,0 +1,189 @@
+"""``fastbert tune``: from a target to a speed, with what it costs, and a guarantee where one is asked for.
+
+A third of the rows measures and has no part in the choice. With a guarantee, the others certify: the speeds and their
+order are fixed beforehand, so no rows are spent on choosing what to test (`fastbert.benchmarks.tuning.guarantees`).
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from fastbert.benchmarks.tuning.exits import exit_answers, other_measure
+from fastbert.benchmarks.tuning.options import TuneOptions
+from fastbert.benchmarks.tuning.publish import require_writable_bundle, write_point
+from fastbert.benchmarks.tuning.report import Measured, OtherMeasure, TuneReport, measure
+from fastbert.benchmarks.tuning.rows import DataRows, read_data, split, warnings_about
+from fastbert.benchmarks.tuning.search import Choice, choose, fewest_rows
+from fastbert.benchmarks.tuning.single_rows import MAX_ROWS, Timer, row_timer, strictest_within
+from fastbert.benchmarks.tuning.speeds import Rows
+from fastbert.benchmarks.tuning.targets import TARGETS, Target
+from fastbert.runtime import Classifier
+from fastbert.runtime.errors import DataError
+from fastbert.runtime.hardware import usable_cores
+from fastbert.runtime.manifest import Manifest, Variant, read_manifest
+from fastbert.runtime.operating_points import variant_digest
+
+_NOTABLY_FEWER = 0.15  # share of the layers that the other measure must save
+_NOTABLY_BETTER = 0.005  # share of the rows that must agree more, at the same layers
+
+
+def tune(bundle: Path, options: TuneOptions) -> TuneReport:
+    """Find the speed for a target.
+
+    Every exit runs once on every row; the results are kept in the bundle for the next call with the same file.
+
+    :returns: what was found. If no speed reaches the target, ``reached`` is false and nothing is written.
+    :raises UsageError: the bundle has no such variant, or ``name`` is given and the bundle cannot be written.
+    :raises DataError: the rows cannot be read, lack labels that the target needs, or are too few for the guarantee.
+    :raises BundleError: the bundle is missing or damaged, or was replaced meanwhile.
+    :raises EngineError: the engine cannot run here.
+    """
+    manifest = read_manifest(bundle)
+    variant = manifest.variant_for(options.device, options.variant)
+    if options.name is not None:
+        require_writable_bundle(bundle)
+    return _Tuning(bundle, options, manifest, variant).run()
+
+
+class _Tuning:
+    def __init__(self, bundle: Path, options: TuneOptions, manifest: Manifest, variant: Variant) -> None:
+        self._bundle, self._options, self._manifest, self._variant = bundle, options, manifest, variant
+        self._target = options.target
+        self._computed = False
+        self._problem: str | None = None
+        self._classifier: Classifier | None = None  # for timing
+
+    def run(self) -> TuneReport:
+        options, target = self._options, self._target
+        data = self._read(options.data)
+        needed = fewest_rows(target)
+        if len(data.rows) < needed:
+            raise DataError(
+                f"{data.path} has {len(data.rows)} rows; to {target.words} with a confidence of "
+                f"{options.confidence:g} needs at least {needed}, and more than that to gain much. Name a file with "
+                "more rows, or ask for less."
+            )
+        test = None if options.test is None else self._read(options.test)
+        chance = needed if test is None else len(data.rows)  # with other rows to measure on, all of these decide
+        decide, rest = split(len(data.rows), needed=chance, seed=options.seed)
+        everything = self._answers(data)
+        deciding = everything.part(decide)
+        if test is not None:
+            measuring, measured_texts = self._answers(test), test.rows
+        else:
+            chosen_rows = decide if rest is None else rest
+            measuring, measured_texts = everything.part(chosen_rows), [data.rows[index] for index in chosen_rows]
+        timed: dict[float, float] = {}
+        if target.kind.figure is None:
+            timer = self._timer([data.rows[index] for index in decide[:MAX_ROWS]])
+            choice = strictest_within(target, deciding, timer)
+            timed = self._timer(measured_texts[:MAX_ROWS])(list(dict.fromkeys([0.0, choice.speed])))
+        else:
+            choice = choose(deciding, target)
+        report = TuneReport(
+            bundle=self._bundle,
+            variant=self._variant.name,
+            uncertainty=self._manifest.uncertainty,
+            data=data.path,
+            data_sha256=data.sha256,
+            target=self._target_record(),
+            words=target.words,
+            confidence=target.confidence,
+            reached=choice.reached,
+            rows=len(data.rows),
+            deciding_rows=len(deciding),
+            measuring_rows=len(measuring),
+            measured_apart=test is not None or rest is not None,
+            chosen=measure(measuring, choice.speed, timed.get(choice.speed)),
+            full_depth=measure(measuring, 0.0, timed.get(0.0)),
+            guarantee=choice.guarantee,
+            other_measure=self._other(deciding, measuring, choice),
+            computed=self._computed,
+            kept_problem=self._problem,
+            warnings=tuple(
+                warning
+                for file in (data, test) if file is not None
+                for warning in warnings_about(file, self._bundle, self._manifest)
+            ),
+        )  # fmt: skip
+        return self._written(report) if options.name is not None and choice.reached else report
+
+    def _read(self, path: Path) -> DataRows:
+        labels = self._target.kind.labels
+        return read_data(path, self._manifest, needs_labels=labels, ignore_labels=self._options.ignore_labels)
+
+    def _answers(self, data: DataRows) -> Rows:
+        options = self._options
+        kept = exit_answers(
+            self._bundle,
+            self._manifest,
+            self._variant,
+            data.rows,
+            data.sha256,
+            device=options.device,
+            threads=options.threads,
+        )
+        self._computed |= kept.computed
+        self._problem = kept.problem or self._problem
+        return Rows(kept.exits, data.labels, self._manifest.exits)
+
+    def _timer(self, rows: Any) -> Timer:
+        options = self._options
+        if self._classifier is None:
+            self._classifier = Classifier.load(
+                self._bundle, device=options.device, variant=self._variant.name, threads=options.threads
+            )
+        return row_timer(self._classifier, [row.text_input for row in rows], rest=self._threads != 1)
+
+    @property
+    def _threads(self) -> int:
+        return self._options.threads or usable_cores()
+
+    def _target_record(self) -> dict[str, Any]:
+        record: dict[str, Any] = {"kind": self._target.kind.name, "value": self._target.value}
+        return {**record, "threads": self._threads} if self._target.kind.figure is None else record
+
+    def _other(self, deciding: Rows, measuring: Rows, choice: Choice) -> OtherMeasure | None:
+        """Return what the other measure does for the same target; None: not notably more."""
+        if not choice.reached or len(self._manifest.labels) <= 2:  # two classes: both rank rows alike
+            return None
+        target, ours = self._target, measure(measuring, choice.speed)
+        if not target.kind.loses:  # at the same layers
+            target = Target(TARGETS["speedup"], deciding.layers / deciding.mean_layers(choice.speed))
+        found = choose(deciding.with_other_measure(), target)
+        if not found.reached:
+            return None
+        theirs = measure(measuring.with_other_measure(), found.speed)
+        if target.kind.loses:  # without losing more, on rows that did not choose
+            pair = (theirs, ours)
+            new, old = (one.accuracy if target.kind.labels else one.agreement for one in pair)
+            as_good = (new or 0.0) >= (old or 0.0)
+            notable = as_good and theirs.mean_layers <= (1 - _NOTABLY_FEWER) * ours.mean_layers
+        else:
+            notable = theirs.agreement >= ours.agreement + _NOTABLY_BETTER
+        name = other_measure(self._manifest)
+        command = f"fastbert export MODEL --uncertainty {name} --output BUNDLE"
+        return OtherMeasure(name, theirs, command) if notable else None
+
+    def _written(self, report: TuneReport) -> TuneReport:
+        name = self._options.name
+        assert name is not None
+        record = {
+            "speed": report.chosen.speed,
+            "variant": self._variant.name,
+            "variant_sha256": variant_digest(self._manifest, self._variant),
+            "target": report.target,
+            "rows": {"count": report.rows, "sha256": report.data_sha256},
+            "guarantee": None if report.guarantee is None else asdict(report.guarantee),
+            "measured": _measured_record(report),
+        }
+        return replace(report, written=name, replaced_speed=write_point(self._bundle, name, record))
+
+
+def _measured_record(report: TuneReport) -> dict[str, Any]:
+    figures: Measured = report.chosen
+    return {
+        "rows": report.measuring_rows,
+        "apart": report.measured_apart,
+        **{name: value for name, value in asdict(figures).items() if value is not None and name != "speed"},
+    }

@@ -1,0 +1,129 @@
+"""Operating points: named speeds in a bundle's manifest, which ``fastbert tune`` writes.
+
+A point belongs to the engines that it was tuned on: it names their variant, and a digest of the engines' own digests.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastbert.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from fastbert.runtime.manifest import Manifest, Variant
+
+POINT_NAME = re.compile("[A-Za-z][A-Za-z0-9_-]{0,63}")  # begins with a letter, so that no number is a name
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A named speed.
+
+    :param speed: in [0, 1].
+    :param variant: name of the variant that it was tuned on.
+    :param variant_sha256: `variant_digest` of that variant then, in lower case.
+    :param record: its whole object in the manifest: also what it was tuned for, on which rows, what was measured, and
+        the guarantee.
+    """
+
+    name: str
+    speed: float
+    variant: str
+    variant_sha256: str
+    record: Mapping[str, Any]
+
+    def fits(self, manifest: "Manifest", variant: "Variant") -> bool:
+        """Whether it was tuned on the engines that this variant has now."""
+        return self.variant == variant.name and self.variant_sha256 == variant_digest(manifest, variant)
+
+
+def variant_digest(manifest: "Manifest", variant: "Variant") -> str:
+    """Return the sha256, in hexadecimal, of one line ``PATH SHA256`` for the embeddings and for each stage, in order.
+
+    It changes with every engine that has a part in an answer. The digests are the manifest's, in lower case.
+    """
+    files = (variant.embeddings, *variant.stages)
+    lines = (f"{file} {manifest.files[file]['sha256'].lower()}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def usable_speeds(manifest: "Manifest", variant: "Variant") -> dict[str, float]:
+    """Return name -> speed of the points that were tuned on the engines that this variant has now."""
+    if not manifest.operating_points:
+        return {}
+    digest, points = variant_digest(manifest, variant), manifest.operating_points.values()
+    return {
+        point.name: point.speed for point in points if point.variant == variant.name and point.variant_sha256 == digest
+    }
+
+
+def resolve_speed(manifest: "Manifest", variant: "Variant | None", speed: float | str) -> float:
+    """Return the speed that a name stands for; a number is returned as it is.
+
+    :param variant: that will run; None: engines that the manifest does not have yet.
+    :raises UsageError: there is no such operating point, it was tuned on another variant, or the variant was exported
+        or built again since.
+    """
+    if not isinstance(speed, str):
+        return speed
+    if variant is None:
+        raise UsageError(f"`speed` is {speed!r}; engines that are not in the manifest yet have no operating points.")
+    points = manifest.operating_points
+    if speed not in points:
+        if POINT_NAME.fullmatch(speed) is None:
+            raise UsageError(
+                f"`speed` is {speed!r}; it must be a number from 0 (never exit early) to 1, or the name of an "
+                "operating point."
+            )
+        held = f"it has {', '.join(points)}" if points else "it has none"
+        raise UsageError(
+            f"`speed` is {speed!r}, and the bundle has no operating point of that name: {held}. Make one with: "
+            f"{tune_command(speed, variant.name)}"
+        )
+    point = points[speed]
+    if point.variant != variant.name:
+        raise UsageError(
+            f"The operating point {speed!r} was tuned on the variant {point.variant!r}; this is {variant.name!r}. Use "
+            f"that variant, or tune this one: {tune_command(speed, variant.name)}"
+        )
+    if not point.fits(manifest, variant):
+        raise UsageError(
+            f"The variant {variant.name!r} was exported or built again since the operating point {speed!r} was tuned, "
+            f"so its figures may no longer hold. Tune it again: {tune_command(speed, variant.name)}"
+        )
+    return point.speed
+
+
+def tune_command(name: str, variant: str) -> str:
+    """Return the command that makes an operating point of this name on a variant."""
+    return f"fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant {variant} --name {name}"
+
+
+def point_lines(manifest: "Manifest") -> list[str]:
+    """Return one line for each operating point, for people: what it is, and whether it can be used."""
+    variants = {variant.name: variant for variant in manifest.variants}
+    lines = []
+    for point in manifest.operating_points.values():
+        variant = variants.get(point.variant)
+        usable = variant is not None and point.fits(manifest, variant)
+        detail = "" if usable else ", which was exported or built again since: tune it again"
+        lines.append(
+            f"operating point: {point.name} is speed {point.speed:g} of {point.variant}{detail}{_figures(point)}"
+        )
+    return lines
+
+
+def _figures(point: OperatingPoint) -> str:
+    """Return what was measured and guaranteed; the record is informative, so anything may be in it."""
+    measured, guarantee = point.record.get("measured"), point.record.get("guarantee")
+    parts = []
+    if isinstance(measured, dict):
+        for key, form in (("layer_speedup", "{:.2f} times fewer layers"), ("agreement", "agreement {:.2%}")):
+            value = measured.get(key)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                parts.append(form.format(value))
+    if isinstance(guarantee, dict) and isinstance(guarantee.get("confidence"), int | float):
+        parts.append(f"{guarantee.get('kind')} {guarantee.get('value')} guaranteed at {guarantee['confidence']:.2%}")
+    return f" ({', '.join(parts)})" if parts else ""

@@ -1,0 +1,87 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from support.factories import LABELS, make_rows, write_tsv
+
+from fastbert.benchmarks.tuning.rows import read_data, split, warnings_about
+from fastbert.export.golden import GOLDEN, read_golden
+from fastbert.runtime.errors import DataError
+from fastbert.runtime.manifest import MANIFEST, file_record, read_manifest
+
+
+def read(path, bundle, *, needs_labels=False, ignore_labels=False):
+    return read_data(path, read_manifest(bundle), needs_labels=needs_labels, ignore_labels=ignore_labels)
+
+
+def test_labels_are_read_where_all_rows_have_one(bundle, data, unlabelled, tmp_path):
+    found = read(data, bundle, needs_labels=True)
+    assert [LABELS[label] for label in found.labels] == [row.label for row in make_rows(400, seed=11)]
+    assert found.sha256 == file_record(data)["sha256"]
+    assert read(unlabelled, bundle).labels is None
+    assert read(data, bundle, ignore_labels=True).labels is None
+    (tmp_path / "part.jsonl").write_text('{"text": "a", "label": "neutral"}\n{"text": "b"}\n')
+    assert read(tmp_path / "part.jsonl", bundle).labels is None
+
+
+def test_bad_data_files(bundle, unlabelled, tmp_path):
+    with pytest.raises(DataError, match="the label is missing"):
+        read(unlabelled, bundle, needs_labels=True)
+    (tmp_path / "other.tsv").write_text("label\ttext\nangry\tgood\n")
+    with pytest.raises(DataError, match="'angry' is not among those trained on"):
+        read(tmp_path / "other.tsv", bundle)
+    assert len(read(tmp_path / "other.tsv", bundle, ignore_labels=True).rows) == 1
+    os.mkfifo(tmp_path / "pipe.tsv")
+    with pytest.raises(DataError, match="is not a file"):
+        read(tmp_path / "pipe.tsv", bundle)
+
+
+def test_a_third_measures_and_the_others_decide():
+    decide, measure = split(10, needed=1, seed=0)
+    assert (len(decide), len(measure)) == (7, 3)
+    assert sorted([*decide, *measure]) == list(range(10))
+    assert decide.tolist() != sorted(decide)  # in random order: files are often sorted by class
+    assert np.array_equal(split(10, needed=1, seed=0)[0], decide)
+    assert not np.array_equal(split(10, needed=1, seed=1)[0], decide)
+
+
+@pytest.mark.parametrize(("count", "needed"), [(10, 8), (10, 10), (2, 1), (1, 1)])
+def test_where_too_few_would_decide_all_do(count, needed):
+    decide, measure = split(count, needed=needed, seed=0)
+    assert measure is None
+    assert sorted(decide) == list(range(count))
+
+
+def test_a_new_file_has_no_warnings(bundle, tmp_path):
+    rows = [row for row in make_rows(60, seed=77) if len(row.text) > 20]
+    path = write_tsv(tmp_path / "new.tsv", rows)
+    assert warnings_about(read(path, bundle), bundle, read_manifest(bundle)) == []
+
+
+@pytest.mark.parametrize(
+    ("use", "words"), [("train", "trained on"), ("dev", "epoch picked on"), ("verify", "calibrated and verified on")]
+)
+def test_a_file_that_the_bundle_knows_is_named(bundle_copy, data, use, words):
+    document = json.loads((bundle_copy / MANIFEST).read_text())
+    document["data"] = {use: ["0" * 64, file_record(data)["sha256"]]}
+    (bundle_copy / MANIFEST).write_text(json.dumps(document))
+    warning = warnings_about(read(data, bundle_copy), bundle_copy, read_manifest(bundle_copy))[0]
+    assert words in warning
+    assert warning.startswith(str(data))
+
+
+def test_golden_rows_are_counted(bundle, tmp_path):
+    texts = [text for text in read_golden(bundle / GOLDEN).texts if text][:5]
+    path = tmp_path / "d.tsv"
+    path.write_text("\n".join(["text", *texts, *(f"new {number} row" for number in range(200))]) + "\n")
+    (warning,) = warnings_about(read(path, bundle), bundle, read_manifest(bundle))
+    assert f"{len(texts)} of the 205 rows" in warning
+
+
+def test_repeated_rows_are_counted(bundle_copy, tmp_path):
+    (bundle_copy / GOLDEN).unlink()  # tuning does not need it
+    path = tmp_path / "d.tsv"
+    path.write_text("text\n" + "the same\n" * 30 + "".join(f"another {number}\n" for number in range(70)))
+    (warning,) = warnings_about(read(path, bundle_copy), bundle_copy, read_manifest(bundle_copy))
+    assert warning.startswith(f"29 of the 100 rows of {path} repeat another one")
