@@ -93,17 +93,17 @@ def test_a_point_of_another_variant_names_the_command(open_session, tuned):
 def test_a_point_of_engines_that_were_exported_again_is_refused(open_session, tuned):
     bundle = tuned({"old": point(0.5, digest="a" * 64), "new": point(0.5)})
     assert refused(open_session(bundle), "old") == (
-        'The variant "fp32" was exported again since the operating point "old" was tuned, so its figures may no longer '
+        'The variant "fp32" was exported or built again since the operating point "old" was tuned, so its figures may no longer '
         "hold. Tune it again: fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant fp32 --name old"
     )
     stages = [f"fp32/stage_{number:02d}.onnx" for number in range(3)]
     for file in ("fp32/embeddings.onnx", *stages):
         before = (bundle / "manifest.json").read_bytes()
         change_manifest(bundle, lambda manifest, file=file: manifest["files"][file].update(sha256="b" * 64))
-        assert "was exported again" in refused(open_session(bundle, skip_checksums=1), "new")
+        assert "was exported or built again" in refused(open_session(bundle, skip_checksums=1), "new")
         (bundle / "manifest.json").write_bytes(before)
     change_manifest(bundle, lambda manifest: manifest["variants"]["fp32"].update(stages=[*stages[1:], stages[0]]))
-    assert "was exported again" in refused(open_session(bundle, batches=1), "new")
+    assert "was exported or built again" in refused(open_session(bundle, batches=1), "new")
 
 
 def test_what_does_not_change_an_answer_does_not_make_a_point_old(open_session, tuned):

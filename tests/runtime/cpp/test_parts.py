@@ -98,6 +98,7 @@ def document(family_bundle):
             "profiles": [{"batch": [1, 2], "sequence": 3}],
         },
     }
+    made["operating_points"] = {"balanced": {"speed": 0.5, "variant": "fp32", "variant_sha256": "a" * 64}}
     for name in ("verification", "made_with"):
         made[name] = {}
     return made

@@ -82,7 +82,7 @@ double operating_point_speed(const Manifest& manifest, const Variant& variant,
                      ". Load that variant, or tune this one: " + tune_command(name, variant));
   if (point.variant_sha256 != variant_digest(manifest, variant))
     throw UsageError("The variant " + shown(variant.name) +
-                     " was exported again since the operating point " + shown(name) +
+                     " was exported or built again since the operating point " + shown(name) +
                      " was tuned, so its figures may no longer hold. Tune it again: " +
                      tune_command(name, variant));
   return point.speed;
