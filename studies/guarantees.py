@@ -3,9 +3,10 @@
 Over many random splits of the rows, the speed is decided on one half by the product's own code, and judged
 
 - on the **other half**, against the loosest speed that keeps the promise there, which nobody can know (the oracle);
-- in the **population**: rows are drawn from the files with replacement, so that the files' own share is the truth, and
-the   promise must fail in at most 5 % of the draws. The other half has sampling errors of its own; the population has
-none.
+  that half is a sample too, and what one half of a file lacks the other has, so a promise that is true is often missed
+  there by a few rows: both that and a miss beyond its sampling error are counted;
+- in the **population**: rows are drawn from the files with replacement, so that the files' own share is the truth. This
+  is what is promised: it must fail in at most 5 % of the draws.
 
 With ``--tune`` and ``--test``, ``fastbert tune --max-drop 0.5`` on one file is judged on another.
 """
@@ -32,6 +33,7 @@ from fastbert.benchmarks.tuning.targets import TARGETS, Target
 from fastbert.runtime.manifest import read_manifest
 
 CONFIDENCE = 0.95
+_NORMAL_95 = 1.6448536269514722  # the 95th percentile of a normal distribution
 PROMISES = (("min_agreement", 0.99), ("min_agreement", 0.98), ("max_drop", 0.5), ("max_drop", 1.0))
 
 
@@ -39,8 +41,10 @@ PROMISES = (("min_agreement", 0.99), ("min_agreement", 0.98), ("max_drop", 0.5),
 class Kept:
     """How a promise fared over the splits.
 
-    :param rows: in each half; ``losses_allowed`` of them in a binomial test, if the promise is an agreement.
-    :param failed_on_other_half: share of the splits; ``failed_in_population``: share of the draws.
+    :param rows: in each half.
+    :param failed_in_population: share of the draws.
+    :param missed_on_other_half: share of the splits; ``missed_beyond_error``: by more than the other half's own
+        sampling error (one-sided, 95 %).
     :param most_by_chance: the largest such share that 5 % of failures explains (95 % of the time).
     :param saving: share of the layers saved on the other half, on average; ``oracle_saving``: by the oracle.
     :param no_speed: share of the splits in which no speed passed, so that nothing is saved.
@@ -50,8 +54,9 @@ class Kept:
     value: float
     splits: int
     rows: int
-    failed_on_other_half: float
     failed_in_population: float
+    missed_on_other_half: float
+    missed_beyond_error: float
     most_by_chance: float
     saving: float
     oracle_saving: float
@@ -78,7 +83,7 @@ class Everything:
         assert losses is not None
         count, half = len(self.rows), len(self.rows) // 2
         truth = losses.mean(axis=1)
-        failed, wrong, none = 0, 0, 0
+        missed, beyond, failed, none = 0, 0, 0, 0
         savings, oracles = [], []
         for _ in range(splits):
             order = generator.permutation(count)
@@ -86,19 +91,22 @@ class Everything:
             found = self.speeds.index(choose(self.rows.part(order[:half]), target).speed)
             risk = losses[:, other].mean(axis=1)
             layers = self.layers[:, other].mean(axis=1) / self.rows.layers
-            failed += bool(risk[found] > target.most_loss)
+            missed += bool(risk[found] > target.most_loss)
+            error = _NORMAL_95 * float(losses[found, other].std()) / half**0.5
+            beyond += bool(risk[found] - error > target.most_loss)
             none += found == 0
             savings.append(1 - layers[found])
             oracles.append(1 - layers[_loosest(risk <= target.most_loss)])
             drawn = self.speeds.index(choose(self.rows.part(generator.choice(count, half)), target).speed)
-            wrong += bool(truth[drawn] > target.most_loss)
+            failed += bool(truth[drawn] > target.most_loss)
         return Kept(
             promise=target.kind.name,
             value=target.value,
             splits=splits,
             rows=half,
-            failed_on_other_half=failed / splits,
-            failed_in_population=wrong / splits,
+            failed_in_population=failed / splits,
+            missed_on_other_half=missed / splits,
+            missed_beyond_error=beyond / splits,
             most_by_chance=_most_by_chance(splits) / splits,
             saving=float(np.mean(savings)),
             oracle_saving=float(np.mean(oracles)),
@@ -144,11 +152,30 @@ def measure_promises(everything: Everything, *, splits: int, seed: int = 0) -> l
 
 def _line(kept: Kept) -> str:
     return (
-        f"{kept.promise} {kept.value:g}: {kept.splits} splits of 2 x {kept.rows} rows; failed on the other half "
-        f"{100 * kept.failed_on_other_half:.1f} %, in the population {100 * kept.failed_in_population:.1f} % (by "
-        f"chance at most {100 * kept.most_by_chance:.1f} %); layers saved {100 * kept.saving:.1f} %, by an oracle "
-        f"{100 * kept.oracle_saving:.1f} %; no speed in {100 * kept.no_speed:.1f} %"
+        f"{kept.promise} {kept.value:g}: {kept.splits} splits of 2 x {kept.rows} rows; failed in the population "
+        f"{kept.failed_in_population:.1%} (by chance at most {kept.most_by_chance:.1%}); missed on the other half "
+        f"{kept.missed_on_other_half:.1%}, beyond its sampling error {kept.missed_beyond_error:.1%}; layers saved "
+        f"{kept.saving:.1%}, by an oracle {kept.oracle_saving:.1%}; no speed in {kept.no_speed:.1%}"
     )
+
+
+def tuned_row(name: str, report: dict[str, Any]) -> str:
+    """Return a report's row in the table of docs/tuning.md: what tuning for half a point found, on rows never seen."""
+    cells = [name, str(report["classes"]), f"{report['tuned'][0]['full_depth']['accuracy']:.1%}"]
+    for found in report["tuned"]:
+        if "error" in found or not found["reached"]:
+            cells += ["too few rows", ""] if "error" in found else ["none", ""]
+        else:
+            cells += [f"{found['chosen']['layer_speedup']:.2f}", f"{found['chosen']['accuracy']:.1%}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def promise_row(name: str, kept: dict[str, Any]) -> str:
+    """Return a promise's row in the table of docs/tuning.md."""
+    value = kept["value"]
+    promise = f"{value:.0%} agreement" if kept["promise"] == "min_agreement" else f"{value:g} points"
+    names = ("failed_in_population", "missed_on_other_half", "missed_beyond_error", "saving", "oracle_saving")
+    return f"| {' | '.join([name, promise, str(kept['rows']), *(f'{kept[key]:.1%}' for key in names)])} |"
 
 
 def _tuned(bundle: Path, data: Path, test: Path, variant: str | None) -> list[dict[str, Any]]:

@@ -97,11 +97,12 @@ class TuneReport:
         figures = f"{found.layer_speedup:.2f} times fewer layers, agreement {100 * found.agreement:.2f} %"
         figures += "" if found.accuracy is None else f", accuracy {100 * found.accuracy:.1f} %"
         figures += "" if found.p50_ms is None else f", {found.p50_ms:.2f} ms"
+        sure, more = ("is sure to", ", or tune on more rows") if self.confidence is not None else ("can", "")
+        where = "" if found.p50_ms is not None else f" on {self.deciding_rows} rows"
         return (
-            f"No speed of {self.variant} is sure to {self.words} on {self.deciding_rows} rows"
-            if self.confidence is not None
-            else f"No speed of {self.variant} can {self.words} on {self.deciding_rows} rows"
-        ) + f". The nearest is {nearest}: {figures}. Nothing was written. Ask for less, or tune on more rows."
+            f"No speed of {self.variant} {sure} {self.words}{where}. The nearest is {nearest}: {figures}. Nothing was "
+            f"written. Ask for less{more}."
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""

@@ -15,6 +15,7 @@ from fastbert.runtime.errors import BundleError, DataError
 from fastbert.runtime.manifest import Manifest, file_record
 
 _MOST_REPEATED = 0.02  # share of rows
+_MOST_GOLDEN = 0.1  # share of the golden rows: a few short texts are in many files
 # Use of a data file in the manifest's `data` -> what was done with it.
 _USES = {
     "train": "trained on",
@@ -94,8 +95,11 @@ def warnings_about(data: DataRows, bundle: Path, manifest: Manifest) -> list[str
 
 
 def _golden_rows(texts: Sequence[Any], bundle: Path) -> int:
+    """Return how many of the texts are golden rows; 0 if they are no more than chance would have."""
     try:
         golden = set(read_golden(bundle / GOLDEN).texts)
     except BundleError:  # tuning does not need them
         return 0
-    return sum(text in golden for text in texts)
+    shared = golden.intersection(texts)
+    count = sum(text in golden for text in texts)
+    return count if count > _MOST_REPEATED * len(texts) or len(shared) > _MOST_GOLDEN * len(golden) else 0

@@ -1,6 +1,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from support.tuning import make_answers
 
 from fastbert.benchmarks.tuning.targets import TARGETS, Target
 from studies import guarantees
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORTS = sorted((ROOT / "studies/reports/guarantees").glob("*.json"))
 
 
 def test_a_promise_is_kept_and_saves_less_than_an_oracle():
@@ -26,7 +30,8 @@ def test_a_promise_that_ignores_its_rows_fails(monkeypatch):
 
     monkeypatch.setattr(guarantees, "choose", lambda rows, target: Reckless)
     found = guarantees.Everything(make_answers(600)).judge(Target(TARGETS["max_drop"], 0.5, 0.95), splits=5, seed=0)
-    assert (found.failed_on_other_half, found.failed_in_population, found.no_speed) == (1.0, 1.0, 0.0)
+    assert (found.missed_on_other_half, found.failed_in_population, found.no_speed) == (1.0, 1.0, 0.0)
+    assert found.missed_beyond_error == 1.0
     assert found.saving > found.oracle_saving
 
 
@@ -54,3 +59,14 @@ def test_the_study_runs_on_a_bundle(bundle, tmp_path, monkeypatch, capsys):
     assert first["measuring_rows"] == 160
     assert second["error"].startswith("a.tsv has 160 rows")
     assert "min_agreement 0.98: 3 splits of 2 x 160 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "report", sorted((ROOT / "studies/reports/guarantees").glob("*.json")), ids=lambda path: path.stem
+)
+def test_the_tables_of_the_guide_are_those_of_the_reports(report):
+    document, guide = json.loads(report.read_text()), (ROOT / "docs/tuning.md").read_text()
+    assert guarantees.tuned_row(report.stem, document) in guide
+    for kept in document["promises"]:
+        assert guarantees.promise_row(report.stem, kept) in guide
+        assert max(kept["missed_beyond_error"], kept["failed_in_population"]) <= kept["most_by_chance"]
