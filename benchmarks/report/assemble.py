@@ -87,8 +87,9 @@ def assemble_report(found: Measurements, load: MachineLoad) -> BenchReport:
         server=None if server is None else server.result(),
     )
     noise, drift = (None, None) if stream is None else (stream.noise(), stream.drift())
+    report = dataclasses.replace(report, verdict=verdict(report))
     warnings = find_warnings(Evidence(report, load, found.workload.truncated, noise, drift))
-    return dataclasses.replace(report, verdict=verdict(report), warnings=warnings)
+    return dataclasses.replace(report, warnings=warnings)
 
 
 def _model(found: Measurements) -> dict[str, Any]:
@@ -136,7 +137,8 @@ def _system_result(system: System, found: Measurements, stream: SingleStream | N
         times = np.concatenate([stream.row_ms(one.name) for one in own])
         if system.kind != "whole":
             boxes = [ExitLatency(int(run) - 1, quartiles(times[layers == run])) for run in sorted(set(layers.tolist()))]
-        if reference is not None and reference.name in stream.layers:
+        # in another precision, both would count what the precision saves
+        if reference is not None and reference.precision == system.precision and reference.name in stream.layers:
             base = stream.row_ms(reference.name)
             break_even = break_even_layers(layers.astype(np.float64), times / np.tile(base, len(own)))
             full = [one.name for one in own if one.speed == 0.0]

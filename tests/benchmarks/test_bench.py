@@ -75,6 +75,13 @@ def test_figures_follow_from_each_other(report):
     assert one.attainable_speedup == pytest.approx(3.0)  # every row exits after the first of three layers
     assert found["fp32 speed 0"].attainable_speedup == pytest.approx(1.0)
     assert "onnxruntime" not in base.times_faster
+    assert report.single_stream.accuracy_reference == "onnxruntime"
+    change = one.accuracy_change
+    assert change.change == pytest.approx(one.accuracy - base.accuracy)
+    assert change.gained - change.lost == round(60 * change.change)
+    assert change.low <= change.change <= change.high
+    assert sum(depth.rows * depth.mean_layers for depth in one.classes) == pytest.approx(60 * one.mean_layers)
+    assert base.classes == ()
     for system in found.values():
         assert system.latency_with_tokenization.mean_ms > system.latency.mean_ms
         assert system.latency.n == pytest.approx(report.single_stream.passes * report.single_stream.rows)
@@ -171,6 +178,15 @@ def test_fields_name_the_bundle_and_the_variant_that_ran(checkpoint, bundle, dat
     one, two = quick(bundle, data).as_dict(), quick(tmp_path / "b", data, variants=("int8",)).as_dict()
     assert one["model"]["bundle_sha256"] != two["model"]["bundle_sha256"]
     assert two["model"]["bundle"].endswith("/b")
+    three = quick(tmp_path / "b", data, speeds=(0.0, 0.4), baselines=("onnxruntime",)).as_dict()
+    compared = {one["name"]: one for one in three["families"]}
+    assert (compared["int8"]["reference"], compared["int8"]["same_precision"]) == ("onnxruntime", False)
+    for family, present in (("fp32", True), ("int8", False)):  # in another precision they would count its effect
+        assert (compared[family]["overhead_at_speed_0"] is not None) is present
+        for one in three["single_stream"]["systems"]:
+            if one["family"] == family:
+                assert one["measured_speedup"] is not None
+                assert (one["efficiency"] is not None, one["attainable_speedup"] is not None) == (present, present)
     described = [(family["name"], family["title"], family["precision"]) for family in two["families"]]
     assert described == [("int8", "fastbert int8", "int8")]
     assert {system["family"] for system in two["single_stream"]["systems"]} == {"int8"}
