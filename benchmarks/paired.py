@@ -41,8 +41,8 @@ def paired_difference(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> Pai
 def mcnemar(gained: int, lost: int) -> float:
     """Return the two-sided p-value of the exact McNemar test: each of the rows is a fair coin, gained or lost."""
     rows, fewer = gained + lost, min(gained, lost)
-    tail = sum(math.comb(rows, count) for count in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**rows)
+    tail, cases = sum(math.comb(rows, count) for count in range(fewer + 1)), 1 << rows
+    return min(1.0, 2 * tail / cases)
 
 
 def score_interval(gained: int, lost: int, rows: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -190,7 +190,9 @@ def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
     for result in results:
         exits.add_row(f"{result.speed:g}", *map(str, result.exit_histogram.values()))
     depths = {f"speed {result.speed:g}": result.classes for result in results}
-    return [table, _class_table(depths, list(results[0].class_mean_layers)), exits]
+    notes = [f"At {heading}, {note}" for heading, found in depths.items() if (note := mix_note(found))]
+    note = table_cell(notes[-1]) if notes else None  # the last speed's: the others say much the same
+    return [table, _class_table(depths, list(results[0].class_mean_layers), note=note), exits]
 
 
 def _class_depths(document: dict[str, Any]) -> list[Table]:
@@ -207,7 +209,9 @@ def _class_depths(document: dict[str, Any]) -> list[Table]:
     return [_class_table(depths, document["model"]["labels"])]
 
 
-def _class_table(columns: Mapping[str, Sequence[ClassDepth]], names: Sequence[str]) -> Table:
+def _class_table(
+    columns: Mapping[str, Sequence[ClassDepth]], names: Sequence[str], *, note: str | None = None
+) -> Table:
     """Return a table with one row per class, latest exits first, of at most `_CLASSES` rows.
 
     :param columns: heading -> the classes that have rows.
@@ -222,10 +226,7 @@ def _class_table(columns: Mapping[str, Sequence[ClassDepth]], names: Sequence[st
     title = "mean layers by class, and the share of the class that runs all layers"
     if len(shown) < len(names):
         title += f"; {len(shown)} of {len(names)} classes: those that exit latest (all classes: JSON output)"
-    notes = {heading: mix_note(found) for heading, found in columns.items()}
-    table = Table(
-        title=title, caption=table_cell("\n".join(f"At {heading}, {note}" for heading, note in notes.items() if note))
-    )
+    table = Table(title=title, caption=note)
     _add_names(table, "class", shown)
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
