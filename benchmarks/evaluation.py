@@ -149,13 +149,14 @@ def _checkpoint_table(checkpoint: Path, data: Path) -> ExitTable:
     config = loaded.model.config
     rows = read_rows(data, labels=config.labels, require_label=True)
     reference = compute_reference(loaded, rows)
+    exits = slice(None) if config.distilled else slice(-1, None)  # exits that were never trained answer at random
     return ExitTable(
-        reference.logits,
-        reference.uncertainty,
+        reference.logits[:, exits],
+        reference.uncertainty[:, exits],
         reference.lengths,
         _label_indices(rows, config.labels),
         tuple(config.labels),
-        tuple(range(config.num_exits)),
+        tuple(range(config.num_exits))[exits],
         config.num_exits,
         model_flops(config),
     )

@@ -151,6 +151,7 @@ def start_from(
     exit_head: ExitHeadConfig | None,
     max_length: int | None,
     keep_classifier: bool,
+    layers: int | None = None,
 ) -> FastBertForSequenceClassification:
     """Make a model to train, in float32 whatever dtype its weights are stored in.
 
@@ -162,13 +163,20 @@ def start_from(
     :param exit_head: head of the new exits; None: the paper's head, or a FastBERT checkpoint's own.
     :param max_length: longest sequence in tokens, special tokens included; None: 128, fewer if the model has fewer
         positions, or a FastBERT checkpoint's own.
+    :param layers: keep only the backbone's first layers; None: all.
     :param keep_classifier: use the trained classifier of a Hugging Face model as the last exit.
     :raises CheckpointError: the model is missing, its family is unknown, it has no classifier to keep, it lacks a
         label, or it has fewer than ``max_length`` positions.
-    :raises UsageError: a FastBERT checkpoint has another exit head or length.
+    :raises UsageError: a FastBERT checkpoint has another exit head or length, or the model has fewer than ``layers``
+        layers.
     """
     config = _read_config(source)
     if isinstance(config, FastBertConfig):
+        if layers not in (None, config.num_exits):
+            raise UsageError(
+                f"`layers` is {layers}, but {source} is a FastBERT checkpoint with {config.num_exits}. Start from the "
+                "encoder that it was trained from."
+            )
         _check_unchanged(source, config, exit_head, max_length)
         _check_labels(source, config.labels, labels)
         check_activation(config.backbone_config)
@@ -176,6 +184,10 @@ def start_from(
         return trained
     family = family_of(config)
     check_activation(config)
+    if layers is not None:
+        if layers > config.num_hidden_layers:
+            raise UsageError(f"`layers` is {layers}; {source} has only {config.num_hidden_layers}.")
+        config.num_hidden_layers = layers
     limit = position_limit(config)
     if max_length is not None and max_length > limit:
         raise CheckpointError(f"`max_length` is {max_length}; {source} has only {limit} positions.")
@@ -185,7 +197,7 @@ def start_from(
             raise CheckpointError(f"{source} has no classifier, and the training file has no labels to train one.")
         model = FastBertForSequenceClassification(_new_config(config, labels, head, None, length))
         arguments = {"add_pooling_layer": False} if family.pooler_argument else {}
-        backbone = _load_weights(AutoModel, source, config, **arguments)
+        backbone = _load_weights(AutoModel, source, config, surplus_layers=layers is not None, **arguments)
         model.backbone.load_state_dict(backbone.state_dict())
         return model
     architectures = config.architectures if isinstance(config.architectures, list) else []
@@ -295,8 +307,13 @@ def _looks_like_path(source: str | Path) -> bool:
     return isinstance(source, Path) or Path(source).exists() or source.startswith((".", "/", "~"))
 
 
-def _load_weights(loader: Any, source: str | Path, config: Any, **arguments: Any) -> Any:
-    """Load weights in float32; refuse missing ones, wrong shapes and, in a FastBERT checkpoint, surplus layers."""
+def _load_weights(
+    loader: Any, source: str | Path, config: Any, *, surplus_layers: bool = False, **arguments: Any
+) -> Any:
+    """Load weights in float32; refuse missing ones, wrong shapes and, in a FastBERT checkpoint, surplus layers.
+
+    :param surplus_layers: the caller cut layers off, so weights of more are expected.
+    """
     try:
         model, report = loader.from_pretrained(
             str(source),
@@ -323,7 +340,8 @@ def _load_weights(loader: Any, source: str | Path, config: Any, **arguments: Any
             f"{len(mismatched)} tensors of {source} do not have the shape that its config.json asks for: {shown}. "
             "Correct config.json; id2label gives the number of classes."
         )
-    _check_layers(source, config, report["unexpected_keys"])
+    if not surplus_layers:
+        _check_layers(source, config, report["unexpected_keys"])
     return model
 
 

@@ -113,6 +113,8 @@ def _method(found: Measurements) -> dict[str, Any]:
         "threads": found.threads,
         "data": options.data.name,
         "data_sha256": file_record(options.data)["sha256"],
+        "rivals": None if options.rivals is None else options.rivals.name,
+        "rivals_sha256": None if options.rivals is None else file_record(options.rivals)["sha256"],
         "rows_in_file": workload.available,
         "rows_drawn": len(workload),
         "row_order": "drawn without replacement by the seed; the same for every system",

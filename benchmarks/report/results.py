@@ -78,6 +78,8 @@ class Verdict:
     :param reference: the fastest of all systems at full depth: a whole model, or a chain at speed 0.
     :param times_faster: mean latency of ``reference`` / of ``system``.
     :param accuracy_change: of ``system`` against the accuracy reference; its interval is the system's own.
+    :param beaten_by: rivals that answer a text at least as fast as ``system`` (median, with tokenization) and at least
+        as accurately; without a ``system``, as the most accurate chain.
     """
 
     text: str
@@ -86,6 +88,7 @@ class Verdict:
     times_faster: float | None
     accuracy_change: float | None
     allowed_loss: float
+    beaten_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

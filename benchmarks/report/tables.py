@@ -48,7 +48,11 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
     whole = _compared(document, found)
     columns = ["speed", "accuracy", "change\n[95 %]", "mean layers", "p50", "p90", "p95", "p99", "max"]
     columns += ["+tok\np50", "efficiency", *(f"x faster\n{_short(name)}" for name in whole)]
-    _add_names(table, "system", [system["family"] for system in found["systems"]])
+    _add_names(
+        table,
+        "system",
+        [system["family"] for system in found["systems"]] + [rival["name"] for rival in found["rivals"]],
+    )
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for system in found["systems"]:
@@ -62,6 +66,12 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
             _number(system["latency_with_tokenization"]["p50_ms"]),
             _number(system["efficiency"]),
             *(_number(system["times_faster"].get(name), "") for name in whole),
+        )
+    for rival in found["rivals"]:  # timed from the text alone
+        times = rival["latency_with_tokenization"]
+        change = change_cell(rival["accuracy_change"])
+        table.add_row(
+            table_cell(rival["name"]), "", _share(rival["accuracy"]), change, *[""] * 6, _number(times["p50_ms"])
         )
     return table
 

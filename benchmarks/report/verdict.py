@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from fastbert.benchmarks.paired import PairedDifference
 from fastbert.benchmarks.report.results import BenchReport, SystemResult, Verdict
-from fastbert.benchmarks.scenarios.single_stream import SingleStreamSpeed
+from fastbert.benchmarks.scenarios.single_stream import RivalResult, SingleStreamSpeed
 
 ALLOWED_LOSS = 0.005  # of accuracy, for the verdict's operating point against full depth
 
@@ -22,12 +22,15 @@ def verdict(report: BenchReport) -> Verdict:
     if not good:
         assert accurate is not None  # otherwise every chain is good
         best = max(chains, key=lambda system: system.accuracy or 0.0)
+        beating = beaten_by(best, found.rivals)
         text = (
             f"No measured speed keeps the accuracy within {100 * ALLOWED_LOSS:g} points of "
             f"{_named(accurate, families)}. The closest, {_named(best, families)}, changes it by "
             f"{_points(_change(best, accurate) or 0.0)}{_interval(best.accuracy_change)}."
+            f"{_rivals_sentence(beating, best, families)}"
         )
-        return Verdict(text, None, None if base is None else base.name, None, None, ALLOWED_LOSS)
+        names = tuple(rival.name for rival in beating)
+        return Verdict(text, None, None if base is None else base.name, None, None, ALLOWED_LOSS, names)
     best = min(good, key=lambda system: system.latency.mean_ms)
     times = None if base in (None, best) or base is None else base.latency.mean_ms / best.latency.mean_ms
     against = "" if accurate is None else "it" if accurate is base else _named(accurate, families)
@@ -36,9 +39,11 @@ def verdict(report: BenchReport) -> Verdict:
         _accuracy_sentence(best, accurate, against, found.rows),
         f"It runs {best.mean_layers:.1f} of {report.model['layers']} layers.",
     ]
-    text = " ".join(filter(None, sentences))
+    beating = beaten_by(best, found.rivals)
+    text = " ".join(sentences) + _rivals_sentence(beating, best, families)
     reference = None if times is None or base is None else base.name
-    return Verdict(text, best.name, reference, times, _change(best, accurate), ALLOWED_LOSS)
+    names = tuple(rival.name for rival in beating)
+    return Verdict(text, best.name, reference, times, _change(best, accurate), ALLOWED_LOSS, names)
 
 
 def fastest_at_full_depth(
@@ -51,6 +56,37 @@ def fastest_at_full_depth(
         if families[system.family].kind == "whole" or (families[system.family].kind == "chain" and system.speed == 0.0)
     ]
     return min(full, key=lambda system: system.latency.mean_ms, default=None)
+
+
+def beaten_by(system: SingleStreamSpeed, rivals: Sequence[RivalResult]) -> list[RivalResult]:
+    """Return the rivals that are at least as accurate and answer a text in at most the median time, fastest first."""
+    if system.accuracy is None:
+        return []
+    found = [
+        rival
+        for rival in rivals
+        if rival.accuracy is not None and rival.accuracy >= system.accuracy and _median(rival) <= _median(system)
+    ]
+    return sorted(found, key=_median)
+
+
+def _median(one: SingleStreamSpeed | RivalResult) -> float:
+    latency = one.latency_with_tokenization
+    return latency.mean_ms if latency.p50_ms is None else latency.p50_ms
+
+
+def _rivals_sentence(
+    beating: Sequence[RivalResult], best: SingleStreamSpeed, families: Mapping[str, SystemResult]
+) -> str:
+    if not beating:
+        return ""
+    named = "; ".join(f"{one.title}, {_median(one):.2f} ms and {100 * (one.accuracy or 0):.1f} %" for one in beating)
+    here = f"{_median(best):.2f} ms and {100 * (best.accuracy or 0):.1f} %"
+    verb = "is" if len(beating) == 1 else "are"
+    return (
+        f" At least as accurate as {_named(best, families)} ({here}) and no slower, by the median from text to answer, "
+        f"{verb}: {named}."
+    )
 
 
 def _speed_sentence(

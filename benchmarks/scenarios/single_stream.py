@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from fastbert.benchmarks.classes import ClassDepth, class_depths
 from fastbert.benchmarks.latency import LatencyStatistics, summarize
 from fastbert.benchmarks.paired import PairedDifference, paired_difference
+from fastbert.benchmarks.rivals import Rival
 from fastbert.benchmarks.scenarios import Scenario, Setup
 from fastbert.benchmarks.speedups import attainable_speedup
 from fastbert.benchmarks.systems import Runner, SystemAtSpeed, reference_for
@@ -81,6 +82,24 @@ class SingleStreamSpeed:
 
 
 @dataclass(frozen=True)
+class RivalResult:
+    """A cheaper model, at batch 1 on the same rows. Fields as in `SingleStreamSpeed`.
+
+    :param latency: of a linear model as of a text, since finding its features is its work.
+    :param settings: how it was trained and what it runs on.
+    """
+
+    name: str
+    title: str
+    latency: LatencyStatistics
+    latency_with_tokenization: LatencyStatistics
+    accuracy: float | None
+    macro_f1: float | None
+    accuracy_change: PairedDifference | None
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class SingleStreamResult:
     """One request after another.
 
@@ -104,6 +123,7 @@ class SingleStreamResult:
     systems: tuple[SingleStreamSpeed, ...]
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     accuracy_reference: str | None = None
+    rivals: tuple[RivalResult, ...] = ()
 
 
 class SingleStream(Scenario):
@@ -147,6 +167,7 @@ class SingleStream(Scenario):
             systems=self._systems(),
             settings=self.setup.settings,
             accuracy_reference=self._accuracy_reference(),
+            rivals=tuple(map(self._rival_result, self.setup.rivals)),
         )
 
     def row_ms(self, name: str) -> NDArray[np.float64]:
@@ -187,6 +208,19 @@ class SingleStream(Scenario):
 
         return run
 
+    def _rivals(self) -> Mapping[str, Callable[[int], tuple[int, int, float]]]:
+        """Return functions as `_call` does; a rival counts as no layers of this model."""
+        texts = self.setup.workload.texts
+
+        def timed(rival: Rival) -> Callable[[int], tuple[int, int, float]]:
+            def run(row: int) -> tuple[int, int, float]:
+                label, tokenization_ms = rival.answer(texts[row])
+                return label, 0, tokenization_ms
+
+            return run
+
+        return {rival.name: timed(rival) for rival in self.setup.rivals}
+
     def _warm_up(self, calls: Mapping[str, Callable[[int], Any]]) -> None:
         warm_up(calls, range(min(_WARM_UP, len(self.setup.workload))))
 
@@ -221,6 +255,31 @@ class SingleStream(Scenario):
                 self.labels.setdefault(name, []).extend(labels)
                 self.layers.setdefault(name, []).extend(layers)
 
+    def _rival_result(self, rival: Rival) -> RivalResult:
+        return RivalResult(
+            name=rival.name,
+            title=rival.title,
+            latency=summarize(np.concatenate(self.model_ms[rival.name]), rows=self.rows),
+            latency_with_tokenization=summarize(np.concatenate(self.total_ms[rival.name]), rows=self.rows),
+            settings=rival.settings,
+            **self._judged(rival.name),
+        )
+
+    def _judged(self, name: str) -> dict[str, Any]:
+        """Return how right the answers of a system or rival are: three fields of its result."""
+        known = self.setup.workload.labels
+        if known is None:
+            return {"accuracy": None, "macro_f1": None, "accuracy_change": None}
+        labels, predicted, compared = known[: self.rows], np.array(self.labels[name]), self._accuracy_reference()
+        change = None
+        if compared is not None:
+            change = paired_difference(predicted == labels, np.array(self.labels[compared]) == labels)
+        return {
+            "accuracy": float(accuracy_score(labels, predicted)),
+            "macro_f1": float(f1_score(labels, predicted, average="macro", labels=sorted(set(labels.tolist())))),
+            "accuracy_change": change,
+        }
+
     def _accuracy_reference(self) -> str | None:
         """Return the first system at full depth in float32, whole models first; without float32, the first of all."""
         full = [one for one in self.setup.systems if one.system.kind == "whole"]
@@ -237,29 +296,22 @@ class SingleStream(Scenario):
         position = {layer + 1: index for index, layer in enumerate(manifest.exits)}
         times = {name: np.concatenate(passes) for name, passes in self.model_ms.items()}
         whole = self.setup.whole_models()
-        compared = self._accuracy_reference()
 
         def judged(one: SystemAtSpeed) -> SingleStreamSpeed:
             name, exits_early = one.name, one.system.kind != "whole"
-            layers, predicted = np.array(self.layers[name]), np.array(self.labels[name])
+            layers = np.array(self.layers[name])
             reference = reference_for(one.system, self.setup.loaded())
             same_precision = reference is not None and reference.precision == one.system.precision
             measured = float(times[reference.name].mean() / times[name].mean()) if reference else None
             flops = by_exit[np.arange(len(layers)), [position[int(run)] for run in layers]]
             row_ms, layer_speedup = self.row_ms(name), manifest.layers / float(layers.mean())
-            macro_f1 = change = None
-            if labels is not None and compared is not None:
-                change = paired_difference(predicted == labels, np.array(self.labels[compared]) == labels)
-            if labels is not None:
-                macro_f1 = float(f1_score(labels, predicted, average="macro", labels=sorted(set(labels.tolist()))))
             return SingleStreamSpeed(
                 name=name,
                 family=one.system.name,
                 speed=one.speed,
                 latency=summarize(times[name], rows=self.rows),
                 latency_with_tokenization=summarize(np.concatenate(self.total_ms[name]), rows=self.rows),
-                accuracy=None if labels is None else float(accuracy_score(labels, predicted)),
-                macro_f1=macro_f1,
+                **self._judged(name),
                 mean_layers=float(layers.mean()),
                 exit_histogram={str(layer): int((layers == layer + 1).sum()) for layer in manifest.exits}
                 if exits_early
@@ -274,7 +326,6 @@ class SingleStream(Scenario):
                 else None,
                 measured_speedup=measured,
                 efficiency=None if measured is None or not same_precision else measured / layer_speedup,
-                accuracy_change=change,
                 classes=class_depths(layers, labels, manifest.labels, manifest.layers)
                 if exits_early and labels is not None
                 else (),

@@ -66,6 +66,7 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
         exit_head=options.exit_head,
         max_length=options.max_length,
         keep_classifier=options.phase == "distill",
+        layers=options.layers,
     )
     if options.dev is not None and rows.labels is None:  # the labels come from the classifier, loaded just now
         rows = replace(rows, dev=with_labels(rows.dev, model.config.labels, options.dev))
