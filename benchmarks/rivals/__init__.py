@@ -46,32 +46,33 @@ def load_rivals(
     :raises UsageError: a rival bundle has other labels, or no variant for the device.
     :raises BundleError: a rival bundle is missing or damaged.
     """
-    rivals: list[Rival] = []
-    skipped: list[Skipped] = []
-    found = []
-    for path in bundles:
-        for variant, layers, answer in bundle_answers(path, manifest.labels, device=device, threads=threads):
-            settings = {"layers": layers, "device": device, "threads": threads}
-            found.append((path, variant, settings, answer))
-    names = _short_names([path for path, *_ in found])
-    rivals += [
-        Rival(f"{name} {variant}", f"{name} {variant}, {settings['layers']} layers", settings, answer)
-        for name, (_, variant, settings, answer) in zip(names, found, strict=True)
-    ]
-    if train is None:
-        return rivals, skipped
-    rows = read_rows(train, labels=manifest.labels, require_label=True)
-    for name, title, make in (
-        ("tfidf", "TF-IDF + logistic regression", train_tfidf),
-        ("fasttext", "fastText", train_fasttext),
-    ):
+    rivals, skipped = _bundle_rivals(bundles, manifest.labels, device=device, threads=threads), []
+    rows = [] if train is None else read_rows(train, labels=manifest.labels, require_label=True)
+    for name, (title, make) in _LINEAR.items() if train is not None else ():
         made = make(rows, manifest.labels, seed=seed)
         if isinstance(made, str):
             skipped.append(Skipped(name, made))
         else:
-            settings, linear = made
-            rivals.append(Rival(name, title, {**settings, "train_rows": len(rows), "threads": 1}, linear))
+            settings, answer = made
+            rivals.append(Rival(name, title, {**settings, "train_rows": len(rows), "threads": 1}, answer))
     return rivals, skipped
+
+
+# name -> title, function of rows and labels: settings and the answer to a text, or why there is none
+_LINEAR: dict[str, tuple[str, Callable[..., tuple[dict[str, Any], Answer] | str]]] = {
+    "tfidf": ("TF-IDF + logistic regression", train_tfidf),
+    "fasttext": ("fastText", train_fasttext),
+}
+
+
+def _bundle_rivals(bundles: Sequence[Path], labels: Sequence[str], *, device: str, threads: int) -> list[Rival]:
+    rivals = []
+    for path, name in zip(bundles, _short_names(bundles), strict=True):
+        for variant, layers, answer in bundle_answers(path, labels, device=device, threads=threads):
+            title = f"{name} {variant}, {layers} layer{'s' if layers > 1 else ''}"
+            settings = {"layers": layers, "device": device, "threads": threads}
+            rivals.append(Rival(f"{name} {variant}", title, settings, answer))
+    return rivals
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:

@@ -28,7 +28,8 @@ def bundle_answers(
         )
     index = [labels.index(label) for label in manifest.labels]
     supported = [variant.name for variant in manifest.variants if device in variant.devices]
-    for name in supported or [None]:  # None: the manifest's error lists what it has
+    names: Sequence[str | None] = supported or [None]
+    for name in names:  # None: the manifest's error lists what it has
         variant = manifest.variant_for(device, name).name
         on_cpu: dict[str, Any] = {"threads": threads, "batches": False} if device == "cpu" else {}
         classifier = Classifier.load(path, device=device, variant=variant, **on_cpu)

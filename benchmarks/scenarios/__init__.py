@@ -61,7 +61,8 @@ class Scenario(ABC):
 
         :param runners: name of a system -> its loaded engine. Not kept: the next scenario may load it anew.
         """
-        calls = {one.name: self._call(one, runners[one.system.name]) for one in self.setup.systems} | self._rivals()
+        calls = {one.name: self._call(one, runners[one.system.name]) for one in self.setup.systems}
+        calls |= self._rivals()
         self._warm_up(calls)
         self._began = time.monotonic()
         try:

@@ -5,13 +5,14 @@ import pytest
 
 from fastbert.benchmarks.paired import paired_difference
 from fastbert.benchmarks.report.verdict import verdict
+from fastbert.benchmarks.scenarios.single_stream import RivalResult
 
 
 @pytest.fixture
 def judge(report):
     """Judge the report with other figures: name of a system -> changes. The others are left out."""
 
-    def judge(changes, *, kinds=None, reference="onnxruntime"):
+    def judge(changes, *, kinds=None, reference="onnxruntime", rivals=()):
         known = {one.name: one for one in report.single_stream.systems}
         systems = tuple(
             dataclasses.replace(
@@ -19,7 +20,7 @@ def judge(report):
             )
             for name, one in changes.items()
         )
-        found = dataclasses.replace(report.single_stream, systems=systems, accuracy_reference=reference)
+        found = dataclasses.replace(report.single_stream, systems=systems, accuracy_reference=reference, rivals=rivals)
         families = (*report.families, *(kinds or ()))
         return verdict(dataclasses.replace(report, single_stream=found, families=families))
 
@@ -104,6 +105,31 @@ def test_without_a_good_speed_the_closest_is_named(judge):
         "No measured speed keeps the accuracy within 0.5 points of the whole model in ONNX Runtime fp32. The closest, "
         "fastbert fp32 at speed 0.4, changes it by −10.0 (95 % interval −12.2 to −8.0)."
     )
+
+
+def rival(report, name, ms, accuracy):
+    latency = dataclasses.replace(at(ms, report), p50_ms=ms)
+    return RivalResult(name, f"model {name}", latency, latency, accuracy, accuracy, None, {})
+
+
+def test_rivals_that_beat_the_recommended_chain_are_named(judge, report):
+    chain = dataclasses.replace(at(4.0, report), p50_ms=4.0)
+    systems = {
+        "onnxruntime": {"accuracy": 0.9, "latency": at(8.0, report)},
+        "fp32 speed 0.4": {"accuracy": 0.9, "latency": chain, "latency_with_tokenization": chain},
+    }
+    worse = [rival(report, "a", 1.0, 0.89), rival(report, "b", 5.0, 0.95)]
+    assert judge(systems, rivals=worse).beaten_by == ()
+    found = judge(systems, rivals=[*worse, rival(report, "c", 3.0, 0.92), rival(report, "d", 0.5, 0.9)])
+    assert found.beaten_by == ("d", "c")
+    assert found.text.endswith(
+        " At least as accurate as fastbert fp32 at speed 0.4 (4.00 ms and 90.0 %) and no slower, by the median from "
+        "text to answer, are: model d, 0.50 ms and 90.0 %; model c, 3.00 ms and 92.0 %."
+    )
+    systems["fp32 speed 0.4"]["accuracy"] = 0.7  # none is recommended
+    found = judge(systems, rivals=worse)
+    assert (found.system, found.beaten_by) == (None, ("a",))
+    assert "no slower, by the median from text to answer, is: model a" in found.text
 
 
 def test_without_latencies_there_is_no_verdict(report):
