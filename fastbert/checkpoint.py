@@ -31,6 +31,7 @@ from fastbert.files.atomic import replace_directory
 from fastbert.messages import first_line
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import CheckpointError, UsageError
+from fastbert.shallow import keep_layers
 from fastbert.tokenization import load_tokenizer
 
 TRAINING = "training.json"
@@ -171,12 +172,8 @@ def start_from(
         layers.
     """
     config = _read_config(source)
+    keep_layers(config, layers, source)
     if isinstance(config, FastBertConfig):
-        if layers not in (None, config.num_exits):
-            raise UsageError(
-                f"`layers` is {layers}, but {source} is a FastBERT checkpoint with {config.num_exits}. Start from the "
-                "encoder that it was trained from."
-            )
         _check_unchanged(source, config, exit_head, max_length)
         _check_labels(source, config.labels, labels)
         check_activation(config.backbone_config)
@@ -184,10 +181,6 @@ def start_from(
         return trained
     family = family_of(config)
     check_activation(config)
-    if layers is not None:
-        if layers > config.num_hidden_layers:
-            raise UsageError(f"`layers` is {layers}; {source} has only {config.num_hidden_layers}.")
-        config.num_hidden_layers = layers
     limit = position_limit(config)
     if max_length is not None and max_length > limit:
         raise CheckpointError(f"`max_length` is {max_length}; {source} has only {limit} positions.")
@@ -197,7 +190,7 @@ def start_from(
             raise CheckpointError(f"{source} has no classifier, and the training file has no labels to train one.")
         model = FastBertForSequenceClassification(_new_config(config, labels, head, None, length))
         arguments = {"add_pooling_layer": False} if family.pooler_argument else {}
-        backbone = _load_weights(AutoModel, source, config, surplus_layers=layers is not None, **arguments)
+        backbone = _load_weights(AutoModel, source, config, cut=layers is not None, **arguments)
         model.backbone.load_state_dict(backbone.state_dict())
         return model
     architectures = config.architectures if isinstance(config.architectures, list) else []
@@ -307,12 +300,10 @@ def _looks_like_path(source: str | Path) -> bool:
     return isinstance(source, Path) or Path(source).exists() or source.startswith((".", "/", "~"))
 
 
-def _load_weights(
-    loader: Any, source: str | Path, config: Any, *, surplus_layers: bool = False, **arguments: Any
-) -> Any:
+def _load_weights(loader: Any, source: str | Path, config: Any, *, cut: bool = False, **arguments: Any) -> Any:
     """Load weights in float32; refuse missing ones, wrong shapes and, in a FastBERT checkpoint, surplus layers.
 
-    :param surplus_layers: the caller cut layers off, so weights of more are expected.
+    :param cut: the caller cut layers off, so weights of more are expected.
     """
     try:
         model, report = loader.from_pretrained(
@@ -340,7 +331,7 @@ def _load_weights(
             f"{len(mismatched)} tensors of {source} do not have the shape that its config.json asks for: {shown}. "
             "Correct config.json; id2label gives the number of classes."
         )
-    if not surplus_layers:
+    if not cut:
         _check_layers(source, config, report["unexpected_keys"])
     return model
 

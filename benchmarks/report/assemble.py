@@ -22,6 +22,7 @@ from fastbert.benchmarks.scenarios.single_stream import SingleStream
 from fastbert.benchmarks.speedups import break_even_layers
 from fastbert.benchmarks.systems import Skipped, System, reference_for
 from fastbert.benchmarks.workload import Workload
+from fastbert.data import read_rows
 from fastbert.runtime import Manifest
 from fastbert.runtime.manifest import MANIFEST, file_record
 
@@ -114,6 +115,7 @@ def _method(found: Measurements) -> dict[str, Any]:
         "data": options.data.name,
         "data_sha256": file_record(options.data)["sha256"],
         "rivals": None if options.rivals is None else options.rivals.name,
+        "rivals_timed_rows": _seen_by_rivals(options, workload),
         "rivals_sha256": None if options.rivals is None else file_record(options.rivals)["sha256"],
         "rows_in_file": workload.available,
         "rows_drawn": len(workload),
@@ -126,6 +128,14 @@ def _method(found: Measurements) -> dict[str, Any]:
         "tokenization": "the bundle's tokenizer, the same for every system",
         "memory_and_load": "one engine in a fresh process, its longest rows at full depth",
     }
+
+
+def _seen_by_rivals(options: BenchOptions, workload: Workload) -> int | None:
+    """Return how many of the rows that are timed the linear models were trained on."""
+    if options.rivals is None:
+        return None
+    seen = {row.text_input for row in read_rows(options.rivals, require_label=True)}
+    return sum(text in seen for text in workload.texts)
 
 
 def _system_result(system: System, found: Measurements, stream: SingleStream | None) -> SystemResult:

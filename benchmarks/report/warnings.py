@@ -148,6 +148,15 @@ def _other_precision(evidence: Evidence) -> Iterator[str]:
             )
 
 
+def _rivals_saw_rows(evidence: Evidence) -> Iterator[str]:
+    seen = evidence.report.method.get("rivals_timed_rows")
+    if seen:
+        yield (
+            f"{seen} of the timed rows are also in {evidence.report.method['rivals']}, which the linear rivals were "
+            "trained on: their accuracy is too high."
+        )
+
+
 def _class_mix(evidence: Evidence) -> Iterator[str]:
     found, best = evidence.report.single_stream, evidence.report.verdict.system
     for system in found.systems if found else ():
@@ -175,5 +184,6 @@ CHECKS: dict[str, Callable[[Evidence], Iterator[str]]] = {
     "threads": _threads,
     "truncated": _truncated,
     "other_precision": _other_precision,
+    "rivals_saw_rows": _rivals_saw_rows,
     "class_mix": _class_mix,
 }

@@ -269,6 +269,9 @@ def test_rivals_are_timed_on_the_same_rows(bundle, data, tmp_path):
     assert "tfidf" in report.verdict.beaten_by or tfidf.latency.p50_ms > full.latency.p50_ms
     assert report.method["rivals"] == "train.tsv"
     assert len(report.method["rivals_sha256"]) == 64
+    timed = {row.text for row in make_rows(60, seed=3)}
+    seen = timed & {row.text for row in make_rows(200, seed=9)}  # short texts, such as the empty one
+    assert report.method["rivals_timed_rows"] == sum(row.text in seen for row in make_rows(60, seed=3))
     files = write_report(tmp_path / "out", report.as_dict())
     assert 'id="rivals"' in files[1].read_text()
     jsonschema.validate(json.loads(files[0].read_text()), json.loads(SCHEMA.read_text()))

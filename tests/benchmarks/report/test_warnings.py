@@ -50,6 +50,7 @@ def test_each_check_warns_when_it_should_and_only_then(report, codes):
         "clock": {"load": replaced(QUIET, clock_step_s=-3.0)},
         "drift": {"drift": 0.3},
         "threads": {"method": {**report.method, "threads": 4096}},
+        "rivals_saw_rows": {"method": {**report.method, "rivals": "train.tsv", "rivals_timed_rows": 3}},
         "truncated": {"truncated": 3},
         "skipped": {"skipped": (Skipped("openvino", "it is not installed"),)},
     }
