@@ -26,12 +26,11 @@ from transformers import (
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
 from fastbert.data.labels import class_names, label_maps, placeholders_as
 from fastbert.data.rows import Row
-from fastbert.families import Family, check_activation, family_of, position_limit
+from fastbert.families import Family, check_activation, family_of, keep_layers, position_limit
 from fastbert.files.atomic import replace_directory
 from fastbert.messages import first_line
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.errors import CheckpointError, UsageError
-from fastbert.shallow import keep_layers
 from fastbert.tokenization import load_tokenizer
 
 TRAINING = "training.json"
@@ -164,15 +163,13 @@ def start_from(
     :param exit_head: head of the new exits; None: the paper's head, or a FastBERT checkpoint's own.
     :param max_length: longest sequence in tokens, special tokens included; None: 128, fewer if the model has fewer
         positions, or a FastBERT checkpoint's own.
-    :param layers: keep only the backbone's first layers; None: all.
+    :param layers: keep only the backbone's first layers, but all of a FastBERT checkpoint's; None: all.
     :param keep_classifier: use the trained classifier of a Hugging Face model as the last exit.
     :raises CheckpointError: the model is missing, its family is unknown, it has no classifier to keep, it lacks a
         label, or it has fewer than ``max_length`` positions.
-    :raises UsageError: a FastBERT checkpoint has another exit head or length, or the model has fewer than ``layers``
-        layers.
+    :raises UsageError: a FastBERT checkpoint has another exit head or length, or another model has fewer layers.
     """
     config = _read_config(source)
-    keep_layers(config, layers, source)
     if isinstance(config, FastBertConfig):
         _check_unchanged(source, config, exit_head, max_length)
         _check_labels(source, config.labels, labels)
@@ -181,6 +178,7 @@ def start_from(
         return trained
     family = family_of(config)
     check_activation(config)
+    keep_layers(config, layers, source)
     limit = position_limit(config)
     if max_length is not None and max_length > limit:
         raise CheckpointError(f"`max_length` is {max_length}; {source} has only {limit} positions.")
@@ -301,10 +299,7 @@ def _looks_like_path(source: str | Path) -> bool:
 
 
 def _load_weights(loader: Any, source: str | Path, config: Any, *, cut: bool = False, **arguments: Any) -> Any:
-    """Load weights in float32; refuse missing ones, wrong shapes and, in a FastBERT checkpoint, surplus layers.
-
-    :param cut: the caller cut layers off, so weights of more are expected.
-    """
+    """Load weights in float32; refuse missing ones, wrong shapes and, unless ``cut``, layers beyond the config's."""
     try:
         model, report = loader.from_pretrained(
             str(source),

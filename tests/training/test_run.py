@@ -61,6 +61,9 @@ def test_a_shallow_model_has_one_exit(options, tmp_path, caplog):
     export_bundle(options.output, tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert (manifest["layers"], manifest["exits"]) == (1, [0])
+    again = replace(options, model=str(options.output), output=tmp_path / "again", phase="finetune", layers=2)
+    with pytest.raises(UsageError, match="`layers` is 2, but .*model is a FastBERT checkpoint with 1. Start from"):
+        train(again)
 
 
 def test_the_first_layers_are_kept(options):
