@@ -112,7 +112,12 @@ def train(
         list[Path] | None, typer.Option(help="More texts to distil on; may be repeated.", show_default="none")
     ] = None,
     phase: Annotated[
-        Literal["finetune", "distill", "both"] | None, typer.Option(help="What to train.", show_default="both")
+        Literal["finetune", "distill", "both"] | None,
+        typer.Option(help="What to train.", show_default="both, or finetune with --layers"),
+    ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep only the backbone's first layers: a small model.", show_default="all"),
     ] = None,
     stage: Annotated[str | None, typer.Option(hidden=True)] = None,  # the old name of --phase
     kl: Annotated[
@@ -172,7 +177,8 @@ def train(
         train=train,
         dev=dev,
         unlabeled=tuple(unlabeled or ()),
-        phase=phase or stage or "both",
+        phase=phase or stage or ("both" if layers is None else "finetune"),
+        layers=layers,
         kl=kl,
         label_share=label_share,
         max_length=max_length,
@@ -675,6 +681,13 @@ def bench(
     checkpoint: Annotated[
         Path | None, typer.Option(help="The bundle's checkpoint, for the PyTorch baselines.", show_default="none")
     ] = None,
+    rivals: Annotated[
+        Path | None, typer.Option(help="Labelled file: train TF-IDF and fastText on it.", show_default="none")
+    ] = None,
+    rival_bundles: Annotated[
+        list[Path] | None,
+        typer.Option("--rival", help="Another bundle, timed at full depth; may be repeated.", show_default="none"),
+    ] = None,
     device: Device = "cpu",
     cuda_graphs: Annotated[
         bool,
@@ -731,6 +744,8 @@ def bench(
         variants=variant or precision,
         baselines=[name for name in baseline if name != "none"],
         checkpoint=checkpoint,
+        rivals=rivals,
+        rival_bundles=tuple(rival_bundles or ()),
         device=device,
         cuda_graphs=cuda_graphs,
         threads=threads,

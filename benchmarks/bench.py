@@ -15,6 +15,7 @@ from fastbert.benchmarks.machine.load import LoadMonitor
 from fastbert.benchmarks.options import BenchOptions
 from fastbert.benchmarks.report.assemble import Measurements, assemble_report
 from fastbert.benchmarks.report.results import BenchReport
+from fastbert.benchmarks.rivals import Rival, load_rivals
 from fastbert.benchmarks.scenarios import Scenario, Setup
 from fastbert.benchmarks.scenarios.offline import Offline
 from fastbert.benchmarks.scenarios.server import Server
@@ -36,9 +37,9 @@ _SCENARIOS: dict[str, type[Scenario]] = {"single-stream": SingleStream, "offline
 def run_bench(options: BenchOptions) -> BenchReport:
     """Measure. An interrupted bench returns what it measured, as an incomplete report.
 
-    :raises UsageError: a baseline, variant or operating point is unknown, or a baseline needs a checkpoint and there is
-        none.
-    :raises DataError: the data file is unreadable or has too few rows for the requested percentiles.
+    :raises UsageError: a baseline, variant or operating point is unknown, a baseline needs a checkpoint and there is
+        none, or a rival bundle has other labels.
+    :raises DataError: a data file is unreadable or has too few rows for the requested percentiles.
     :raises BundleError: the bundle is missing or damaged.
     """
     check_names(options.baselines, has_checkpoint=options.checkpoint is not None)
@@ -64,9 +65,12 @@ def run_bench(options: BenchOptions) -> BenchReport:
             seed=options.seed,
             percentiles=options.percentiles,
         )
+        rivals, without = load_rivals(
+            options.rivals, options.rival_bundles, manifest, device=options.device, threads=threads, seed=options.seed
+        )
         baselines, skipped = prepare_baselines(options.baselines, sources)
-        found = Measurements(options, threads, manifest, workload, [*chains, *baselines], skipped)
-        bench = _Bench(found, sources, first.classifier, {chains[0].name: (Budget(threads), first)})
+        found = Measurements(options, threads, manifest, workload, [*chains, *baselines], [*skipped, *without])
+        bench = _Bench(found, sources, first.classifier, {chains[0].name: (Budget(threads), first)}, rivals)
         monitor = LoadMonitor()
         try:
             with interruptible():
@@ -111,11 +115,13 @@ class _Bench:
         sources: Sources,
         classifier: Classifier,
         runners: dict[str, tuple[Budget, Runner]],
+        rivals: Sequence[Rival],
     ) -> None:
         self._found = found
         self._sources = sources
         self._classifier = classifier
         self._runners = runners
+        self._rivals = rivals
 
     def run(self) -> None:
         """Measure footprints, then the scenarios that were requested."""
@@ -186,6 +192,7 @@ class _Bench:
             settings={name: dict(runner.settings) for name, (_, runner) in self._runners.items()},
             encode=self._classifier.encode,
             threads=found.threads,
+            rivals=self._rivals,
         )
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score
 
+from fastbert.benchmarks.classes import ClassDepth, class_depths
+from fastbert.benchmarks.paired import PairedDifference, paired_difference
 from fastbert.data import read_rows
 from fastbert.data.rows import Row
 from fastbert.flops import flops_by_exit, full_model_flops
@@ -56,6 +58,8 @@ class SpeedResult:
     :param flops_speedup: FLOPs of the whole model without early exits / flops_per_sample.
     :param exit_histogram: layer of the exit (0-based) -> samples that exited there.
     :param class_mean_layers: class name -> layers run, averaged over that class's samples; None: it has none.
+    :param accuracy_change: accuracy against full depth, on the same samples, with its interval.
+    :param classes: the classes that have samples, the deepest first.
     """
 
     speed: float
@@ -68,6 +72,8 @@ class SpeedResult:
     flops_speedup: float
     exit_histogram: dict[int, int]
     class_mean_layers: dict[str, float | None]
+    accuracy_change: PairedDifference | None = None
+    classes: tuple[ClassDepth, ...] = ()
 
 
 def evaluate(
@@ -165,13 +171,14 @@ def _checkpoint_table(checkpoint: Path, data: Path) -> ExitTable:
     config = loaded.model.config
     rows = read_rows(data, labels=config.labels, require_label=True)
     reference = compute_reference(loaded, rows)
+    exits = slice(None) if config.distilled else slice(-1, None)  # exits that were never trained answer at random
     return ExitTable(
-        reference.logits,
-        reference.uncertainty,
+        reference.logits[:, exits],
+        reference.uncertainty[:, exits],
         reference.lengths,
         _label_indices(rows, config.labels),
         tuple(config.labels),
-        tuple(range(config.num_exits)),
+        tuple(range(config.num_exits))[exits],
         config.num_exits,
         model_flops(config),
     )
@@ -193,6 +200,9 @@ def evaluate_speed(table: ExitTable, speed: float) -> SpeedResult:
     layers = np.asarray(table.exits)[positions] + 1
     flops = flops_by_exit(table.flops, table.exits, table.lengths)[samples, positions]
     full = full_model_flops(table.flops, table.layers, table.lengths)
+    classes = class_depths(layers, table.labels, table.class_names, table.layers)
+    means = {depth.name: depth.mean_layers for depth in classes}
+    at_full_depth = table.logits[:, -1].argmax(axis=1) == table.labels
     return SpeedResult(
         speed=speed,
         samples=len(samples),
@@ -203,8 +213,7 @@ def evaluate_speed(table: ExitTable, speed: float) -> SpeedResult:
         flops_per_sample=float(flops.mean()),
         flops_speedup=float(full.mean() / flops.mean()),
         exit_histogram={layer: int((positions == index).sum()) for index, layer in enumerate(table.exits)},
-        class_mean_layers={
-            name: float(layers[table.labels == index].mean()) if (table.labels == index).any() else None
-            for index, name in enumerate(table.class_names)
-        },
+        class_mean_layers={name: means.get(name) for name in table.class_names},
+        accuracy_change=paired_difference(predicted == table.labels, at_full_depth),
+        classes=classes,
     )

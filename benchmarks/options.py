@@ -22,6 +22,8 @@ class BenchOptions:
     :param scenarios: names of `SCENARIOS`.
     :param variants: names in the bundle; None: all that run on ``device``.
     :param baselines: names of `fastbert.benchmarks.baselines.BASELINES`, or ``"all"``.
+    :param rivals: labelled rows; linear models are trained on them and timed in the scenario ``single-stream``.
+    :param rival_bundles: other bundles with the same labels, timed there at full depth.
     :param checkpoint: the one that the bundle was exported from; the PyTorch baselines need it.
     :param cuda_graphs: replay the chain and the whole model as CUDA graphs. Needs a GPU and ``threads=1``; not
         for ``server``, whose threads are new ones.
@@ -40,6 +42,8 @@ class BenchOptions:
     scenarios: Sequence[str] = ("single-stream",)
     variants: Sequence[str] | None = None
     baselines: Sequence[str] = ("onnxruntime",)
+    rivals: Path | None = None
+    rival_bundles: Sequence[Path] = ()
     checkpoint: Path | None = None
     device: str = "cpu"
     cuda_graphs: bool = False
@@ -64,6 +68,10 @@ class BenchOptions:
         for speed in self.speeds:
             if not isinstance(speed, str):  # a name is looked up in the bundle
                 ExitRule(speed)
+        if (self.rivals or self.rival_bundles) and "single-stream" not in self.scenarios:
+            raise UsageError(
+                "`rivals` and `rival_bundles` are timed in the scenario single-stream, which `scenarios` lacks: add it."
+            )
         for rate in self.rates or ():
             if not (math.isfinite(rate) and rate > 0):
                 raise UsageError(f"`rates` has {rate:g}; a rate is a finite number of rows/s above 0.")

@@ -83,7 +83,7 @@ def export_bundle(
     model, config = loaded.model.eval(), loaded.model.config
     rows = _rows(loaded, options)
     measure = options.uncertainty or config.uncertainty
-    plan = plan_stages(config.num_exits, options.layers_per_stage, options.exits, measure)
+    plan = plan_stages(config.num_exits, options.layers_per_stage, _chosen_exits(config, options), measure)
     exits = [stage.last for stage in plan]
     check_vocabulary("the checkpoint", loaded.tokenizer, config.backbone_config.vocab_size)
     check_rows("the checkpoint", loaded.tokenizer, rows)
@@ -156,6 +156,17 @@ def _verify(bundle: Path, golden: Golden, options: ExportOptions) -> tuple[Verif
             "explains the difference, `max_label_flips` if a lossy precision may change more answers."
         )
     return outcomes
+
+
+def _chosen_exits(config: Any, options: ExportOptions) -> Sequence[int] | None:
+    """Return the exits that were asked for; by default the last one alone where the others were never trained."""
+    if config.distilled or options.exits is not None or options.layers_per_stage > 1 or config.num_exits == 1:
+        return options.exits
+    _log.warning(
+        "Only the last exit is exported: the others were never distilled, so their answers would be random. Train them "
+        "with: fastbert train CHECKPOINT --phase distill"
+    )
+    return [config.num_exits - 1]
 
 
 def _warn_undistilled(config: Any, exits: list[int]) -> None:

@@ -21,6 +21,7 @@ from fastbert.runtime.tokenization import TextInput
 GOLDEN = "golden.npz"
 SPEEDS = (0.1, 0.3, 0.5, 0.8)
 CHECKED_SPEEDS = (0.0, *SPEEDS)  # full depth first
+CALIBRATION_ROWS = 128  # the first rows: those that int8 is calibrated on
 
 
 @dataclass(frozen=True)

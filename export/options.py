@@ -16,7 +16,8 @@ class ExportOptions:
 
     :param precisions: names in `fastbert.export.PRECISIONS`; each becomes a variant of the bundle.
     :param layers_per_stage: layers in one stage, with one exit after the last of them.
-    :param exits: instead, the 0-based layers that have an exit; each ends a stage, as the last layer always does.
+    :param exits: instead, the 0-based layers that have an exit; each ends a stage, as the last layer always does. None:
+        every layer, or the last alone if the others were never distilled.
     :param default_speed: in [0, 1]; what the runtime uses where the caller gives no speed.
     :param uncertainty: what the exits measure (`fastbert.uncertainty.MEASURES`); None: what the checkpoint says.
     :param verify_data: a data file, or rows, to verify the engines on; None: the rows kept in the checkpoint.

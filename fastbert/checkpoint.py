@@ -26,7 +26,7 @@ from transformers import (
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
 from fastbert.data.labels import class_names, label_maps, placeholders_as
 from fastbert.data.rows import Row
-from fastbert.families import Family, check_activation, family_of, position_limit
+from fastbert.families import Family, check_activation, family_of, keep_layers, position_limit
 from fastbert.files.atomic import replace_directory
 from fastbert.messages import first_line
 from fastbert.modeling import FastBertForSequenceClassification
@@ -152,21 +152,22 @@ def start_from(
     exit_head: ExitHeadConfig | None,
     max_length: int | None,
     keep_classifier: bool,
+    layers: int | None = None,
 ) -> FastBertForSequenceClassification:
     """Make a model to train, in float32 whatever dtype its weights are stored in.
 
-    A FastBERT checkpoint is used unchanged. Any other Hugging Face model of a known family provides its backbone, which
-    gets new exits.
+    A FastBERT checkpoint is used unchanged. Another model of a known family gives its backbone, which gets new exits.
 
     :param source: a directory, or a name on a model hub.
     :param labels: class names by index; None: the checkpoint's own.
     :param exit_head: head of the new exits; None: the paper's head, or a FastBERT checkpoint's own.
     :param max_length: longest sequence in tokens, special tokens included; None: 128, fewer if the model has fewer
         positions, or a FastBERT checkpoint's own.
+    :param layers: keep only the first layers of another model's backbone; None: all.
     :param keep_classifier: use the trained classifier of a Hugging Face model as the last exit.
     :raises CheckpointError: the model is missing, its family is unknown, it has no classifier to keep, it lacks a
         label, or it has fewer than ``max_length`` positions.
-    :raises UsageError: a FastBERT checkpoint has another exit head or length.
+    :raises UsageError: a FastBERT checkpoint has another exit head or length, or another model has fewer layers.
     """
     config = _read_config(source)
     if isinstance(config, FastBertConfig):
@@ -177,6 +178,7 @@ def start_from(
         return trained
     family = family_of(config)
     check_activation(config)
+    keep_layers(config, layers, source)
     limit = position_limit(config)
     if max_length is not None and max_length > limit:
         raise CheckpointError(f"`max_length` is {max_length}; {source} has only {limit} positions.")
@@ -186,7 +188,7 @@ def start_from(
             raise CheckpointError(f"{source} has no classifier, and the training file has no labels to train one.")
         model = FastBertForSequenceClassification(_new_config(config, labels, head, None, length))
         arguments = {"add_pooling_layer": False} if family.pooler_argument else {}
-        backbone = _load_weights(AutoModel, source, config, **arguments)
+        backbone = _load_weights(AutoModel, source, config, cut=layers is not None, **arguments)
         model.backbone.load_state_dict(backbone.state_dict())
         return model
     architectures = config.architectures if isinstance(config.architectures, list) else []
@@ -296,8 +298,8 @@ def _looks_like_path(source: str | Path) -> bool:
     return isinstance(source, Path) or Path(source).exists() or source.startswith((".", "/", "~"))
 
 
-def _load_weights(loader: Any, source: str | Path, config: Any, **arguments: Any) -> Any:
-    """Load weights in float32; refuse missing ones, wrong shapes and, in a FastBERT checkpoint, surplus layers."""
+def _load_weights(loader: Any, source: str | Path, config: Any, *, cut: bool = False, **arguments: Any) -> Any:
+    """Load weights in float32; refuse missing ones, wrong shapes and, unless ``cut``, layers beyond the config's."""
     try:
         model, report = loader.from_pretrained(
             str(source),
@@ -324,7 +326,8 @@ def _load_weights(loader: Any, source: str | Path, config: Any, **arguments: Any
             f"{len(mismatched)} tensors of {source} do not have the shape that its config.json asks for: {shown}. "
             "Correct config.json; id2label gives the number of classes."
         )
-    _check_layers(source, config, report["unexpected_keys"])
+    if not cut:
+        _check_layers(source, config, report["unexpected_keys"])
     return model
 
 

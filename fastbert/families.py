@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastbert.runtime.errors import CheckpointError
+from fastbert.runtime.errors import CheckpointError, UsageError
 
 # The activations that engines can compute, by their Hugging Face names.
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "tanh")
@@ -44,6 +44,20 @@ FAMILIES: dict[str, Family] = {
     "camembert": _ROBERTA,
     "electra": Family("absolute", False, "classifier.dense", "classifier.out_proj", "gelu"),
 }
+
+
+def keep_layers(backbone_config: Any, layers: int | None, source: object) -> None:
+    """Cut a backbone's configuration to its first layers, in place.
+
+    :param layers: 1 or more; None: all.
+    :param source: where the configuration is from, for messages.
+    :raises UsageError: there are fewer layers.
+    """
+    if layers is None:
+        return
+    if layers > backbone_config.num_hidden_layers:
+        raise UsageError(f"`layers` is {layers}; {source} has only {backbone_config.num_hidden_layers}.")
+    backbone_config.num_hidden_layers = layers
 
 
 def family_of(backbone_config: Any) -> Family:

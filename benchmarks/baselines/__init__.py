@@ -46,7 +46,7 @@ def _onnxruntime(title: str, precision: str) -> Baseline:
 
 
 def _openvino(title: str, precision: str) -> Baseline:
-    needs = ("onnx", "openvino")
+    needs = ("onnx", "openvino", "nncf") if precision == "int8" else ("onnx", "openvino")
     arguments = {"precision": precision}
     return Baseline(title, "whole", precision, f"{_HERE}.openvino", needs, "openvino", arguments=arguments)
 

@@ -7,12 +7,11 @@ import logging
 from pathlib import Path
 
 from fastbert.benchmarks.systems import Sources
-from fastbert.export.int8.rounding import quantize_weight
 from fastbert.runtime.errors import EngineError
 from fastbert.runtime.manifest import read_manifest
 
 _FLOAT = "whole-float32.onnx"
-_HEAD = "exit_"  # in the names of all nodes of exit heads
+HEAD = "exit_"  # in the names of all nodes of exit heads
 
 
 def float_model(sources: Sources) -> Path:
@@ -44,7 +43,7 @@ def quantized_model(sources: Sources) -> Path:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         source = float_model(sources)
-        heads = [node.name for node in onnx.load(source).graph.node if _HEAD in node.name]
+        heads = [node.name for node in onnx.load(source).graph.node if HEAD in node.name]
         logging.getLogger().addFilter(_no_advice)
         try:
             quantize_dynamic(
@@ -57,42 +56,6 @@ def quantized_model(sources: Sources) -> Path:
             )
         finally:
             logging.getLogger().removeFilter(_no_advice)
-    return path
-
-
-def weight_quantized_model(sources: Sources) -> Path:
-    """Store the MatMuls' weights as int8 with one scale per channel: ``DequantizeLinear -> MatMul``, symmetric."""
-    path = sources.folder / "whole-int8-weights.onnx"
-    if not path.exists():
-        import onnx
-        from onnx import helper, numpy_helper
-
-        model = onnx.load(float_model(sources))
-        graph = model.graph
-        weights = {initializer.name: initializer for initializer in graph.initializer}
-        stored, dequantize = {}, []
-        for node in graph.node:
-            if node.op_type != "MatMul" or _HEAD in node.name or node.input[1] not in weights:
-                continue
-            name = node.input[1]
-            if name not in stored:
-                stored[name] = quantize_weight(numpy_helper.to_array(weights[name]))
-                dequantize.append(
-                    helper.make_node("DequantizeLinear", [f"{name}/int8", f"{name}/scale"], [f"{name}/float"], axis=1)
-                )
-            node.input[1] = f"{name}/float"
-        nodes = [*dequantize, *graph.node]
-        used = {value for node in nodes for value in node.input}
-        kept = [initializer for initializer in graph.initializer if initializer.name in used]
-        for name, (values, scale) in stored.items():
-            kept += [
-                numpy_helper.from_array(values, f"{name}/int8"),
-                numpy_helper.from_array(scale, f"{name}/scale"),
-            ]
-        del graph.node[:], graph.initializer[:]
-        graph.node.extend(nodes)
-        graph.initializer.extend(kept)
-        path.write_bytes(model.SerializeToString())
     return path
 
 

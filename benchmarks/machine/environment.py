@@ -18,6 +18,7 @@ _PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
+    "nncf",
     "torch",
     "transformers",
     "tokenizers",

@@ -22,6 +22,7 @@ from fastbert.benchmarks.scenarios.single_stream import SingleStream
 from fastbert.benchmarks.speedups import break_even_layers
 from fastbert.benchmarks.systems import Skipped, System, reference_for
 from fastbert.benchmarks.workload import Workload
+from fastbert.data import read_rows
 from fastbert.runtime import Manifest
 from fastbert.runtime.manifest import MANIFEST, file_record
 
@@ -87,8 +88,9 @@ def assemble_report(found: Measurements, load: MachineLoad) -> BenchReport:
         server=None if server is None else server.result(),
     )
     noise, drift = (None, None) if stream is None else (stream.noise(), stream.drift())
+    report = dataclasses.replace(report, verdict=verdict(report))
     warnings = find_warnings(Evidence(report, load, found.workload.truncated, noise, drift))
-    return dataclasses.replace(report, verdict=verdict(report), warnings=warnings)
+    return dataclasses.replace(report, warnings=warnings)
 
 
 def _model(found: Measurements) -> dict[str, Any]:
@@ -113,6 +115,9 @@ def _method(found: Measurements) -> dict[str, Any]:
         "threads": found.threads,
         "data": options.data.name,
         "data_sha256": file_record(options.data)["sha256"],
+        "rivals": None if options.rivals is None else options.rivals.name,
+        "rivals_timed_rows": _seen_by_rivals(options, workload),
+        "rivals_sha256": None if options.rivals is None else file_record(options.rivals)["sha256"],
         "rows_in_file": workload.available,
         "rows_drawn": len(workload),
         "row_order": "drawn without replacement by the seed; the same for every system",
@@ -126,6 +131,14 @@ def _method(found: Measurements) -> dict[str, Any]:
     }
 
 
+def _seen_by_rivals(options: BenchOptions, workload: Workload) -> int | None:
+    """Return how many of the rows that are timed the linear models were trained on."""
+    if options.rivals is None:
+        return None
+    seen = {row.text_input for row in read_rows(options.rivals, require_label=True)}
+    return sum(text in seen for text in workload.texts)
+
+
 def _system_result(system: System, found: Measurements, stream: SingleStream | None) -> SystemResult:
     """Return what was measured of a system over all its speeds."""
     reference = reference_for(system, found.systems)
@@ -137,7 +150,8 @@ def _system_result(system: System, found: Measurements, stream: SingleStream | N
         times = np.concatenate([stream.row_ms(one.name) for one in own])
         if system.kind != "whole":
             boxes = [ExitLatency(int(run) - 1, quartiles(times[layers == run])) for run in sorted(set(layers.tolist()))]
-        if reference is not None and reference.name in stream.layers:
+        # in another precision, both would count what the precision saves
+        if reference is not None and reference.precision == system.precision and reference.name in stream.layers:
             base = stream.row_ms(reference.name)
             break_even = break_even_layers(layers.astype(np.float64), times / np.tile(base, len(own)))
             full = [one.name for one in own if one.speed == 0.0]

@@ -16,6 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 _CHAIN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _OTHER_COLOURS = ("#333333", "#777777", "#E69F00", "#CC79A7", "#56B4E9", "#8B6F47", "#B8B000", "#999999")
 _MARKERS = ("s", "D", "^", "v", "P", "X", "<", ">")
+RIVAL_COLOUR = "#A3195B"
+RIVAL_MARKERS = ("*", "p", "h", "d", "H")
 WIDTH_IN = 5.0  # 360 points: at a phone's width letters are still 9 px high
 STYLE = {
     "font.size": 9.5,
@@ -55,11 +57,12 @@ class Look:
         return title if system["speed"] is None else f"{title}, speed {system['speed']:g}"
 
 
-def time_axis(axes: Axes, values: list[float], which: str) -> None:
-    """Make an axis of times logarithmic if they span more than a factor of 4; label it with plain numbers."""
+def time_axis(axes: Axes, values: list[float], which: str, *, always_log: bool = False) -> None:
+    """Make an axis of times logarithmic, if they span more than a factor of 4; label it with plain numbers."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    if values and max(values) > 4 * min(values):
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log", subs=[2, 5])
+    span = max(values) / min(values) if values else 1.0
+    if span > (1.5 if always_log else 4):  # on less, logarithmic is as good as linear and has few round numbers
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log", subs=[2, 5] if span > 4 else range(2, 10))
         plain = FuncFormatter(lambda value, _: f"{value:g}")
         axis.set_major_formatter(plain)
         axis.set_minor_formatter(plain)

@@ -1,6 +1,6 @@
 """The plots of the report page, drawn by matplotlib as SVG. Each takes ``report.json`` and answers one question."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,15 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from fastbert.benchmarks.report.figures import STYLE, WIDTH_IN, Look, svg_element, time_axis
+from fastbert.benchmarks.report.figures import (
+    RIVAL_COLOUR,
+    RIVAL_MARKERS,
+    STYLE,
+    WIDTH_IN,
+    Look,
+    svg_element,
+    time_axis,
+)
 from fastbert.benchmarks.report.results import SCHEMA
 
 
@@ -48,12 +56,23 @@ def _accuracy(document: dict[str, Any], look: Look) -> Figure | None:
     found = document["single_stream"]
     if found is None or any(system["accuracy"] is None for system in found["systems"]):
         return None
-    figure = Figure(figsize=(WIDTH_IN, 4.1))
+    rivals = found.get("rivals", [])
+    figure = Figure(figsize=(WIDTH_IN, 4.4 + 0.1 * len(rivals)))
     axes = figure.add_subplot()
     speeds = []
+    best = frontier([(_whole_time(one), 100 * one["accuracy"]) for one in (*found["systems"], *rivals)])
+    axes.plot(
+        *zip(*best, strict=True),
+        color="#b3bbc4",
+        linewidth=5,
+        alpha=0.6,
+        drawstyle="steps-post",
+        zorder=1,
+        label="the best at most this slow",
+    )
     for name, family in look.families.items():
         systems = [system for system in found["systems"] if system["family"] == name]
-        times = [_middle(system["latency"]) for system in systems]
+        times = [_whole_time(system) for system in systems]
         accuracies = [100 * system["accuracy"] for system in systems]
         chain = family["kind"] != "whole"
         axes.plot(
@@ -71,13 +90,33 @@ def _accuracy(document: dict[str, Any], look: Look) -> Figure | None:
                 )
                 for system, x, y in zip(systems, times, accuracies, strict=True)
             ]  # fmt: skip
-    time_axis(axes, [_middle(system["latency"]) for system in found["systems"]], "x")
+    for index, rival in enumerate(rivals):
+        axes.plot(
+            [_whole_time(rival)], [100 * rival["accuracy"]], label=rival["title"], color=RIVAL_COLOUR,
+            marker=RIVAL_MARKERS[index % len(RIVAL_MARKERS)], linestyle="none", markersize=9, zorder=3,
+        )  # fmt: skip
+    time_axis(axes, [_whole_time(one) for one in (*found["systems"], *rivals)], "x", always_log=True)
     axes.margins(x=0.08, y=0.14)
-    axes.set_xlabel("p50 latency at batch 1, ms (left is faster)")
+    axes.set_xlabel("p50 from text to answer at batch 1, ms (left is faster)")
     axes.set_ylabel("accuracy, % (up is better)")
     figure.legend(loc="outside lower center", ncols=2)
     _keep_apart(figure, speeds)
     return figure
+
+
+def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (time, accuracy) that are more accurate than every point at most as slow, fastest first."""
+    found: list[tuple[float, float]] = []
+    for time, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not found or accuracy > found[-1][1]:
+            found.append((time, accuracy))
+    if len(found) > 1 or len(points) > 1:
+        found.append((max(time for time, _ in points), found[-1][1]))
+    return found
+
+
+def _whole_time(one: dict[str, Any]) -> float:
+    return _middle(one["latency_with_tokenization"])
 
 
 def _keep_apart(figure: Figure, labels: list[Any]) -> None:
@@ -256,8 +295,9 @@ def _tail(latency: dict[str, Any]) -> float:
 # name -> question, caption, caption if it was not measured, function
 _PLOTS: dict[str, tuple[str, str, str, Callable[[dict[str, Any], Look], Figure | None]]] = {
     "plot-accuracy": (
-        "How fast and how accurate is each speed?",
-        "Numbers beside points are speeds; single points are models that always run all layers.",
+        "What accuracy for this latency?",
+        "Numbers beside points are speeds; single points are models that always run all layers, and rivals. The grey "
+        "line is the best of all that is at most this slow.",
         "Not drawn: it needs the scenario single-stream and rows with labels.",
         _accuracy,
     ),

@@ -50,6 +50,7 @@ class SystemResult:
         no whole model was measured.
     :param same_precision: whether ``reference`` has this system's precision.
     :param overhead_at_speed_0: time with all exits evaluated / time of ``reference``, minus 1: the median over rows.
+        None if ``reference`` has another precision, as is ``break_even_layers``.
     :param break_even_layers: mean layers run at which the system takes as long as ``reference``: from the least-squares
         line through (layers run, time / time of ``reference`` on that row) over rows and speeds. This counts layers; an
         exit layer, counted from 0, is one less.
@@ -70,9 +71,15 @@ class SystemResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The bench in one sentence.
+    """The bench in a few sentences.
 
-    :param system: the fastest chain whose accuracy is within ``allowed_loss`` of the reference's.
+    :param system: the fastest chain whose accuracy is within ``allowed_loss`` of the accuracy reference's
+        (`fastbert.benchmarks.scenarios.single_stream.SingleStreamResult.accuracy_reference`).
+    :param reference: the fastest of all systems at full depth: a whole model, or a chain at speed 0.
+    :param times_faster: mean latency of ``reference`` / of ``system``.
+    :param accuracy_change: of ``system`` against the accuracy reference; its interval is the system's own.
+    :param beaten_by: rivals that answer a text at least as fast as ``system`` (median, with tokenization) and at least
+        as accurately; without a ``system``, as the most accurate chain.
     """
 
     text: str
@@ -81,6 +88,7 @@ class Verdict:
     times_faster: float | None
     accuracy_change: float | None
     allowed_loss: float
+    beaten_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,22 @@
 """Tables for the terminal, and the report's files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from fastbert.benchmarks.classes import ClassDepth, mix_note
 from fastbert.benchmarks.evaluation import SpeedResult
 from fastbert.console.streams import table_cell
 from fastbert.files.atomic import replace_file, require_writable_file
 from fastbert.runtime.errors import UsageError
 
 _CLASSES = 10
+_NAME_WIDTH = 24  # characters
 _SHORT = {
     "onnxruntime": "ORT",
     "onnxruntime-int8": "ORT int8",
@@ -29,7 +32,7 @@ def bench_tables(document: dict[str, Any]) -> list[Table]:
 
     :param document: `fastbert.benchmarks.report.results.BenchReport.as_dict`.
     """
-    tables = []
+    tables = _class_depths(document)
     for name, make in (("offline", _offline_table), ("server", _server_table), ("single_stream", _single_stream_table)):
         if document[name] is not None:
             tables.append(make(document, document[name]))
@@ -43,9 +46,13 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
         f"{method['tokens_mean']:.0f} tokens on average; ms from token ids, +tok with tokenization"
     )
     whole = _compared(document, found)
-    columns = ["speed", "accuracy", "mean layers", "p50", "p90", "p95", "p99", "max", "+tok\np50"]
-    columns += ["efficiency", *(f"x faster\n{_short(name)}" for name in whole)]
-    table.add_column("system", overflow="fold")
+    columns = ["speed", "accuracy", "change\n[95 %]", "mean layers", "p50", "p90", "p95", "p99", "max"]
+    columns += ["+tok\np50", "efficiency", *(f"x faster\n{_short(name)}" for name in whole)]
+    _add_names(
+        table,
+        "system",
+        [system["family"] for system in found["systems"]] + [rival["name"] for rival in found["rivals"]],
+    )
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for system in found["systems"]:
@@ -53,13 +60,26 @@ def _single_stream_table(document: dict[str, Any], found: dict[str, Any]) -> Tab
         table.add_row(
             *_name_and_speed(system),
             _share(system["accuracy"]),
+            "" if system["name"] == found["accuracy_reference"] else change_cell(system["accuracy_change"]),
             f"{system['mean_layers']:.2f}",
             *(_number(latency[key]) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms")),
             _number(system["latency_with_tokenization"]["p50_ms"]),
             _number(system["efficiency"]),
             *(_number(system["times_faster"].get(name), "") for name in whole),
         )
+    for rival in found["rivals"]:  # timed from the text alone
+        times = rival["latency_with_tokenization"]
+        change = change_cell(rival["accuracy_change"])
+        table.add_row(
+            table_cell(rival["name"]), "", _share(rival["accuracy"]), change, *[""] * 6, _number(times["p50_ms"])
+        )
     return table
+
+
+def _add_names(table: Table, heading: str, names: Sequence[str]) -> None:
+    """Add a column of names; only very long ones are folded, however wide the other columns are."""
+    longest = max((len(table_cell(name)) for name in names), default=0)
+    table.add_column(heading, overflow="fold", min_width=min(longest, _NAME_WIDTH))
 
 
 def _name_and_speed(system: dict[str, Any]) -> tuple[str, str]:
@@ -71,7 +91,7 @@ def _offline_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         title=f"offline: {found['rows']} rows x {found['passes']} passes, baselines in batches of "
         f"{found['batch_size']}, {_threads(found)}, tokenization included"
     )
-    table.add_column("system", overflow="fold")
+    _add_names(table, "system", [system["family"] for system in found["systems"]])
     whole = _compared(document, found)
     for column in (
         "speed",
@@ -98,7 +118,7 @@ def _server_table(document: dict[str, Any], found: dict[str, Any]) -> Table:
         title=f"server: Poisson arrivals, {found['workers']} worker{'s' if found['workers'] > 1 else ''} of 1 thread, "
         f"{found['seconds_per_point']:.1f} s per rate; p50 / p95 ms from arrival to answer, queue included"
     )
-    table.add_column("system", overflow="fold")
+    _add_names(table, "system", [system["family"] for system in found["systems"]])
     table.add_column("speed", justify="right", no_wrap=True)
     for rate in found["rates_per_s"]:
         table.add_column(f"{rate:g} rows/s", justify="right", no_wrap=True)
@@ -143,15 +163,31 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
+def change_cell(change: Mapping[str, Any] | None) -> str:
+    """Return a change of accuracy and its interval, in points: ``-0.3 [-0.9, +0.2]``.
+
+    :param change: `fastbert.benchmarks.paired.PairedDifference` as a dict.
+    """
+    if change is None:
+        return "-"
+    middle, low, high = (f"{100 * change[name]:+.1f}" for name in ("change", "low", "high"))
+    return f"{middle} [{low}, {high}]"
+
+
 def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
-    """Return three tables: one row per speed; mean layers of the classes that exit latest; and rows per exit."""
-    table = Table(title=f"{results[0].samples} rows; FLOPs: 2 per multiply-add, attention products included")
-    for column in ("speed", "accuracy", "macro F1", "mean layers", "x fewer layers", "MFLOPs/row", "x fewer FLOPs"):
+    """Return three tables: one row per speed; the classes that exit latest; and rows per exit."""
+    table = Table(
+        title=f"{results[0].samples} rows; change: of accuracy against full depth, in points, with its 95 % "
+        "interval; FLOPs: 2 per multiply-add, attention products included"
+    )
+    columns = ["speed", "accuracy", "change", "macro F1"]
+    for column in (*columns, "mean layers", "x fewer layers", "MFLOPs/row", "x fewer FLOPs"):
         table.add_column(column, justify="right", no_wrap=True)
     for result in results:
         table.add_row(
             f"{result.speed:g}",
             f"{100 * result.accuracy:.2f} %",
+            change_cell(None if result.accuracy_change is None else asdict(result.accuracy_change)),
             f"{100 * result.macro_f1:.2f} %",
             f"{result.mean_layers:.2f}",
             f"{result.layer_speedup:.2f}",
@@ -163,24 +199,54 @@ def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
         exits.add_column(column, justify="right", no_wrap=True)
     for result in results:
         exits.add_row(f"{result.speed:g}", *map(str, result.exit_histogram.values()))
-    return [table, _class_table(results), exits]
+    depths = {f"speed {result.speed:g}": result.classes for result in results}
+    notes = [f"At {heading}, {note}" for heading, found in depths.items() if (note := mix_note(found))]
+    note = table_cell(notes[-1]) if notes else None  # the last speed's: the others say much the same
+    return [table, _class_table(depths, list(results[0].class_mean_layers), note=note), exits]
 
 
-def _class_table(results: Sequence[SpeedResult]) -> Table:
-    """Return a table with one row per class, latest exits first, of at most `_CLASSES` rows."""
-    names = list(results[0].class_mean_layers)
-    depths = {name: sum(result.class_mean_layers[name] or 0.0 for result in results) for name in names}
-    shown = sorted(names, key=lambda name: -depths[name])[:_CLASSES]
-    title = None
+def _class_depths(document: dict[str, Any]) -> list[Table]:
+    """Return the table of classes for the verdict's system, all its speeds."""
+    found, best = document["single_stream"], document["verdict"]["system"]
+    own = [] if found is None else [one for one in found["systems"] if one["name"] == best]
+    if not own or not own[0]["classes"]:
+        return []
+    depths = {
+        f"{one['family']} speed {one['speed']:g}": [ClassDepth(**depth) for depth in one["classes"]]
+        for one in found["systems"]
+        if one["family"] == own[0]["family"]
+    }
+    return [_class_table(depths, document["model"]["labels"])]
+
+
+def _class_table(
+    columns: Mapping[str, Sequence[ClassDepth]], names: Sequence[str], *, note: str | None = None
+) -> Table:
+    """Return a table with one row per class, latest exits first, of at most `_CLASSES` rows.
+
+    :param columns: heading -> the classes that have rows.
+    :param names: of all classes.
+    """
+    depths = {heading: {depth.name: depth for depth in found} for heading, found in columns.items()}
+
+    def depth_of(name: str) -> float:
+        return sum(found[name].mean_layers for found in depths.values() if name in found)
+
+    shown = sorted(names, key=lambda name: -depth_of(name))[:_CLASSES]
+    title = "mean layers by class, and the share of the class that runs all layers"
     if len(shown) < len(names):
-        title = f"{len(shown)} of {len(names)} classes: those that exit latest (all classes: JSON output)"
-    table = Table(title=title)
-    table.add_column("mean layers by class", overflow="fold")
-    for result in results:
-        table.add_column(f"speed {result.speed:g}", justify="right", no_wrap=True)
+        title += f"; {len(shown)} of {len(names)} classes: those that exit latest (all classes: JSON output)"
+    table = Table(title=title, caption=note)
+    _add_names(table, "class", shown)
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
     for name in shown:
-        table.add_row(table_cell(name), *(_number(result.class_mean_layers[name]) for result in results))
+        table.add_row(table_cell(name), *(_depth(found.get(name)) for found in depths.values()))
     return table
+
+
+def _depth(depth: ClassDepth | None) -> str:
+    return "-" if depth is None else f"{depth.mean_layers:.2f}, {100 * depth.full_depth:.0f} %"
 
 
 def check_output(output: Path) -> None:

@@ -1,55 +1,137 @@
-"""The bench in one sentence."""
+"""The bench in a few sentences."""
 
-from fastbert.benchmarks.report.results import BenchReport, Verdict
+from collections.abc import Mapping, Sequence
 
-ALLOWED_LOSS = 0.005  # of accuracy, for the verdict's operating point against the whole model
+from fastbert.benchmarks.paired import PairedDifference
+from fastbert.benchmarks.report.results import BenchReport, SystemResult, Verdict
+from fastbert.benchmarks.scenarios.single_stream import RivalResult, SingleStreamSpeed
+
+ALLOWED_LOSS = 0.005  # of accuracy, for the verdict's operating point against full depth
 
 
 def verdict(report: BenchReport) -> Verdict:
-    """Return the fastest chain that loses at most `ALLOWED_LOSS` of accuracy, as a sentence.
-
-    The comparison is with the first whole model, or without one with the chain itself at speed 0.
-    """
+    """Compare the fastest chain that loses at most `ALLOWED_LOSS` of accuracy with the fastest system at full depth."""
     found = report.single_stream
     if found is None or not found.systems:
         return Verdict("No latency was measured.", None, None, None, None, ALLOWED_LOSS)
-    kinds = {family.name: family.kind for family in report.families}
-    titles = {family.name: family.title for family in report.families}
-    chains = [system for system in found.systems if kinds[system.family] == "chain"]
-    whole = [system for system in found.systems if kinds[system.family] == "whole"]
-    full = [*whole, *(system for system in chains if system.speed == 0.0)]
-    base = full[0] if full else None
-    good = [
-        system
-        for system in chains
-        if base is None
-        or system.accuracy is None
-        or base.accuracy is None
-        or system.accuracy >= base.accuracy - ALLOWED_LOSS
-    ]
+    families = {family.name: family for family in report.families}
+    chains = [system for system in found.systems if families[system.family].kind == "chain"]
+    accurate = next((system for system in found.systems if system.name == found.accuracy_reference), None)
+    base = fastest_at_full_depth(found.systems, families)
+    good = [system for system in chains if (_change(system, accurate) or 0.0) >= -ALLOWED_LOSS - 1e-9]
     if not good:
-        best = min(chains, key=lambda system: -(system.accuracy or 0.0))
-        loss = 100 * ((base.accuracy if base else 0.0) or 0.0) - 100 * (best.accuracy or 0.0)
+        assert accurate is not None  # otherwise every chain is good
+        best = max(chains, key=lambda system: system.accuracy or 0.0)
+        beating = beaten_by(best, found.rivals)
         text = (
-            f"No measured speed keeps the accuracy within {100 * ALLOWED_LOSS:g} points of the whole model's. The "
-            f"closest, {titles[best.family]} at speed {best.speed:g}, loses {loss:.1f}."
+            f"No measured speed keeps the accuracy within {100 * ALLOWED_LOSS:g} points of "
+            f"{_named(accurate, families)}. The closest, {_named(best, families)}, changes it by "
+            f"{_points(_change(best, accurate) or 0.0)}{_interval(best.accuracy_change)}."
+            f"{_rivals_sentence(beating, best, families)}"
         )
-        return Verdict(text, None, base.name if base else None, None, None, ALLOWED_LOSS)
+        names = tuple(rival.name for rival in beating)
+        return Verdict(text, None, None if base is None else base.name, None, None, ALLOWED_LOSS, names)
     best = min(good, key=lambda system: system.latency.mean_ms)
-    where = f"At speed {best.speed:g} {titles[best.family]}"
-    times = best.times_faster.get(base.name) if base else None
-    if base is None or times is None or base is best:
-        text = f"{where} takes {best.latency.mean_ms:.2f} ms per text on average."
-        return Verdict(text, best.name, None, None, None, ALLOWED_LOSS)
-    change = None if best.accuracy is None or base.accuracy is None else best.accuracy - base.accuracy
-    accuracy = "; the file has no labels, so accuracy is not known"
-    if change is not None:
-        points = f"{100 * change:+.1f}".replace("-", "−")
-        accuracy = f", accuracy {points} points ({100 * (best.accuracy or 0):.1f} % of {found.rows} rows)"
-    named = titles[base.family].replace("whole model, ", "whole model in ")
-    faster = f"{times:.1f} times faster than" if times >= 1 else f"{1 / times:.1f} times slower than"
-    text = (
-        f"{where} is {faster} the {named}, on average{accuracy}. "
-        f"It runs {best.mean_layers:.1f} of {report.model['layers']} layers."
+    times = None if base in (None, best) or base is None else base.latency.mean_ms / best.latency.mean_ms
+    against = "" if accurate is None else "it" if accurate is base else _named(accurate, families)
+    sentences = [
+        _speed_sentence(best, base, times, families),
+        _accuracy_sentence(best, accurate, against, found.rows),
+        f"It runs {best.mean_layers:.1f} of {report.model['layers']} layers.",
+    ]
+    beating = beaten_by(best, found.rivals)
+    text = " ".join(sentences) + _rivals_sentence(beating, best, families)
+    reference = None if times is None or base is None else base.name
+    names = tuple(rival.name for rival in beating)
+    return Verdict(text, best.name, reference, times, _change(best, accurate), ALLOWED_LOSS, names)
+
+
+def fastest_at_full_depth(
+    systems: Sequence[SingleStreamSpeed], families: Mapping[str, SystemResult]
+) -> SingleStreamSpeed | None:
+    """Return the system of the lowest mean latency among the whole models and the chains at speed 0."""
+    full = [
+        system
+        for system in systems
+        if families[system.family].kind == "whole" or (families[system.family].kind == "chain" and system.speed == 0.0)
+    ]
+    return min(full, key=lambda system: system.latency.mean_ms, default=None)
+
+
+def beaten_by(system: SingleStreamSpeed, rivals: Sequence[RivalResult]) -> list[RivalResult]:
+    """Return the rivals that are at least as accurate and answer a text in at most the median time, fastest first."""
+    if system.accuracy is None:
+        return []
+    found = [
+        rival
+        for rival in rivals
+        if rival.accuracy is not None and rival.accuracy >= system.accuracy and _median(rival) <= _median(system)
+    ]
+    return sorted(found, key=_median)
+
+
+def _median(one: SingleStreamSpeed | RivalResult) -> float:
+    latency = one.latency_with_tokenization
+    return latency.mean_ms if latency.p50_ms is None else latency.p50_ms
+
+
+def _rivals_sentence(
+    beating: Sequence[RivalResult], best: SingleStreamSpeed, families: Mapping[str, SystemResult]
+) -> str:
+    if not beating:
+        return ""
+    named = "; ".join(f"{one.title}, {_median(one):.2f} ms and {100 * (one.accuracy or 0):.1f} %" for one in beating)
+    here = f"{_median(best):.2f} ms and {100 * (best.accuracy or 0):.1f} %"
+    verb = "is" if len(beating) == 1 else "are"
+    return (
+        f" At least as accurate as {_named(best, families)} ({here}) and no slower, by the median from text to answer, "
+        f"{verb}: {named}."
     )
-    return Verdict(text, best.name, base.name, times, change, ALLOWED_LOSS)
+
+
+def _speed_sentence(
+    best: SingleStreamSpeed,
+    base: SingleStreamSpeed | None,
+    times: float | None,
+    families: Mapping[str, SystemResult],
+) -> str:
+    where = f"At speed {best.speed:g} {families[best.family].title}"
+    if times is None or base is None:
+        return f"{where} takes {best.latency.mean_ms:.2f} ms per text on average."
+    faster = f"{times:.1f} times faster" if times >= 1 else f"{1 / times:.1f} times slower"
+    return f"{where} is {faster} on average than the fastest at full depth, {_named(base, families)}."
+
+
+def _accuracy_sentence(best: SingleStreamSpeed, accurate: SingleStreamSpeed | None, against: str, rows: int) -> str:
+    if best.accuracy is None:
+        return "The file has no labels, so accuracy is not known."
+    here = f"Its accuracy is {100 * best.accuracy:.1f} % of {rows} rows"
+    change = _change(best, accurate)
+    if change is None or accurate is best:
+        return f"{here}."
+    found = best.accuracy_change
+    chance = ", which may be chance" if found is not None and found.low <= 0 <= found.high and change else ""
+    return f"{here}, {_points(change)} points{_interval(found)} against {against}{chance}."
+
+
+def _change(system: SingleStreamSpeed, accurate: SingleStreamSpeed | None) -> float | None:
+    if accurate is None or system.accuracy is None or accurate.accuracy is None:
+        return None
+    return system.accuracy - accurate.accuracy
+
+
+def _interval(change: PairedDifference | None) -> str:
+    if change is None:
+        return ""
+    return f" (95 % interval {_points(change.low)} to {_points(change.high)})"
+
+
+def _points(change: float) -> str:
+    return f"{100 * change:+.1f}".replace("-", "−")
+
+
+def _named(system: SingleStreamSpeed, families: Mapping[str, SystemResult]) -> str:
+    family = families[system.family]
+    if family.kind == "whole":
+        return "the " + family.title.replace("whole model, ", "whole model in ")
+    return f"{family.title} at speed {system.speed:g}"

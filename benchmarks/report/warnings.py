@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fastbert.benchmarks.classes import mix_note
 from fastbert.benchmarks.latency import PERCENTILES, samples_needed
 from fastbert.benchmarks.machine.load import MachineLoad
 from fastbert.benchmarks.report.results import BenchReport, BenchWarning
@@ -142,8 +143,26 @@ def _other_precision(evidence: Evidence) -> Iterator[str]:
         if system.same_precision is False:
             yield (
                 f"{system.name} ({system.precision}) is compared with {system.reference}, which has another precision: "
-                "its speed-up, efficiency, overhead and break-even include the effect of the precision."
+                "its speed-up includes the effect of the precision. Efficiency, overhead and break-even are not shown: "
+                "they need a whole model in the same precision."
             )
+
+
+def _rivals_saw_rows(evidence: Evidence) -> Iterator[str]:
+    seen = evidence.report.method.get("rivals_timed_rows")
+    if seen:
+        yield (
+            f"{seen} of the timed rows are also in {evidence.report.method['rivals']}, which the linear rivals were "
+            "trained on: their accuracy is too high."
+        )
+
+
+def _class_mix(evidence: Evidence) -> Iterator[str]:
+    found, best = evidence.report.single_stream, evidence.report.verdict.system
+    for system in found.systems if found else ():
+        note = mix_note(system.classes) if system.name == best else None
+        if note:
+            yield f"At {system.name}, {note}"
 
 
 def _skipped(evidence: Evidence) -> Iterator[str]:
@@ -165,4 +184,6 @@ CHECKS: dict[str, Callable[[Evidence], Iterator[str]]] = {
     "threads": _threads,
     "truncated": _truncated,
     "other_precision": _other_precision,
+    "rivals_saw_rows": _rivals_saw_rows,
+    "class_mix": _class_mix,
 }

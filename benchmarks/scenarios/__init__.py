@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fastbert.benchmarks.options import BenchOptions
+from fastbert.benchmarks.rivals import Rival
 from fastbert.benchmarks.systems import Runner, System, SystemAtSpeed
 from fastbert.benchmarks.workload import Workload
 from fastbert.runtime import Manifest
@@ -21,6 +22,7 @@ class Setup:
     :param settings: name of a system -> what its engine reported about itself.
     :param encode: the bundle's tokenizer, which all systems share.
     :param threads: processor threads of every system.
+    :param rivals: timed beside the systems in the scenario ``single-stream``.
     """
 
     options: BenchOptions
@@ -30,6 +32,7 @@ class Setup:
     settings: Mapping[str, Mapping[str, Any]]
     encode: Callable[[Sequence[TextInput]], Encoded]
     threads: int
+    rivals: Sequence[Rival] = ()
 
     def loaded(self) -> list[System]:
         """Return the systems, each once."""
@@ -59,6 +62,7 @@ class Scenario(ABC):
         :param runners: name of a system -> its loaded engine. Not kept: the next scenario may load it anew.
         """
         calls = {one.name: self._call(one, runners[one.system.name]) for one in self.setup.systems}
+        calls |= self._rivals()
         self._warm_up(calls)
         self._began = time.monotonic()
         try:
@@ -73,6 +77,10 @@ class Scenario(ABC):
     def _seconds(self) -> float:
         """Return the time since the end of warm-up."""
         return time.monotonic() - self._began
+
+    def _rivals(self) -> Mapping[str, Callable[[Any], Any]]:
+        """Return the rivals that this scenario times, by name."""
+        return {}
 
     @abstractmethod
     def _call(self, one: SystemAtSpeed, runner: Runner) -> Callable[[Any], Any]:

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score
 
+from fastbert.benchmarks.classes import ClassDepth, class_depths
 from fastbert.benchmarks.latency import LatencyStatistics, summarize
+from fastbert.benchmarks.paired import PairedDifference, paired_difference
+from fastbert.benchmarks.rivals import Rival
 from fastbert.benchmarks.scenarios import Scenario, Setup
 from fastbert.benchmarks.speedups import attainable_speedup
 from fastbert.benchmarks.systems import Runner, SystemAtSpeed, reference_for
@@ -50,7 +53,10 @@ class SingleStreamSpeed:
     :param attainable_speedup: measured_speedup of a chain whose exits and calls cost nothing; below layer_speedup if
         long rows exit late.
     :param measured_speedup: mean latency of the reference of its system / of this.
-    :param efficiency: measured_speedup / layer_speedup.
+    :param efficiency: measured_speedup / layer_speedup; None if the reference has another precision, as then it would
+        count what the precision saves.
+    :param accuracy_change: accuracy against `SingleStreamResult.accuracy_reference`, on the same rows; None: no labels.
+    :param classes: the rows by class, the deepest first; empty without labels, and for a system without exits.
     :param times_faster: whole model -> its mean latency / of this; ``times_faster_p50``: the same for medians.
     """
 
@@ -69,8 +75,28 @@ class SingleStreamSpeed:
     attainable_speedup: float | None = field(default=None, kw_only=True)  # the first reports lack it
     measured_speedup: float | None
     efficiency: float | None
+    accuracy_change: PairedDifference | None = field(default=None, kw_only=True)
+    classes: tuple[ClassDepth, ...] = field(default=(), kw_only=True)
     times_faster: Mapping[str, float]
     times_faster_p50: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RivalResult:
+    """A cheaper model, at batch 1 on the same rows. Fields as in `SingleStreamSpeed`.
+
+    :param latency: of a linear model as of a text, since finding its features is its work.
+    :param settings: how it was trained and what it runs on.
+    """
+
+    name: str
+    title: str
+    latency: LatencyStatistics
+    latency_with_tokenization: LatencyStatistics
+    accuracy: float | None
+    macro_f1: float | None
+    accuracy_change: PairedDifference | None
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -83,6 +109,7 @@ class SingleStreamResult:
         share; None: there was only one pass.
     :param stopped: why it ended: ``"stable"``, ``"passes"``, ``"time"`` or ``"interrupted"``.
     :param settings: name of a system -> what its engine reported about itself.
+    :param accuracy_reference: the system at full depth that accuracies are compared with; None: there is none.
     """
 
     timed: str
@@ -95,6 +122,8 @@ class SingleStreamResult:
     elapsed_s: float
     systems: tuple[SingleStreamSpeed, ...]
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    accuracy_reference: str | None = None
+    rivals: tuple[RivalResult, ...] = ()
 
 
 class SingleStream(Scenario):
@@ -137,6 +166,8 @@ class SingleStream(Scenario):
             elapsed_s=self._elapsed_s,
             systems=self._systems(),
             settings=self.setup.settings,
+            accuracy_reference=self._accuracy_reference(),
+            rivals=tuple(map(self._rival_result, self.setup.rivals)),
         )
 
     def row_ms(self, name: str) -> NDArray[np.float64]:
@@ -177,6 +208,19 @@ class SingleStream(Scenario):
 
         return run
 
+    def _rivals(self) -> Mapping[str, Callable[[int], tuple[int, int, float]]]:
+        """Return functions as `_call` does; a rival counts as no layers of this model."""
+        texts = self.setup.workload.texts
+
+        def timed(rival: Rival) -> Callable[[int], tuple[int, int, float]]:
+            def run(row: int) -> tuple[int, int, float]:
+                label, tokenization_ms = rival.answer(texts[row])
+                return label, 0, tokenization_ms
+
+            return run
+
+        return {rival.name: timed(rival) for rival in self.setup.rivals}
+
     def _warm_up(self, calls: Mapping[str, Callable[[int], Any]]) -> None:
         warm_up(calls, range(min(_WARM_UP, len(self.setup.workload))))
 
@@ -211,6 +255,38 @@ class SingleStream(Scenario):
                 self.labels.setdefault(name, []).extend(labels)
                 self.layers.setdefault(name, []).extend(layers)
 
+    def _rival_result(self, rival: Rival) -> RivalResult:
+        return RivalResult(
+            name=rival.name,
+            title=rival.title,
+            latency=summarize(np.concatenate(self.model_ms[rival.name]), rows=self.rows),
+            latency_with_tokenization=summarize(np.concatenate(self.total_ms[rival.name]), rows=self.rows),
+            settings=rival.settings,
+            **self._judged(rival.name),
+        )
+
+    def _judged(self, name: str) -> dict[str, Any]:
+        """Return how right the answers of a system or rival are: three fields of its result."""
+        known = self.setup.workload.labels
+        if known is None:
+            return {"accuracy": None, "macro_f1": None, "accuracy_change": None}
+        labels, predicted, compared = known[: self.rows], np.array(self.labels[name]), self._accuracy_reference()
+        change = None
+        if compared is not None:
+            change = paired_difference(predicted == labels, np.array(self.labels[compared]) == labels)
+        return {
+            "accuracy": float(accuracy_score(labels, predicted)),
+            "macro_f1": float(f1_score(labels, predicted, average="macro", labels=sorted(set(labels.tolist())))),
+            "accuracy_change": change,
+        }
+
+    def _accuracy_reference(self) -> str | None:
+        """Return the first system at full depth in float32, whole models first; without float32, the first of all."""
+        full = [one for one in self.setup.systems if one.system.kind == "whole"]
+        full += [one for one in self.setup.systems if one.system.kind == "chain" and one.speed == 0.0]
+        exact = [one for one in full if one.system.precision == "float32"]
+        return next((one.name for one in (*exact, *full)), None)
+
     def _systems(self) -> tuple[SingleStreamSpeed, ...]:
         workload, manifest = self.setup.workload, self.setup.manifest
         lengths = workload.lengths[: self.rows]
@@ -223,22 +299,19 @@ class SingleStream(Scenario):
 
         def judged(one: SystemAtSpeed) -> SingleStreamSpeed:
             name, exits_early = one.name, one.system.kind != "whole"
-            layers, predicted = np.array(self.layers[name]), np.array(self.labels[name])
+            layers = np.array(self.layers[name])
             reference = reference_for(one.system, self.setup.loaded())
+            same_precision = reference is not None and reference.precision == one.system.precision
             measured = float(times[reference.name].mean() / times[name].mean()) if reference else None
             flops = by_exit[np.arange(len(layers)), [position[int(run)] for run in layers]]
             row_ms, layer_speedup = self.row_ms(name), manifest.layers / float(layers.mean())
-            macro_f1 = None
-            if labels is not None:
-                macro_f1 = float(f1_score(labels, predicted, average="macro", labels=sorted(set(labels.tolist()))))
             return SingleStreamSpeed(
                 name=name,
                 family=one.system.name,
                 speed=one.speed,
                 latency=summarize(times[name], rows=self.rows),
                 latency_with_tokenization=summarize(np.concatenate(self.total_ms[name]), rows=self.rows),
-                accuracy=None if labels is None else float(accuracy_score(labels, predicted)),
-                macro_f1=macro_f1,
+                **self._judged(name),
                 mean_layers=float(layers.mean()),
                 exit_histogram={str(layer): int((layers == layer + 1).sum()) for layer in manifest.exits}
                 if exits_early
@@ -249,10 +322,13 @@ class SingleStream(Scenario):
                 flops_speedup=float(full.mean() / flops.mean()) if exits_early else None,
                 layer_speedup=layer_speedup,
                 attainable_speedup=attainable_speedup(self.row_ms(reference.name), layers, manifest.layers)
-                if reference
+                if reference and same_precision
                 else None,
                 measured_speedup=measured,
-                efficiency=None if measured is None else measured / layer_speedup,
+                efficiency=None if measured is None or not same_precision else measured / layer_speedup,
+                classes=class_depths(layers, labels, manifest.labels, manifest.layers)
+                if exits_early and labels is not None
+                else (),
                 times_faster={base: float(times[base].mean() / times[name].mean()) for base in whole if base != name},
                 times_faster_p50={
                     base: float(np.median(times[base]) / np.median(times[name])) for base in whole if base != name

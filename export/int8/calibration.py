@@ -10,13 +10,12 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from fastbert.export.golden import Golden
+from fastbert.export.golden import CALIBRATION_ROWS, Golden
 from fastbert.export.graphs.stages import StagePlan, embeddings_graph, stage_graph
 from fastbert.export.graphs.writer import Graph
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.runtime.engines.cpu.sessions import session_options
 
-_ROWS = 128  # golden rows that are calibrated on
 _BATCH = 32
 _R = TypeVar("_R")  # how one activation is rounded
 
@@ -119,8 +118,8 @@ class _Batch:
 
 def _embed(embeddings: ModelProto, golden: Golden) -> list[_Batch]:
     session, batches = _session(embeddings), []
-    for start in range(0, min(len(golden.input_ids), _ROWS), _BATCH):
-        part = slice(start, min(start + _BATCH, _ROWS))
+    for start in range(0, min(len(golden.input_ids), CALIBRATION_ROWS), _BATCH):
+        part = slice(start, min(start + _BATCH, CALIBRATION_ROWS))
         ids = {name: getattr(golden, name)[part] for name in ("input_ids", "attention_mask", "token_type_ids")}
         names = ["hidden_states", "extended_attention_mask"]
         batches.append(_Batch(ids["attention_mask"] > 0, dict(zip(names, session.run(names, ids), strict=True))))

@@ -31,6 +31,8 @@ class TrainOptions:
     :param dev: file that picks the best epoch; None holds out a tenth of the training rows, at most 2000.
     :param unlabeled: more texts to distil on; labels in these files are ignored.
     :param phase: one of `PHASES`.
+    :param layers: keep only the backbone's first layers; None: all. With ``phase="finetune"`` the result is a shallow
+        model with one exit.
     :param kl: direction of the divergence in distillation (`fastbert.training.losses.KL_DIRECTIONS`).
     :param label_share: share of cross-entropy on labelled rows in the distillation loss, in [0, 1].
     :param max_length: longest text in tokens; None: 128, or the checkpoint's own.
@@ -51,6 +53,7 @@ class TrainOptions:
     dev: Path | None = None
     unlabeled: tuple[Path, ...] = ()
     phase: str = "both"
+    layers: int | None = None
     kl: str = "forward"
     label_share: float = 0.5
     max_length: int | None = None
@@ -72,11 +75,16 @@ class TrainOptions:
                 raise UsageError(f"`{name}` is {getattr(self, name)!r}; use {', '.join(known)}.")
         if self.uncertainty is not None:
             check_measure(self.uncertainty)
+        if self.layers is not None and self.phase == "distill":
+            raise UsageError(
+                "`layers` cuts the last exit off, from which `phase` distill learns. Use `phase` finetune or both."
+            )
         if not 0.0 <= self.label_share <= 1.0:
             raise UsageError(f"`label_share` is {self.label_share}; it must be from 0 to 1.")
         if self.train is None and (self.phase != "distill" or not self.unlabeled):
             raise UsageError("`train` is missing: it is needed, unless `unlabeled` texts are distilled.")
         for name, value in (
+            ("layers", self.layers),
             ("batch_size", self.batch_size),
             ("max_length", self.max_length),
             ("epochs", self.finetune.epochs),

@@ -68,9 +68,15 @@ def train(options: TrainOptions, *, overwrite: bool = False, resume: bool = Fals
         exit_head=options.exit_head,
         max_length=options.max_length,
         keep_classifier=options.phase == "distill",
+        layers=options.layers,
     )
     if options.uncertainty is not None:
         model.config.uncertainty = options.uncertainty
+    if options.layers not in (None, model.config.num_exits):
+        raise UsageError(
+            f"`layers` is {options.layers}, but {options.model} is a FastBERT checkpoint with "
+            f"{model.config.num_exits}. Start from the encoder that it was trained from."
+        )
     if options.dev is not None and rows.labels is None:  # the labels come from the classifier, loaded just now
         rows = replace(rows, dev=with_labels(rows.dev, model.config.labels, options.dev))
     if options.phase != "finetune" and model.config.num_exits == 1:

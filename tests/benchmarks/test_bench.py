@@ -75,6 +75,13 @@ def test_figures_follow_from_each_other(report):
     assert one.attainable_speedup == pytest.approx(3.0)  # every row exits after the first of three layers
     assert found["fp32 speed 0"].attainable_speedup == pytest.approx(1.0)
     assert "onnxruntime" not in base.times_faster
+    assert report.single_stream.accuracy_reference == "onnxruntime"
+    change = one.accuracy_change
+    assert change.change == pytest.approx(one.accuracy - base.accuracy)
+    assert change.gained - change.lost == round(60 * change.change)
+    assert change.low <= change.change <= change.high
+    assert sum(depth.rows * depth.mean_layers for depth in one.classes) == pytest.approx(60 * one.mean_layers)
+    assert base.classes == ()
     for system in found.values():
         assert system.latency_with_tokenization.mean_ms > system.latency.mean_ms
         assert system.latency.n == pytest.approx(report.single_stream.passes * report.single_stream.rows)
@@ -145,7 +152,7 @@ def test_fields_follow_what_runs(bundle, checkpoint_dir, data, tmp_path):
     baselines = ("onnxruntime", "pytorch")
     one = run(baselines=baselines, scenarios=("single-stream",), max_seconds=0.5)
     two = run(
-        data=other, threads=2, seed=7, max_rows=20, batch_size=8, baselines=baselines, max_seconds=1,
+        data=other, rivals=data, threads=2, seed=7, max_rows=20, batch_size=8, baselines=baselines, max_seconds=1,
         scenarios=("single-stream", "offline", "server"), rates=(15.0,),
     )  # fmt: skip
     fixed = {"device", "tokens_max", "row_order", "tokenization", "memory_and_load"}  # the longest rows are cut in both
@@ -171,6 +178,15 @@ def test_fields_name_the_bundle_and_the_variant_that_ran(checkpoint, bundle, dat
     one, two = quick(bundle, data).as_dict(), quick(tmp_path / "b", data, variants=("int8",)).as_dict()
     assert one["model"]["bundle_sha256"] != two["model"]["bundle_sha256"]
     assert two["model"]["bundle"].endswith("/b")
+    three = quick(tmp_path / "b", data, speeds=(0.0, 0.4), baselines=("onnxruntime",)).as_dict()
+    compared = {one["name"]: one for one in three["families"]}
+    assert (compared["int8"]["reference"], compared["int8"]["same_precision"]) == ("onnxruntime", False)
+    for family, present in (("fp32", True), ("int8", False)):  # in another precision they would count its effect
+        assert (compared[family]["overhead_at_speed_0"] is not None) is present
+        for one in three["single_stream"]["systems"]:
+            if one["family"] == family:
+                assert one["measured_speedup"] is not None
+                assert (one["efficiency"] is not None, one["attainable_speedup"] is not None) == (present, present)
     described = [(family["name"], family["title"], family["precision"]) for family in two["families"]]
     assert described == [("int8", "fastbert int8", "int8")]
     assert {system["family"] for system in two["single_stream"]["systems"]} == {"int8"}
@@ -239,6 +255,29 @@ def test_an_output_that_cannot_be_written_is_refused_early(tmp_path):
     check_output(tmp_path / "new.json")
 
 
+def test_rivals_are_timed_on_the_same_rows(bundle, data, tmp_path):
+    train = write_tsv(tmp_path / "train.tsv", make_rows(200, seed=9))
+    report = quick(bundle, data, speeds=(0.0, 0.4), rivals=train, rival_bundles=[bundle], max_seconds=1)
+    own, tfidf = (one for one in report.single_stream.rivals if one.name != "fasttext")
+    full = systems(report.single_stream)["fp32 speed 0"]
+    assert (own.name, tfidf.name) == ("bundle fp32", "tfidf")
+    assert (own.accuracy, own.accuracy_change.gained, own.accuracy_change.lost) == (full.accuracy, 0, 0)
+    assert own.latency.n == tfidf.latency.n == full.latency.n
+    assert own.latency_with_tokenization.mean_ms > own.latency.mean_ms
+    assert tfidf.latency_with_tokenization.mean_ms == tfidf.latency.mean_ms
+    assert tfidf.accuracy > full.accuracy  # of random weights
+    assert "tfidf" in report.verdict.beaten_by or tfidf.latency.p50_ms > full.latency.p50_ms
+    assert report.method["rivals"] == "train.tsv"
+    assert len(report.method["rivals_sha256"]) == 64
+    timed = {row.text for row in make_rows(60, seed=3)}
+    seen = timed & {row.text for row in make_rows(200, seed=9)}  # short texts, such as the empty one
+    assert report.method["rivals_timed_rows"] == sum(row.text in seen for row in make_rows(60, seed=3))
+    files = write_report(tmp_path / "out", report.as_dict())
+    assert 'id="rivals"' in files[1].read_text()
+    jsonschema.validate(json.loads(files[0].read_text()), json.loads(SCHEMA.read_text()))
+    assert bench_tables(report.as_dict())[-1].row_count == 2 + len(report.single_stream.rivals)
+
+
 def test_without_labels_there_is_no_accuracy(bundle, tmp_path):
     report = quick(bundle, write_tsv(tmp_path / "d.tsv", make_rows(12), labels=False), speeds=(0.5,))
     (system,) = report.single_stream.systems
@@ -281,6 +320,11 @@ def test_a_label_that_the_bundle_does_not_know_is_refused(bundle, tmp_path):
             "`scenarios`: 'burst' is unknown; use single-stream, offline, server",
         ),
         ({"variants": ("int4",)}, UsageError, "'int4'.*: fp32 for cpu"),
+        (
+            {"rivals": Path("t.tsv"), "scenarios": ("offline",)},
+            UsageError,
+            "`rivals` .* single-stream, which `scenarios`",
+        ),
         ({"rates": (0.0,), "scenarios": ("server",)}, UsageError, "`rates` has 0; a rate is a finite number"),
         ({"rates": (float("nan"),)}, UsageError, "`rates` has nan"),
         ({"percentiles": (42,)}, UsageError, "`percentiles` has 42; use 50"),

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from support.factories import LABELS, make_rows, write_tsv
 
+from fastbert.benchmarks.classes import ClassDepth
 from fastbert.benchmarks.evaluation import ExitTable, SpeedResult, evaluate, evaluate_speed
+from fastbert.benchmarks.paired import PairedDifference
 from fastbert.benchmarks.report.tables import evaluation_tables
 from fastbert.export import ExportOptions, export_bundle
 from fastbert.runtime import Classifier
@@ -99,24 +101,33 @@ def test_a_checkpoint_may_be_told_its_only_device(checkpoint_dir, tmp_path):
 
 
 def result(speed, depths):
-    return SpeedResult(speed, 100, 0.9, 0.9, 3.0, 2.0, 1e6, 2.0, {0: 40, 1: 60}, depths)
+    classes = tuple(ClassDepth(name, 50, depth, 0.25) for name, depth in depths.items() if depth is not None)
+    change = PairedDifference(-0.003, -0.0091, 0.0032, 4, 7, 0.5)
+    return SpeedResult(speed, 100, 0.9, 0.9, 3.0, 2.0, 1e6, 2.0, {0: 40, 1: 60}, depths, change, classes)
+
+
+def test_a_change_of_accuracy_has_its_interval():
+    speeds, *_ = evaluation_tables([result(0.1, {"a": 1.0})])
+    assert list(speeds.columns[2].cells) == ["-0.3 [-0.9, +0.3]"]
 
 
 def test_of_many_classes_the_table_has_those_that_exit_latest():
     depths = {f"intent {number}": number / 10 for number in range(77)}
     depths["intent 5"] = None  # the file has no such row
     _, classes, exits = evaluation_tables([result(0.1, depths), result(0.5, depths)])
-    assert classes.title == "10 of 77 classes: those that exit latest (all classes: JSON output)"
+    assert "; 10 of 77 classes: those that exit latest (all classes: JSON output)" in classes.title
     names, first, second = (list(column.cells) for column in classes.columns)
     assert names == [f"intent {number}" for number in range(76, 66, -1)]
-    assert first == second == [f"{number / 10:.2f}" for number in range(76, 66, -1)]
+    assert first == second == [f"{number / 10:.2f}, 25 %" for number in range(76, 66, -1)]
     assert list(exits.columns[1].cells) == ["40", "40"]
 
 
 def test_a_few_classes_are_all_in_the_table_and_one_without_rows_comes_last():
     _, classes, _ = evaluation_tables([result(0.1, {"none": None, "quick": 1.0, "slow": 2.0})])
-    assert classes.title is None
-    assert [list(column.cells) for column in classes.columns] == [["slow", "quick", "none"], ["2.00", "1.00", "-"]]
+    assert classes.title == "mean layers by class, and the share of the class that runs all layers"
+    cells = [list(column.cells) for column in classes.columns]
+    assert cells == [["slow", "quick", "none"], ["2.00, 25 %", "1.00, 25 %", "-"]]
+    assert classes.caption.startswith("At speed 0.1, the saving depends on the mix of classes: rows of the class slow")
 
 
 def test_the_command_evaluates_a_variant(run_cli, bundle, checkpoint_dir, tmp_path):

@@ -108,12 +108,16 @@ def test_an_existing_bundle_is_kept_without_overwrite_and_when_the_new_one_fails
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
-def test_a_warning_names_undistilled_exits(checkpoint, tmp_path, caplog):
+def test_exits_that_were_never_distilled_are_left_out_unless_they_are_named(tmp_path, caplog):
     checkpoint = make_checkpoint()
     checkpoint.model.config.distilled = False
     export_bundle(checkpoint, tmp_path / "b")
-    assert "layers 0, 1 were never distilled" in caplog.text
-    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["distilled"] is False
+    assert "Only the last exit is exported: the others were never distilled" in caplog.text
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert (manifest["distilled"], manifest["exits"]) == (False, [2])
+    export_bundle(checkpoint, tmp_path / "b", ExportOptions(exits=[0, 1, 2]), overwrite=True)
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["exits"] == [0, 1, 2]
+    assert "layers 0, 1 were never distilled: their answers are random" in caplog.text
 
 
 def test_without_rows_in_the_checkpoint_the_error_asks_for_some(checkpoint, tmp_path):

@@ -10,7 +10,7 @@ from support.factories import make_classifier, make_rows, save_backbone, write_t
 from support.processes import forked, run_command, train_until_killed
 from transformers import Trainer
 
-from fastbert.checkpoint import load_checkpoint
+from fastbert.checkpoint import load_checkpoint, start_from
 from fastbert.configuration import ExitHeadConfig
 from fastbert.export import export_bundle
 from fastbert.families import FAMILIES
@@ -52,6 +52,29 @@ def test_both_phases_give_a_checkpoint_that_exports(options, tmp_path):
     assert checkpoint.training["data"] == digests
     assert not (tmp_path / "model.training").exists()
     assert export_bundle(options.output, tmp_path / "bundle").verifications[0].problems == []
+
+
+def test_a_shallow_model_has_one_exit(options, tmp_path, caplog):
+    """The backbone's first layer, fine-tuned; its bundle has the one exit."""
+    report = train(replace(options, phase="finetune", layers=1))
+    assert [phase.phase for phase in report.phases] == ["finetune"]
+    assert "beyond those of config.json" not in caplog.text  # the second layer was cut off on purpose
+    checkpoint = load_checkpoint(options.output)
+    assert (checkpoint.model.config.num_exits, checkpoint.training["options"]["layers"]) == (1, 1)
+    export_bundle(options.output, tmp_path / "bundle")
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert (manifest["layers"], manifest["exits"]) == (1, [0])
+    again = replace(options, model=str(options.output), output=tmp_path / "again", phase="finetune", layers=2)
+    with pytest.raises(UsageError, match="`layers` is 2, but .*model is a FastBERT checkpoint with 1. Start from"):
+        train(again)
+
+
+def test_the_first_layers_are_kept(options):
+    kept = start_from(options.model, labels=["a", "b"], exit_head=None, max_length=40, keep_classifier=False, layers=1)
+    whole = start_from(options.model, labels=["a", "b"], exit_head=None, max_length=40, keep_classifier=False)
+    backbone = whole.backbone.state_dict()
+    assert all(torch.equal(value, backbone[name]) for name, value in kept.backbone.state_dict().items())
+    assert 0 < len(kept.backbone.state_dict()) < len(backbone)
 
 
 def test_distillation_changes_only_the_student_exits_and_brings_them_closer(options, tmp_path):
@@ -245,6 +268,7 @@ def test_bad_input_leaves_nothing(options, tmp_path):
         (replace(options, train=one_class), DataError, "only the label 'x'"),
         (replace(options, model=str(tmp_path / "nowhere")), CheckpointError, "no config.json|could not be read"),
         (replace(options, phase="distill"), CheckpointError, "Exits are distilled from a trained classifier"),
+        (replace(options, layers=3), UsageError, "`layers` is 3; .*backbone has only 2"),
         (replace(options, max_length=99), CheckpointError, "`max_length` is 99; .* has only 66 positions"),
     ]
     for bad, error, message in cases:
@@ -263,6 +287,8 @@ def test_bad_input_leaves_nothing(options, tmp_path):
         ({"kl": "sideways"}, "`kl` is 'sideways'; use forward, reverse"),
         ({"train": None}, "`train` is missing"),
         ({"precision": "int3"}, "`precision` is 'int3'; use fp32, fp16, bf16"),
+        ({"layers": 0}, "`layers` is 0; it must be greater than 0"),
+        ({"layers": 1, "phase": "distill"}, "`layers` cuts the last exit off"),
         ({"batch_size": 0}, "`batch_size` is 0; it must be greater than 0"),
         ({"finetune": PhaseOptions(float("nan"), 1e-3)}, "`epochs` is nan"),
         ({"distill": PhaseOptions(1, -1.0)}, "`distill_learning_rate` is -1"),

@@ -111,3 +111,11 @@ def test_openvino_in_another_precision_is_an_error(sources, monkeypatch, precisi
             openvino.prepare(sources, precision=precision)
         else:
             openvino.load(sources, Budget(1), precision=precision)
+
+
+def test_int8_of_openvino_needs_nncf_too(sources, monkeypatch):
+    find = importlib.util.find_spec
+    found = {"openvino": object(), "nncf": None}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found[name] if name in found else find(name))
+    _, [skipped] = prepare_baselines(["openvino-int8"], sources)
+    assert skipped.reason == "nncf is not installed. Install it with: pip install 'fastbert-deploy[openvino]'"

@@ -19,7 +19,22 @@ def test_labels_of_speeds_do_not_touch(document, monkeypatch):
     for one, distance in ((near, 1.0), (far, 4.0)):
         chain = [system for system in one["single_stream"]["systems"] if system["family"] == "fp32"]
         for place, system in enumerate(chain):
-            system["latency"] = {**system["latency"], "p50_ms": distance**place}
+            system["latency_with_tokenization"] = {**system["latency"], "p50_ms": distance**place}
             system["accuracy"] = 0.5
     assert _speeds(far) == ["0", "0.4", "1"]
     assert _speeds(near) == ["0"]
+
+
+def test_the_frontier_is_the_best_below_each_latency():
+    points = [(1.0, 80.0), (2.0, 75.0), (3.0, 90.0), (3.0, 91.0), (9.0, 91.0)]
+    assert plots.frontier(points) == [(1.0, 80.0), (3.0, 91.0), (9.0, 91.0)]
+
+
+def test_rivals_are_points_of_the_first_plot(document, monkeypatch):
+    monkeypatch.setattr(plots, "_PLOTS", {"plot-accuracy": plots._PLOTS["plot-accuracy"]})
+    one = copy.deepcopy(document)
+    rival = {"title": "a rival", "accuracy": 0.5, "latency_with_tokenization": {"p50_ms": 0.01, "mean_ms": 1.0}}
+    one["single_stream"]["rivals"] = [rival]
+    for shown, drawn in ((document, False), (one, True)):
+        [plot] = plots.draw_plots(shown)
+        assert ("a rival" in plot.svg) is drawn

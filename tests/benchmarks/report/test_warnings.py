@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from fastbert.benchmarks.classes import ClassDepth
 from fastbert.benchmarks.machine.load import MachineLoad
 from fastbert.benchmarks.report.warnings import CHECKS, Evidence, find_warnings
 from fastbert.benchmarks.systems import Skipped
@@ -23,12 +24,21 @@ def replaced(part, **changes):
 
 
 def test_each_check_warns_when_it_should_and_only_then(report, codes):
-    calm = replaced(report.single_stream, window_spread=0.01, rows=2000, stopped="stable")
+    plain = tuple(replaced(one, classes=()) for one in report.single_stream.systems)
+    calm = replaced(report.single_stream, window_spread=0.01, rows=2000, stopped="stable", systems=plain)
     quiet = {"single_stream": calm, "offline": None, "server": None, "families": (), "skipped": ()}
     assert codes(**quiet) == set()
     fallback = replaced(report.families[0], settings={"provider_asked": "CUDA", "provider": "CPU"})
     other = replaced(report.families[0], same_precision=False)
+    best = report.verdict.system
+    mixed = tuple(
+        replaced(
+            one, classes=(ClassDepth("a", 30, 3.0, 1.0), ClassDepth("b", 30, 1.0, 0.0)) if one.name == best else ()
+        )
+        for one in calm.systems
+    )
     cases = {
+        "class_mix": {"single_stream": replaced(calm, systems=mixed)},
         "incomplete": {"status": "incomplete", "interrupted_by": "SIGINT"},
         "unstable": {"single_stream": replaced(calm, window_spread=0.2)},
         "stopped_by_time": {"single_stream": replaced(calm, stopped="time", passes=0.5)},
@@ -40,6 +50,7 @@ def test_each_check_warns_when_it_should_and_only_then(report, codes):
         "clock": {"load": replaced(QUIET, clock_step_s=-3.0)},
         "drift": {"drift": 0.3},
         "threads": {"method": {**report.method, "threads": 4096}},
+        "rivals_saw_rows": {"method": {**report.method, "rivals": "train.tsv", "rivals_timed_rows": 3}},
         "truncated": {"truncated": 3},
         "skipped": {"skipped": (Skipped("openvino", "it is not installed"),)},
     }

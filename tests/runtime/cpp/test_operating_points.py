@@ -93,8 +93,8 @@ def test_a_point_of_another_variant_names_the_command(open_session, tuned):
 def test_a_point_of_engines_that_were_exported_again_is_refused(open_session, tuned):
     bundle = tuned({"old": point(0.5, digest="a" * 64), "new": point(0.5)})
     assert refused(open_session(bundle), "old") == (
-        'The variant "fp32" was exported or built again since the operating point "old" was tuned, so its figures may no longer '
-        "hold. Tune it again: fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant fp32 --name old"
+        'The variant "fp32" was exported or built again since the operating point "old" was tuned, so its figures may '
+        "no longer hold. Tune it again: fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant fp32 --name old"
     )
     stages = [f"fp32/stage_{number:02d}.onnx" for number in range(3)]
     for file in ("fp32/embeddings.onnx", *stages):

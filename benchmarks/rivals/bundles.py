@@ -1,0 +1,47 @@
+"""Another bundle at full depth, such as a shallow model of ``fastbert train --layers``."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastbert.runtime import Classifier
+from fastbert.runtime.errors import UsageError
+from fastbert.runtime.manifest import read_manifest
+from fastbert.runtime.tokenization import TextInput
+
+
+def bundle_answers(
+    path: Path, labels: Sequence[str], *, device: str, threads: int
+) -> Iterator[tuple[str, int, Callable[[TextInput], tuple[int, float]]]]:
+    """Load every variant that the device runs; yield its name, its layers and its answer to a text.
+
+    :param labels: of the benched bundle: the answers are indices of these.
+    :raises UsageError: the bundle has other labels, or no variant for the device.
+    :raises BundleError: it is missing or damaged.
+    """
+    manifest = read_manifest(path)
+    if set(manifest.labels) != set(labels):
+        raise UsageError(
+            f"`rival_bundles`: {path} answers with the labels {', '.join(manifest.labels)}; the bundle to compare "
+            f"with has {', '.join(labels)}. Name a bundle that was trained on the same labels."
+        )
+    index = [labels.index(label) for label in manifest.labels]
+    supported = [variant.name for variant in manifest.variants if device in variant.devices]
+    names: Sequence[str | None] = supported or [None]
+    for name in names:  # None: the manifest's error lists what it has
+        variant = manifest.variant_for(device, name).name
+        on_cpu: dict[str, Any] = {"threads": threads, "batches": False} if device == "cpu" else {}
+        classifier = Classifier.load(path, device=device, variant=variant, **on_cpu)
+        yield variant, manifest.layers, _answer(classifier, index)
+
+
+def _answer(classifier: Classifier, index: Sequence[int]) -> Callable[[TextInput], tuple[int, float]]:
+    def answer(text: TextInput) -> tuple[int, float]:
+        began = time.perf_counter_ns()
+        row = classifier.encode([text])
+        tokenization_ms = (time.perf_counter_ns() - began) / 1e6
+        output = classifier.run(row.input_ids, row.attention_mask, row.token_type_ids, speed=0.0)
+        return index[int(output.logits[0].argmax())], tokenization_ms
+
+    return answer
