@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 import tomllib
 from dataclasses import dataclass
 from itertools import pairwise
@@ -153,7 +154,7 @@ def folder(tmp_path, monkeypatch):
 def test_the_blocks_of_a_guide_run_in_order(document, checkpoint_dir, bundle, folder, run_cli):
     if RUN[document]:
         (folder / "model").symlink_to(checkpoint_dir)
-        (folder / "bundle").symlink_to(bundle)
+        shutil.copytree(bundle, folder / "bundle")  # a guide may write into it
     namespace = {}
     for block in read_blocks(document):
         if block.marks:
@@ -206,7 +207,8 @@ def test_commands_and_python_that_are_not_run_are_at_least_possible(document):
 
 @pytest.mark.parametrize("document", sorted({*DOCUMENTS} - {"CHANGELOG.md"}))  # that one names removed options
 def test_every_option_exists(document):
-    known = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    parameters = [parameter for command in COMMANDS.values() for parameter in command.params]
+    known = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
     for script in (*ROOT.glob("studies/*.py"), *ROOT.glob("demo/*.py"), ROOT / "runtime/cpp/__main__.py"):
         known |= set(re.findall(r'"(--[a-z-]+)"', script.read_text(encoding="utf-8")))
     named = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", (ROOT / document).read_text(encoding="utf-8"))

@@ -68,8 +68,8 @@ def check_stages(stages: int) -> None:
     if stages > MAX_STAGES:
         raise UsageError(
             f"The variant has {stages} stages; one engine for a single row holds at most {MAX_STAGES}, because "
-            "its parser refuses conditions nested deeper. Build without it (--no-single-row), or export fewer exits "
-            "with --exits or --layers-per-stage."
+            "its parser refuses conditions nested deeper. Turn `single_row` off, or export fewer exits: "
+            "fastbert export MODEL --output BUNDLE --layers-per-stage 2"
         )
 
 

@@ -173,7 +173,7 @@ def test_current_is_refused_on_a_gpu_that_the_library_cannot_build_for(gpu_bundl
 
 def test_turing_is_refused_with_the_librarys_reason(bundle_copy):
     before = (bundle_copy / "manifest.json").read_bytes()
-    with pytest.raises(EngineError, match=r"3 of 5 engines failed\. stage_00: TensorRT for RTX 1.*FP32 GEMM is not"):
+    with pytest.raises(EngineError, match=r"4 of 6 engines failed\. stage_00: TensorRT for RTX 1.*FP32 GEMM is not"):
         build(bundle_copy, with_capabilities("7.5"))
     assert (bundle_copy / "manifest.json").read_bytes() == before
 

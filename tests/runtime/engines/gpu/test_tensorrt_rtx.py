@@ -198,7 +198,7 @@ def test_what_was_compiled_is_kept_for_the_next_process(rtx_built, tensorrt_rtx,
 def test_all_engines_share_one_cache(rtx_built, tensorrt_rtx):
     load(rtx_built)
     given = [id(call["cache"]) for call in tensorrt_rtx.recorder.of("IRuntimeConfig.set_runtime_cache")]
-    assert len(given) == 5
+    assert len(given) == 6
     assert len(set(given)) == 1
 
 
