@@ -163,10 +163,9 @@ class Lane:
 
         Arguments and result as in `fastbert.runtime.chain.RunRow`.
         """
-        stream, arrays = (
-            self.worker.stream,
-            dict(zip(tensors.ROW_INPUTS, (input_ids, token_type_ids, speed), strict=True)),
-        )
+        stream = self.worker.stream
+        given: tuple[NDArray[Any], ...] = (input_ids, token_type_ids, speed)
+        arrays = dict(zip(tensors.ROW_INPUTS, given, strict=True))
         stream.synchronize()  # a run that ended in an error may still read the buffers
         for name, array in arrays.items():
             pinned = self.host(name, array.shape)
