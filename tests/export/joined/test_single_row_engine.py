@@ -78,7 +78,9 @@ def test_it_answers_golden_rows_as_the_chain_does(gpu_bundle, name):
 def test_more_stages_than_tensorrt_nests_are_refused(tmp_path, monkeypatch):
     files = write_engines(tmp_path, MAX_STAGES + 1)
     layers = range(MAX_STAGES + 1)
-    with pytest.raises(UsageError, match=f"has {MAX_STAGES + 1} stages; .* at most {MAX_STAGES}.*`single_row` off.*--layers-per-stage"):
+    with pytest.raises(
+        UsageError, match=f"has {MAX_STAGES + 1} stages; .* at most {MAX_STAGES}.*`single_row` off.*--layers-per-stage"
+    ):
         single_row_engine_model(files[0], files[1:], layers)
     *_, errors = parse(single_row_engine_model(files[0], files[1:-1], layers[:-1]))
     assert not errors
