@@ -461,6 +461,7 @@ def pack(
 @app.command()
 def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")], as_json: Json = False) -> None:
     """Show what a bundle or a checkpoint is."""
+    from fastbert.console.variants import variant_lines
     from fastbert.runtime.manifest import MANIFEST, read_manifest
     from fastbert.runtime.operating_points import point_lines
 
@@ -468,23 +469,20 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
         manifest = read_manifest(target)
         document = dict(manifest.raw)
         document.setdefault("uncertainty", manifest.uncertainty)
-        hidden = {"files", "flops", "schema", "operating_points"}
-        points = [] if as_json else point_lines(manifest)
+        hidden = {"files", "flops", "schema", "operating_points", "variants", "verification"}
+        lines = [] if as_json else [*variant_lines(manifest), *point_lines(manifest)]
     else:
         from fastbert.checkpoint import describe_checkpoint
 
         document = describe_checkpoint(target)
-        hidden, points = set(), []
+        hidden, lines = set(), []
     if as_json:
         _print_json(document)
         return
     for key, value in document.items():
         if key not in hidden:
             _print(f"{key + ':':<16} {json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value}")
-    for found in document.get("verification", {}).values():
-        if "reason" in found:
-            _print(f"{'not verified:':<16} {found['reason']}")
-    for line in points:
+    for line in lines:
         _print(line)
 
 

@@ -76,7 +76,9 @@ def test_what_was_not_verified_says_so_and_how_to(stand_in, bundle_copy, run_cli
     assert "no GPU is available" in recorded["reason"]
     code, out, _ = run_cli("info", bundle_copy)
     assert code == 0
-    assert f"not verified:    {NAME}" in out
+    assert f"variant:         {NAME}: float16 for tensorrt-rtx; built from fp16 by version " in out
+    assert "its answers were not verified, as no GPU is available" in out
+    assert command in out
     code, out, _ = run_cli("build", bundle_copy, "--engine", "tensorrt-rtx", *sizes, "--overwrite", "--json")
     assert json.loads(out)["verification"] == {"passed": None}
     code, _, err = run_cli("verify", bundle_copy, "--device", "tensorrt-rtx", "--variant", NAME)

@@ -1,0 +1,42 @@
+"""A bundle's variants, one line each, as ``fastbert info`` shows them."""
+
+from typing import Any
+
+from fastbert.runtime.manifest import Manifest, TensorRtBuild, Variant
+
+
+def variant_lines(manifest: Manifest) -> list[str]:
+    """Return a line for each variant: its precision, what runs it, its size, and whether it was verified."""
+    verified = manifest.raw.get("verification")
+    found = verified if isinstance(verified, dict) else {}
+    return [_line(manifest, variant, found.get(variant.name)) for variant in manifest.variants]
+
+
+def _line(manifest: Manifest, variant: Variant, verification: Any) -> str:
+    size = sum(manifest.files[file]["bytes"] for file in variant.files)
+    parts = [
+        f"{variant.precision} for {', '.join(variant.devices) or 'fastbert build'}",
+        *([] if variant.tensorrt is None else _build(variant.tensorrt)),
+        f"{size / 1e6:.1f} MB",
+        _verification(verification),
+    ]
+    return f"{'variant:':<16} {variant.name}: {'; '.join(parts)}"
+
+
+def _build(build: TensorRtBuild) -> list[str]:
+    capabilities = build.compute_capabilities
+    gpus = f"GPUs of compute capability {', '.join(capabilities)}" if capabilities else f"{build.sm} GPUs"
+    rows, tokens = max(each.max_batch for each in build.profiles), max(each.sequence for each in build.profiles)
+    return [
+        f"built from {build.source} by version {build.version} for {gpus}",
+        f"up to {rows} rows of {tokens} tokens",
+    ]
+
+
+def _verification(record: Any) -> str:
+    """Return what the manifest says about the comparison with PyTorch; it is informative, so it may say anything."""
+    record = record if isinstance(record, dict) else {}
+    if record.get("passed") is True:
+        return f"verified on {record['rows']} rows" if isinstance(record.get("rows"), int) else "verified"
+    reason = record.get("reason")
+    return reason if isinstance(reason, str) else "not verified"
