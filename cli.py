@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -481,9 +482,11 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
     for key, value in document.items():
         if key not in hidden:
             _print(f"{key + ':':<16} {json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value}")
-    for found in document.get("verification", {}).values():
+    for name, found in document.get("verification", {}).items():
         if "reason" in found:
-            _print(f"{'not verified:':<16} {found['reason']}")
+            device = document["variants"][name]["devices"][0]
+            mend = f"fastbert verify {shlex.quote(str(target))} --device {device} --variant {name}"
+            _print(f"{'not verified:':<16} {found['reason']} Verify them on a GPU that runs it: {mend}")
     for line in points:
         _print(line)
 
