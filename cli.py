@@ -361,7 +361,7 @@ def build(
     )
     report = run(bundle, options, overwrite=overwrite)
     for note in report.notes:
-        _note(note)
+        _note(_spelled(note))
     if as_json:
         found = {"passed": None} if report.verification is None else report.verification.as_dict()
         _print_json({**asdict(report), "verification": found})

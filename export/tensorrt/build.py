@@ -78,7 +78,7 @@ class BuildReport:
     :param kept: engines that an earlier, stopped build had completed.
     :param low_precision: engine -> share of its layers in float16 or int8; empty: the library cannot tell.
     :param verification: None: not run, as a note says.
-    :param notes: what the user should know about the verification.
+    :param notes: what the user should know about the verification, and of texts that the engines refuse.
     """
 
     variant: str
@@ -143,6 +143,7 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
         notes: tuple[str, ...] = (f"{reason} Verify them on a GPU that runs it: {mend}",)
         if target.gpu is not None:
             verification, notes = _verify(bundle, manifest, candidate, buckets, options.bounds)
+        notes += _too_short(manifest, buckets)
         outcome = {"passed": None, "reason": reason} if verification is None else verification.as_dict()
         size = _publish(bundle, name, progress, _record(library, name, source, details, row=row), outcome, writer)
     return BuildReport(name, size, built, kept, progress.low_precision, verification, notes)
@@ -169,6 +170,15 @@ def _buckets(manifest: Manifest, options: BuildOptions) -> Buckets:
             f"`sequences` has {buckets.max_sequence}; the longest that the model takes is {manifest.max_positions}."
         )
     return buckets
+
+
+def _too_short(manifest: Manifest, buckets: Buckets) -> tuple[str, ...]:
+    if buckets.max_sequence >= manifest.max_length:
+        return ()
+    return (
+        f"The engines take texts of up to {buckets.max_sequence} tokens and refuse longer ones; the bundle's "
+        f"max_length is {manifest.max_length}. Add {manifest.max_length} to `sequences` to run them.",
+    )
 
 
 def _build_engines(

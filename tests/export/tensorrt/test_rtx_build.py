@@ -226,6 +226,13 @@ def test_built_engines_are_replaced_only_with_overwrite(tensorrt_rtx, bundle_cop
     build(bundle_copy, SMALL, overwrite=True)
 
 
+def test_texts_that_the_engines_will_refuse_are_noted(stand_in, bundle_copy, run_cli):
+    code, _, err = run_cli("build", bundle_copy, "--engine", "tensorrt-rtx", "--sequence", "32", "--batch", "4")
+    assert code == 0
+    assert "texts of up to 32 tokens and refuse longer ones" in err
+    assert "max_length is 48. Add 48 to --sequence to run them" in err
+
+
 def test_without_the_library_its_extra_is_named(gpu_bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(MissingDependencyError, match=r"fastbert-deploy\[tensorrt-rtx\]"):
