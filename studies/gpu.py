@@ -92,7 +92,7 @@ def obstacle(device: str) -> str:
         trt, gpu = library.load(), open_gpu(library.extra)
         if library.portable:
             require_supported(library, trt, gpu)
-    except (FastBertError, OSError) as error:
+    except FastBertError as error:
         return str(error)
     return ""
 

@@ -28,6 +28,8 @@ from fastbert.runtime.errors import BundleError, EngineError
 from fastbert.runtime.manifest import Variant
 from fastbert.runtime.tensors import HIDDEN_STATES, LOGITS, ROWS, TOKENS
 
+_USUAL_LEVEL = 3  # of fastbert build
+
 
 def load(bundle: Path, variant: Variant, *, cuda_graphs: bool = False) -> DeviceChain:
     """Read the engines of a variant for TensorRT.
@@ -62,12 +64,16 @@ def load_engines(
 
 
 def _build_command(library: Library, bundle: Path, variant: Variant, *options: str) -> str:
-    """Return the command that builds a variant's engines again, with the same profiles."""
+    """Return the command that builds a variant's engines again, the same ones."""
     build = variant.tensorrt_build
     batches = ",".join(map(str, sorted({bucket.max_batch for bucket in build.profiles})))
     sequences = ",".join(map(str, sorted({bucket.sequence for bucket in build.profiles})))
     engine = (f"--engine {library.name}",) if library.portable else ()
     sizes = (f"--variant {build.source}", f"--batch {batches}", f"--sequence {sequences}")
+    if build.optimization_level != _USUAL_LEVEL:
+        options += (f"--level {build.optimization_level}",)
+    if (variant.row is not None) != library.single_row:
+        options += ("--no-single-row" if library.single_row else "--single-row",)
     return " ".join(("fastbert build", shlex.quote(str(bundle)), *engine, *sizes, *options, "--overwrite"))
 
 
@@ -78,9 +84,13 @@ def _require_version(library: Library, bundle: Path, variant: Variant, trt: Any)
     """
     build = variant.tensorrt_build
     if build.version != trt.__version__:
+        chosen = build.compute_capabilities
+        named = library.portable and chosen != library.compute_capabilities and {*chosen} <= {*library.targets(trt)}
+        others = (f"--compute-capability {','.join(chosen)}",) if named else ()
+        mend = _build_command(library, bundle, variant, *others)
         raise EngineError(
             f"The engines of {variant.name} were built for {library.title} {build.version}; here it is "
-            f"{trt.__version__}, which cannot run them. Build them here: {_build_command(library, bundle, variant)}"
+            f"{trt.__version__}, which cannot run them. Build them here: {mend}"
         )
 
 

@@ -72,12 +72,17 @@ class Library:
         """Import the library's module.
 
         :raises MissingDependencyError: it is not installed.
-        :raises EngineError: another major version is installed.
+        :raises EngineError: another major version is installed, or one that cannot be loaded.
         """
         try:
             module = importlib.import_module(self.module)
-        except ImportError as error:
-            raise MissingDependencyError(self.module, self.extra) from error
+        except (ImportError, OSError) as error:  # its package loads shared libraries, of its own and of CUDA
+            if isinstance(error, ModuleNotFoundError) and error.name == self.module:
+                raise MissingDependencyError(self.module, self.extra) from error
+            raise EngineError(
+                f"{self.title} is installed, but cannot be loaded: {error}. Install all of it again with: "
+                f"pip install --force-reinstall 'fastbert-deploy[{self.extra}]'"
+            ) from error
         if module.__version__.split(".")[0] != str(self.major):
             raise EngineError(
                 f"{self.title} {module.__version__} is installed; this fastbert uses {self.title} {self.major}, which "

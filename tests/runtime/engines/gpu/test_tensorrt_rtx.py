@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastbert.runtime import Classifier, EngineError, UsageError
-from fastbert.runtime.errors import BundleError
+from fastbert.runtime.errors import BundleError, MissingDependencyError
 from fastbert.runtime.manifest import file_record
 
 NAME = "tensorrt-rtx-fp16"
@@ -107,6 +107,11 @@ COMMAND = "fastbert build {bundle} --engine tensorrt-rtx --variant fp16 --batch 
     [
         ({"version": "1.6.0.7"}, (8, 9), "TensorRT for RTX 1.6.0.7; here it is 1.*" + COMMAND + " --overwrite"),
         (
+            {"version": "1.6.0.7", "compute_capabilities": ["8.6", "12.0"], "optimization_level": 5},
+            (8, 9),
+            COMMAND + " --compute-capability 8.6,12.0 --level 5 --overwrite",
+        ),
+        (
             {"compute_capabilities": ["8.6", "12.0"]},
             (8, 9),
             "compute capability 8.6, 12.0; this one is Fake RTX, compute capability 8.9.*" + COMMAND + " --overwrite",
@@ -115,7 +120,7 @@ COMMAND = "fastbert build {bundle} --engine tensorrt-rtx --variant fp16 --batch 
         ({}, (9, 0), "does not support this GPU: Fake RTX has compute capability 9.0; supported are 8.0.*'cuda'"),
         ({}, (10, 0), "does not support this GPU"),
     ],
-    ids=["version", "built for others", "Turing", "H200", "B200"],
+    ids=["version", "version of others", "built for others", "Turing", "H200", "B200"],
 )
 def test_what_does_not_fit_is_refused_before_a_plan_is_read(rtx_built, tensorrt_rtx, rtx_cuda, details, gpu, message):
     rewrite(rtx_built, **details)
@@ -129,6 +134,24 @@ def test_what_does_not_fit_is_refused_before_a_plan_is_read(rtx_built, tensorrt_
 def test_one_set_of_engines_is_for_every_gpu_of_the_default_set(rtx_built, rtx_cuda, gpu):
     rtx_cuda._sm = gpu
     assert load(rtx_built).predict(["good"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "OSError('libcudart.so.13: cannot open shared object file')",
+        "ImportError('libcudart.so.13: cannot open shared object file')",
+        "ModuleNotFoundError('no libcudart.so.13 at all', name='nvidia')",
+    ],
+)
+def test_a_library_that_is_installed_in_part_is_an_error(rtx_built, monkeypatch, tmp_path, error):
+    (tmp_path / "tensorrt_rtx.py").write_text(f"raise {error}")
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = r"is installed, but cannot be loaded: .*libcudart.* --force-reinstall"
+    with pytest.raises(EngineError, match=message) as found:
+        load(rtx_built)
+    assert not isinstance(found.value, MissingDependencyError)
 
 
 def test_no_gpu_and_no_library_are_errors(rtx_built, rtx_cuda, monkeypatch):
