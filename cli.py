@@ -360,7 +360,7 @@ def build(
     )
     report = run(bundle, options, overwrite=overwrite)
     for note in report.notes:
-        _note(note)
+        _note(_spelled(note))
     if as_json:
         found = {"passed": None} if report.verification is None else report.verification.as_dict()
         _print_json({**asdict(report), "verification": found})
@@ -470,7 +470,7 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
         document = dict(manifest.raw)
         document.setdefault("uncertainty", manifest.uncertainty)
         hidden = {"files", "flops", "schema", "operating_points", "variants", "verification"}
-        lines = [] if as_json else [*variant_lines(manifest), *point_lines(manifest)]
+        lines = [] if as_json else [*variant_lines(target, manifest), *point_lines(manifest)]
     else:
         from fastbert.checkpoint import describe_checkpoint
 

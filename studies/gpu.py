@@ -92,7 +92,7 @@ def obstacle(device: str) -> str:
         trt, gpu = library.load(), open_gpu(library.extra)
         if library.portable:
             require_supported(library, trt, gpu)
-    except (FastBertError, OSError) as error:
+    except FastBertError as error:
         return str(error)
     return ""
 
@@ -110,12 +110,12 @@ def parts_of(device: str, reason: str, bundle: Path, output: Path) -> Iterator[P
     if reason:
         return
     if device in LIBRARIES:
-        yield Part(f"{device}: build", (*build, *random_weights), 150)
+        yield Part(f"{device}: build", (*build, *random_weights, "--no-single-row"), 150)
         yield Part(f"{device}: reload", (*_FASTBERT, "verify", str(bundle), "--device", device, *random_weights), 60)
     report = str(output / f"depths-{device}.json")
     study = (sys.executable, "-m", "studies.depths", str(bundle), "--device", device, "--runs", "50")
     yield Part(f"{device}: whole model against the chain", (*study, "--output", report), 100)
-    if device in LIBRARIES and not LIBRARIES[device].single_row:  # last, as it may fail
+    if device in LIBRARIES:  # last: it may fail, and what is above must not depend on it
         yield Part(f"{device}: a single row in one engine", (*build, *random_weights, "--single-row"), 100)
         again = (*study, "--output", str(output / f"single-row-{device}.json"))
         yield Part(f"{device}: one call against the chain", again, 60)
@@ -159,7 +159,12 @@ def survey() -> dict[str, Any]:
 
 def _run(command: Sequence[str], limit_s: float) -> tuple[int, str]:
     print("$", " ".join(command), flush=True)
-    done = subprocess.run(command, timeout=limit_s, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        done = subprocess.run(command, timeout=limit_s, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except subprocess.TimeoutExpired as error:
+        written = error.stdout or b""  # bytes, even with text=True (cpython#87597)
+        print(written.decode(errors="replace") if isinstance(written, bytes) else written, flush=True)
+        raise
     print(done.stdout, flush=True)
     return done.returncode, done.stdout.strip()[-500:]
 

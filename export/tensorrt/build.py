@@ -8,6 +8,7 @@ manifest names the new variant only after every engine was inspected and, on a G
 
 import json
 import logging
+import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -19,14 +20,21 @@ from fastbert.export.manifest import ManifestWriter, files_of
 from fastbert.export.tensorrt.builder import EngineBuilder
 from fastbert.export.tensorrt.parts import ROW, Part, parts_of
 from fastbert.export.tensorrt.resumable import ResumableBuild, exclusive_build
-from fastbert.export.tensorrt.targets import Target, find_target
+from fastbert.export.tensorrt.targets import find_target
 from fastbert.export.verification.compare import verify_classifier
 from fastbert.export.verification.outcome import DEFAULT_BOUNDS, Bounds, Verification
 from fastbert.runtime import Classifier
 from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.engines.gpu.tensorrt import load_engines
 from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES, TENSORRT, Library
-from fastbert.runtime.errors import EngineError, OutputExistsError, UsageError, VerificationError
+from fastbert.runtime.errors import (
+    BundleError,
+    EngineError,
+    FastBertError,
+    OutputExistsError,
+    UsageError,
+    VerificationError,
+)
 from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, check_files, read_manifest
 
 _BATCHES, _SEQUENCES = (1, 8, 32), (32, 64, 128)
@@ -70,7 +78,7 @@ class BuildReport:
     :param kept: engines that an earlier, stopped build had completed.
     :param low_precision: engine -> share of its layers in float16 or int8; empty: the library cannot tell.
     :param verification: None: not run, as a note says.
-    :param notes: what the user should know about the verification.
+    :param notes: what the user should know about the verification, and of texts that the engines refuse.
     """
 
     variant: str
@@ -88,10 +96,11 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
     Builds of one bundle run one after another, in any number of processes: TensorRT times its choices on the GPU.
 
     :param overwrite: replace engines that are already built.
-    :raises EngineError: no library, no GPU that the build needs, or engines that failed; the others are kept.
+    :raises EngineError: no library, no GPU that the build needs, engines that failed, or a full disk; what is complete
+        is kept.
     :raises VerificationError: the engines do not answer as PyTorch does.
-    :raises UsageError: the bundle has no such variant, the sizes do not fit the model, or a compute capability is
-        unknown.
+    :raises UsageError: the bundle has no such variant, the sizes do not fit the model, a compute capability is
+        unknown, or the bundle cannot be written.
     :raises BundleError: the bundle is damaged.
     :raises OutputExistsError: the variant is already built, and ``overwrite`` is false.
     """
@@ -124,14 +133,18 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
             compute_capabilities=target.compute_capabilities,
         )
         built, kept = _build_engines(parts, source, builder, progress)
+        progress.keep_only([part.graph for part in parts])
         details = {**settings, **({"low_precision": progress.low_precision} if library.reports_types else {})}
         row = parts[-1].graph == ROW
         candidate = Variant.from_record(name, _record(library, progress.folder.name, source, details, row=row))
         verification: Verification | None = None
-        notes: tuple[str, ...] = (_not_verified(bundle, name, target),)
+        reason = f"{name} was built and inspected, but its answers were not verified, as {target.no_gpu}."
+        mend = f"fastbert verify {shlex.quote(str(bundle))} --device {library.name} --variant {name}"
+        notes: tuple[str, ...] = (f"{reason} Verify them on a GPU that runs it: {mend}",)
         if target.gpu is not None:
             verification, notes = _verify(bundle, manifest, candidate, buckets, options.bounds)
-        outcome = {"passed": None, "reason": notes[0]} if verification is None else verification.as_dict()
+        notes += _too_short(manifest, buckets)
+        outcome = {"passed": None, "reason": reason} if verification is None else verification.as_dict()
         size = _publish(bundle, name, progress, _record(library, name, source, details, row=row), outcome, writer)
     return BuildReport(name, size, built, kept, progress.low_precision, verification, notes)
 
@@ -142,7 +155,7 @@ def _source(manifest: Manifest, name: str) -> Variant:
         raise UsageError(
             f"`variant` is {name!r}, which the bundle cannot build from; it has "
             f"{', '.join(sources) or 'no variant for a GPU'}. "
-            "Export one with: fastbert export MODEL --output BUNDLE --precision fp32,fp16"
+            f"Export it with: fastbert export MODEL --output BUNDLE --precision fp32,{name}"
         )
     return sources[name]
 
@@ -159,10 +172,19 @@ def _buckets(manifest: Manifest, options: BuildOptions) -> Buckets:
     return buckets
 
 
+def _too_short(manifest: Manifest, buckets: Buckets) -> tuple[str, ...]:
+    if buckets.max_sequence >= manifest.max_length:
+        return ()
+    return (
+        f"The engines take texts of up to {buckets.max_sequence} tokens and refuse longer ones; the bundle's "
+        f"max_length is {manifest.max_length}. Add {manifest.max_length} to `sequences` to run them.",
+    )
+
+
 def _build_engines(
     parts: list[Part], source: Variant, builder: EngineBuilder, progress: ResumableBuild
 ) -> tuple[dict[str, float], tuple[str, ...]]:
-    built, kept, failed = {}, [], {}
+    built, kept, failed = {}, [], dict[str, FastBertError]()
     for number, part in enumerate(parts, start=1):
         place = f"{number}/{len(parts)} {part.graph}"
         if progress.has(part.graph, part.sha256):
@@ -173,19 +195,19 @@ def _build_engines(
         try:
             plan = builder.build(part.graph, part.read())
             share = None if source.precision == "float32" else builder.low_precision_share(part.graph, plan)
-        except EngineError as error:
+        except (EngineError, BundleError) as error:
             failed[part.graph] = error
-            _log.info("%s: FAILED", place)
+            _log.info("%s: FAILED: %s", place, error)
             continue
         progress.add(part.graph, plan, part.sha256, share)
         built[part.graph] = time.perf_counter() - began
         types = "" if share is None else f", {share:.0%} low precision"
         _log.info("%s: %.1f s, %.1f MB%s", place, built[part.graph], len(plan) / 1e6, types)
     if failed:
-        reasons = " ".join(f"{graph}: {error}" for graph, error in failed.items())
+        first = next(iter(failed.values()))
         raise EngineError(
-            f"{len(failed)} of {len(parts)} engines failed. {reasons} The others are kept: the same command "
-            "builds only what is missing."
+            f"{len(failed)} of {len(parts)} engines failed: {', '.join(failed)}. The first error: {first} The others "
+            "are kept: the same command builds only what is missing."
         )
     return built, tuple(kept)
 
@@ -228,13 +250,6 @@ def _verify(
             f"The engines do not answer as PyTorch does: {'; '.join(verification.problems)}. The bundle is unchanged."
         )
     return verification, notes
-
-
-def _not_verified(bundle: Path, name: str, target: Target) -> str:
-    return (
-        f"{name} was built and inspected, but its answers were not verified, as {target.no_gpu}. Verify them on a GPU "
-        f"that runs it: fastbert verify {bundle.name} --device {target.library.name} --variant {name}"
-    )
 
 
 def _publish(

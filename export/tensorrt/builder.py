@@ -16,6 +16,7 @@ from fastbert.export.tensorrt.plan_header import header_problems
 from fastbert.files.atomic import replace_file
 from fastbert.runtime.engines.gpu.compute_capabilities import set_targets
 from fastbert.runtime.engines.gpu.cuda import Gpu
+from fastbert.runtime.engines.gpu.interrupts import signals_kept
 from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.engines.gpu.tensorrt_libraries import Library, log_of
 from fastbert.runtime.errors import EngineError
@@ -64,6 +65,10 @@ class EngineBuilder:
             exit, or ``"whole"`` for a whole model.
         :raises EngineError: the library cannot parse or build the graph, or the engine is not what the chain needs.
         """
+        with signals_kept():
+            return self._build(graph, onnx)
+
+    def _build(self, graph: str, onnx: bytes) -> bytes:
         trt = self._trt
         self._log.take_errors()  # of others
         builder = trt.Builder(self._log.trt_logger)
@@ -96,14 +101,18 @@ class EngineBuilder:
 
         :raises EngineError: the share is unknown or below `MIN_LOW_PRECISION`.
         """
-        trt, bucket = self._trt, self._buckets.of(graph)[0]
         if not self._library.reports_types or self._gpu is None:
             return None
+        with signals_kept():
+            return self._measured_share(graph, plan, self._gpu)
+
+    def _measured_share(self, graph: str, plan: bytes, gpu: Gpu) -> float:
+        trt, bucket = self._trt, self._buckets.of(graph)[0]
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise EngineError(f"{self._title} cannot read the plan of {graph} that it built: {self._log.take_errors()}")
         context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-        stream = self._gpu.stream()
+        stream = gpu.stream()
         context.set_optimization_profile_async(0, stream.handle)
         for name, limits in self._shapes(graph, bucket).items():
             context.set_input_shape(name, limits.tuned)

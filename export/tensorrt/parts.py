@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastbert.runtime.engines.gpu.tensorrt_libraries import Library
-from fastbert.runtime.errors import MissingDependencyError
+from fastbert.runtime.errors import BundleError, MissingDependencyError
 from fastbert.runtime.manifest import Manifest, Variant
 
 ROW = "row"
@@ -49,6 +49,15 @@ def parts_of(
 
     def read() -> bytes:
         stages = [bundle / file for file in source.stages]
-        return bytes(single_row_engine_model(bundle / source.embeddings, stages, manifest.exits).SerializeToString())
+        try:
+            model = single_row_engine_model(bundle / source.embeddings, stages, manifest.exits)
+        except OSError:
+            raise
+        except Exception as error:  # of onnx and protobuf, which have no common base
+            raise BundleError(
+                f"The graphs of {source.name} cannot be joined to one for a single row ({type(error).__name__}: "
+                f"{error}). fastbert export did not write them, or they are damaged: export the bundle again."
+            ) from error
+        return bytes(model.SerializeToString())
 
     return [*parts, Part(ROW, hashlib.sha256(digests.encode()).hexdigest(), read)]

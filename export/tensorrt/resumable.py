@@ -4,12 +4,13 @@ import fcntl
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fastbert.files.atomic import replace_file
+from fastbert.runtime.errors import EngineError, UsageError
 from fastbert.runtime.manifest import file_record
 
 _STATE, _LOCK = "state.json", ".build.lock"
@@ -18,8 +19,18 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def exclusive_build(bundle: Path) -> Iterator[None]:
-    """Wait until no other process builds in a bundle, then keep others waiting."""
-    with (bundle / _LOCK).open("w") as lock:
+    """Wait until no other process builds in a bundle, then keep others waiting.
+
+    :raises UsageError: the bundle cannot be written.
+    """
+    try:
+        file = (bundle / _LOCK).open("w")
+    except OSError as error:
+        raise UsageError(
+            f"{bundle} cannot be written: {error.strerror} ({_LOCK}). The engines become a part of the bundle, so make "
+            "it writable, or build in a copy of it."
+        ) from error
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -67,16 +78,31 @@ class ResumableBuild:
         )
 
     def add(self, graph: str, plan: bytes, onnx_sha256: str, low_precision: float | None) -> None:
-        """Keep an engine."""
+        """Keep an engine.
+
+        :raises EngineError: it cannot be written, as on a full disk.
+        """
         path = self.folder / f"{graph}.engine"
-        replace_file(path, plan)
-        self._engines[graph] = {
-            "onnx_sha256": onnx_sha256,
-            "low_precision": low_precision,
-            "file": file_record(path),
-        }
-        state = {"settings": self._settings, "engines": self._engines}
-        replace_file(self.folder / _STATE, json.dumps(state, indent=2).encode())
+        try:
+            replace_file(path, plan)
+            self._engines[graph] = {
+                "onnx_sha256": onnx_sha256,
+                "low_precision": low_precision,
+                "file": file_record(path),
+            }
+            state = {"settings": self._settings, "engines": self._engines}
+            replace_file(self.folder / _STATE, json.dumps(state, indent=2).encode())
+        except OSError as error:
+            raise EngineError(
+                f"{path} ({len(plan) / 1e6:.1f} MB) cannot be written: {error.strerror}. Make room for it; the engines "
+                "that are complete are kept, and the same command builds only what is missing."
+            ) from error
+
+    def keep_only(self, graphs: Collection[str]) -> None:
+        """Remove the engines that a stopped build made and this one does not want, such as that of a single row."""
+        for graph in self._engines.keys() - set(graphs):
+            del self._engines[graph]
+            (self.folder / f"{graph}.engine").unlink(missing_ok=True)
 
     def move_to(self, target: Path) -> None:
         """Move the engines to their place in the bundle."""

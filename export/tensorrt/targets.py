@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastbert.runtime.engines.gpu.compute_capabilities import covers, known_to
+from fastbert.runtime.engines.gpu.compute_capabilities import covers
 from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
 from fastbert.runtime.engines.gpu.tensorrt import require_supported
 from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES, Library
@@ -75,7 +75,7 @@ def find_target(engine: str, asked: Sequence[str]) -> Target:
 
 
 def _capabilities(library: Library, trt: Any, asked: tuple[str, ...]) -> tuple[str, ...]:
-    known = known_to(trt)
+    known = library.targets(trt)
     if not asked:
         return library.compute_capabilities
     if CURRENT in asked:
@@ -96,6 +96,11 @@ def _capabilities(library: Library, trt: Any, asked: tuple[str, ...]) -> tuple[s
             )
         return (gpu.compute_capability,)
     for each in asked:
+        if each in library.no_exits:
+            raise UsageError(
+                f"`compute_capabilities` has {each!r}, for which {library.title} has no float32 product, and the exits "
+                f"need one. It builds for {', '.join(known)}. Run ONNX Runtime on such a GPU (device 'cuda')."
+            )
         if each not in known:
             raise UsageError(
                 f"`compute_capabilities` has {each!r}; {library.title} {trt.__version__} builds for "

@@ -1,6 +1,7 @@
 """The lines of ``fastbert info`` about variants."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ def lines(bundle, *, verification=None, **changes):
     manifest = read_manifest(bundle)
     [first, *_] = manifest.variants
     raw = manifest.raw if verification is None else {**manifest.raw, "verification": verification}
-    return variant_lines(replace(manifest, variants=(replace(first, **changes),), raw=raw))
+    return variant_lines(Path("the bundle"), replace(manifest, variants=(replace(first, **changes),), raw=raw))
 
 
 def test_a_variant_is_a_line(bundle):
@@ -36,7 +37,11 @@ def test_engines_of_tensorrt_say_what_they_are_for(bundle):
     [
         ({"passed": True, "rows": 3}, "verified on 3 rows"),
         ({"passed": True, "rows": "3"}, "verified"),
-        ({"passed": None, "reason": "there is no GPU"}, "there is no GPU"),
+        (
+            {"passed": None, "reason": "There is no GPU."},
+            "There is no GPU. Verify them on a GPU that runs it: "
+            "fastbert verify 'the bundle' --device cpu --variant fp32",
+        ),
         ({"passed": False}, "not verified"),
         ({"passed": "yes"}, "not verified"),
         ("passed", "not verified"),

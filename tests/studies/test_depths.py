@@ -51,7 +51,8 @@ def test_with_onnxruntime_depths_are_layers_and_shapes_those_that_the_model_has(
     assert list(chain["every exit"]["ms_by_layers_run"]) == ["2", "3"]
 
 
-def test_one_text_also_runs_in_one_call_where_the_variant_has_its_engine(tensorrt_rtx, bundle_copy):
+def test_one_text_also_runs_in_one_call_where_the_variant_has_its_engine(tensorrt_rtx, bundle_copy, monkeypatch):
+    monkeypatch.setattr(depths, "_SETTLE_S", {"tensorrt-rtx": 0.01})
     build(bundle_copy, BuildOptions(engine="tensorrt-rtx", batches=(1, 4), sequences=(48,)))
     one, four = measure(bundle_copy, device="tensorrt-rtx", runs=2)["shapes"]
     assert set(one["single_row_engine"]) == {"first_exit_ms", "last_exit_ms"}

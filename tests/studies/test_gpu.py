@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from fastbert.runtime.engines.gpu.cuda import open_gpu
+from studies import depths
 from studies import gpu as study
 from studies.gpu import FAILED, LEFT_OUT, PASSED, Part, measure, obstacle, parts_of, run_part
 
@@ -50,6 +52,8 @@ def test_a_part_that_fails_or_cannot_run_does_not_stop_the_others(gpu_bundle, tm
         "tensorrt-rtx: build": FAILED,
         "tensorrt-rtx: reload": PASSED,
         "tensorrt-rtx: whole model against the chain": PASSED,
+        "tensorrt-rtx: a single row in one engine": FAILED,
+        "tensorrt-rtx: one call against the chain": PASSED,
     }
     out = capsys.readouterr().out
     assert "left out: tensorrt, 0 s no such library" in out
@@ -73,17 +77,26 @@ def test_a_gpu_that_rtx_does_not_support_gets_our_refusal(tensorrt_rtx, rtx_cuda
 
 
 def test_the_commands_of_the_parts_work(tensorrt_rtx, bundle_copy, tmp_path, run_cli, monkeypatch):
+    monkeypatch.setattr(depths, "_SETTLE_S", {})
+    rows = []
     for part in parts_of("tensorrt-rtx", "", bundle_copy, tmp_path):
         if part.command[2] == "fastbert.cli":
             code, _, err = run_cli(*part.command[3:])
             assert code == 0, err
         else:
-            from studies import depths
-
             monkeypatch.setattr(sys, "argv", ["depths", *part.command[3:-4], "--runs", "1", *part.command[-2:]])
             depths.main()
-            report = json.loads((tmp_path / "depths-tensorrt-rtx.json").read_text())
+            report = json.loads(Path(part.command[-1]).read_text())
             assert report["variant"] == "tensorrt-rtx-fp16"
+            rows.append("single_row_engine" in report["shapes"][0])
+    assert rows == [False, True]  # the chain is measured without the engine that no GPU has run yet
+
+
+def test_a_part_that_took_too_long_shows_how_far_it_came(capsys):
+    script = "import time; print('half way', flush=True); time.sleep(60)"
+    with pytest.raises(subprocess.TimeoutExpired):
+        study._run([sys.executable, "-c", script], 2)
+    assert "half way" in capsys.readouterr().out
 
 
 def test_without_a_gpu_it_says_so(no_gpu, tmp_path, monkeypatch):

@@ -4,9 +4,11 @@
 """
 
 import ctypes
+import gc
 import importlib
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +132,18 @@ def _finally(owner: Any, release: Callable[..., Any], *arguments: Any) -> None:
     weakref.finalize(owner, release, *arguments).atexit = False
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's garbage collector out of a capture: if it frees memory of the GPU in this thread, that ends it."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 class Stream:
     """A queue of work on one GPU. For one thread at a time.
 
@@ -175,11 +189,12 @@ class Stream:
             return
         if self._graphs[key] is None:
             mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-            self._gpu.call("cudaStreamBeginCapture", self._stream, mode)
-            try:
-                enqueue()
-            finally:  # an open capture would swallow all later work
-                graph = self._gpu.call("cudaStreamEndCapture", self._stream)
+            with _no_collection():
+                self._gpu.call("cudaStreamBeginCapture", self._stream, mode)
+                try:
+                    enqueue()
+                finally:  # an open capture would swallow all later work
+                    graph = self._gpu.call("cudaStreamEndCapture", self._stream)
             executable = self._gpu.call("cudaGraphInstantiate", graph, 0)
             self._gpu.call("cudaGraphDestroy", graph)
             _finally(self, self._runtime.cudaGraphExecDestroy, executable)

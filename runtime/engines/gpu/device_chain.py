@@ -51,11 +51,15 @@ class DeviceChain:
     """
 
     def __init__(self, executor: Executor, *, graphs: bool = False) -> None:
-        self.run_row: RunRow | None = self._run_row if executor.has_row else None
         self._executor = executor
         self._graphs = graphs
         self._threads = threading.local()
         self._free: list[Lane] = []  # their threads have ended
+
+    @property
+    def run_row(self) -> RunRow | None:
+        """Runs a single row in one call; None: there is no graph for it."""
+        return self._run_row if self._executor.has_row else None
 
     @property
     def stages(self) -> int:

@@ -146,7 +146,7 @@ class _File:
             if self._cache is None or self._failed or self._closed:
                 return
             try:
-                content = bytes(self._cache.serialize())
+                content = bytes(self._cache.serialize() or b"")  # None: the library failed, and its log says why
                 digest = hashlib.sha256(content).digest()
                 if content and digest != self._written:
                     _replace(self._path, content)

@@ -6,6 +6,7 @@ memory.
 """
 
 import contextlib
+import shlex
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Mapping
@@ -14,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from fastbert.runtime.engines.gpu.compute_capabilities import covers, known_to
+from fastbert.runtime.engines.gpu.compute_capabilities import covers
 from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
+from fastbert.runtime.engines.gpu.interrupts import signals_kept
 from fastbert.runtime.engines.gpu.lane import Shapes
 from fastbert.runtime.engines.gpu.profiles import Buckets
 from fastbert.runtime.engines.gpu.runtime_cache import RuntimeCache
@@ -25,6 +27,8 @@ from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT, Library, l
 from fastbert.runtime.errors import BundleError, EngineError
 from fastbert.runtime.manifest import Variant
 from fastbert.runtime.tensors import HIDDEN_STATES, LOGITS, ROWS, TOKENS
+
+_USUAL_LEVEL = 3  # of fastbert build
 
 
 def load(bundle: Path, variant: Variant, *, cuda_graphs: bool = False) -> DeviceChain:
@@ -52,33 +56,50 @@ def load_engines(
     :raises BundleError: as in `load`.
     """
     trt = library.load()
+    _require_version(library, bundle, variant, trt)  # first, as it needs no GPU
     gpu = open_gpu(library.extra)
-    _require_match(library, bundle, variant, trt, gpu)
+    _require_gpu(library, bundle, variant, trt, gpu)
     stages = _Stages(library, gpu, bundle, variant, graphs=cuda_graphs, cache=cache(trt, gpu))
     return DeviceChain(stages, graphs=cuda_graphs)
 
 
 def _build_command(library: Library, bundle: Path, variant: Variant, *options: str) -> str:
-    """Return the command that builds a variant's engines again, with the same profiles."""
+    """Return the command that builds a variant's engines again, the same ones."""
     build = variant.tensorrt_build
     batches = ",".join(map(str, sorted({bucket.max_batch for bucket in build.profiles})))
     sequences = ",".join(map(str, sorted({bucket.sequence for bucket in build.profiles})))
     engine = (f"--engine {library.name}",) if library.portable else ()
     sizes = (f"--variant {build.source}", f"--batch {batches}", f"--sequence {sequences}")
-    return " ".join(("fastbert build", str(bundle), *engine, *sizes, *options, "--overwrite"))
+    if build.optimization_level != _USUAL_LEVEL:
+        options += (f"--level {build.optimization_level}",)
+    if (variant.row is not None) != library.single_row:
+        options += ("--no-single-row" if library.single_row else "--single-row",)
+    return " ".join(("fastbert build", shlex.quote(str(bundle)), *engine, *sizes, *options, "--overwrite"))
 
 
-def _require_match(library: Library, bundle: Path, variant: Variant, trt: Any, gpu: Gpu) -> None:
-    """Check that this version of the library built the engines, for this GPU.
+def _require_version(library: Library, bundle: Path, variant: Variant, trt: Any) -> None:
+    """Check that this version of the library built the engines.
 
     :raises EngineError: it is another one; the message has the command that builds them.
     """
-    build, here = variant.tensorrt_build, f"{gpu.name}, compute capability {gpu.compute_capability}"
+    build = variant.tensorrt_build
     if build.version != trt.__version__:
+        chosen = build.compute_capabilities
+        named = library.portable and chosen != library.compute_capabilities and {*chosen} <= {*library.targets(trt)}
+        others = (f"--compute-capability {','.join(chosen)}",) if named else ()
+        mend = _build_command(library, bundle, variant, *others)
         raise EngineError(
             f"The engines of {variant.name} were built for {library.title} {build.version}; here it is "
-            f"{trt.__version__}, which cannot run them. Build them here: {_build_command(library, bundle, variant)}"
+            f"{trt.__version__}, which cannot run them. Build them here: {mend}"
         )
+
+
+def _require_gpu(library: Library, bundle: Path, variant: Variant, trt: Any, gpu: Gpu) -> None:
+    """Check that the engines were built for this GPU.
+
+    :raises EngineError: they were not; the message has the command that builds them.
+    """
+    build, here = variant.tensorrt_build, f"{gpu.name}, compute capability {gpu.compute_capability}"
     if not library.portable and build.sm != gpu.sm:
         raise EngineError(
             f"The engines of {variant.name} were built for GPU architecture {build.sm}; here it is {gpu.sm}, which "
@@ -100,7 +121,7 @@ def require_supported(library: Library, trt: Any, gpu: Gpu) -> None:
 
     :raises EngineError: it has none.
     """
-    supported = (*known_to(trt), *library.compute_capabilities)
+    supported = (*library.targets(trt), *library.compute_capabilities)
     if not covers(supported, gpu.compute_capability):
         raise EngineError(
             f"{library.title} {trt.__version__} does not support this GPU: {gpu.name} has compute capability "
@@ -158,11 +179,14 @@ class Engines:
         with self._lock:
             engine, config = self.engines[graph], self.configs.get(graph)
             strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-            return engine.create_execution_context(strategy if config is None else config)
+            with signals_kept():
+                return engine.create_execution_context(strategy if config is None else config)
 
     def _read(self, path: Path) -> Any:
         self.log.take_errors()  # of others
-        engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        plan = path.read_bytes()
+        with signals_kept():
+            engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             free, total = self.memory.memory
             raise BundleError(
@@ -206,8 +230,9 @@ class _Contexts:
         self._contexts: dict[tuple[str | int, int], Any] = {}
         self._bound: dict[tuple[str | int, int], Any] = {}
         self._ran: set[Any] = set()
-        # contexts go before the configs and the cache that they use
-        weakref.finalize(self, _clear, self._contexts, engines.configs, engines.cache).atexit = False
+        # Contexts go before the configs and the cache that they use. So they do when the process ends, where objects
+        # that are still alive go in any order.
+        weakref.finalize(self, _clear, self._contexts, engines.configs, engines.cache)
 
     def enqueue(self, graph: str | int, shapes: Shapes, addresses: Mapping[str, int]) -> None:
         """Start an engine."""
@@ -215,7 +240,7 @@ class _Contexts:
         sequence = (shapes[TOKENS[0]] if TOKENS[0] in shapes else shapes[HIDDEN_STATES])[1]
         key = (graph, 0 if graph == "row" else self._owner.buckets.find(rows[0], sequence))
         context = self._contexts[key] if key in self._contexts else self._make(key)
-        bound_shapes, bound_addresses = self._bound.get(key, ({}, {}))
+        bound_shapes, bound_addresses = self._bound.pop(key, ({}, {}))  # unknown after an error: all are set again
         for name, shape in shapes.items():
             if bound_shapes.get(name) != shape:
                 self._check(context.set_input_shape(name, shape), key, f"{name} of shape {list(shape)}")
@@ -223,7 +248,10 @@ class _Contexts:
             if bound_addresses.get(name) != address:
                 self._check(context.set_tensor_address(name, address), key, f"the address of {name}")
         self._bound[key] = (shapes, addresses)
-        self._check(context.execute_async_v3(self.stream.handle), key, "a run")
+        # the first run of a shape may compile kernels
+        with signals_kept() if bound_shapes != shapes else contextlib.nullcontext():
+            done = context.execute_async_v3(self.stream.handle)
+        self._check(done, key, "a run")
         if bound_shapes != shapes:
             self._note(key, shapes)
 

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from fastbert.runtime.engines.gpu.compute_capabilities import known_to
 from fastbert.runtime.errors import EngineError, MissingDependencyError
 
 _log = logging.getLogger("fastbert.tensorrt")
@@ -31,6 +32,7 @@ class Library:
     :param build_extra: installs what ``fastbert build`` needs, too.
     :param compute_capabilities: GPUs that an engine runs on unless a build asks for others, such as ``"8.9"``;
         ``">12.0"``: every later one. Empty: an engine runs only on the architecture that it was built on.
+    :param no_exits: compute capabilities that it builds for, but not the exits, as it has no float32 product there.
     :param flags: of the builder.
     :param runtime_config: contexts are made from a config, which has the cache of what is compiled just in time.
     :param timing_cache: the builder times its choices on the GPU and can keep the times.
@@ -46,6 +48,7 @@ class Library:
     extra: str
     build_extra: str
     compute_capabilities: tuple[str, ...]
+    no_exits: tuple[str, ...]
     flags: tuple[str, ...]
     runtime_config: bool
     timing_cache: bool
@@ -58,16 +61,28 @@ class Library:
         """Whether engines are built without a GPU, for GPUs of several architectures."""
         return bool(self.compute_capabilities)
 
+    def targets(self, trt: Any) -> tuple[str, ...]:
+        """Return the compute capabilities that a build can name, in ascending order.
+
+        :param trt: the module of a portable library.
+        """
+        return tuple(each for each in known_to(trt) if each not in self.no_exits)
+
     def load(self) -> Any:
         """Import the library's module.
 
         :raises MissingDependencyError: it is not installed.
-        :raises EngineError: another major version is installed.
+        :raises EngineError: another major version is installed, or one that cannot be loaded.
         """
         try:
             module = importlib.import_module(self.module)
-        except ImportError as error:
-            raise MissingDependencyError(self.module, self.extra) from error
+        except (ImportError, OSError) as error:  # its package loads shared libraries, of its own and of CUDA
+            if isinstance(error, ModuleNotFoundError) and error.name == self.module:
+                raise MissingDependencyError(self.module, self.extra) from error
+            raise EngineError(
+                f"{self.title} is installed, but cannot be loaded: {error}. Install all of it again with: "
+                f"pip install --force-reinstall 'fastbert-deploy[{self.extra}]'"
+            ) from error
         if module.__version__.split(".")[0] != str(self.major):
             raise EngineError(
                 f"{self.title} {module.__version__} is installed; this fastbert uses {self.title} {self.major}, which "
@@ -84,6 +99,7 @@ TENSORRT = Library(
     extra="tensorrt",
     build_extra="build",
     compute_capabilities=(),
+    no_exits=(),
     flags=(),  # none: the graphs contain the precision
     runtime_config=False,
     timing_cache=True,
@@ -99,6 +115,7 @@ TENSORRT_RTX = Library(
     extra="tensorrt-rtx",
     build_extra="tensorrt-rtx",
     compute_capabilities=("8.0", "8.6", "8.9", "12.0", "12.1", ">12.0"),
+    no_exits=("7.5",),
     # its documents require it for engines that a CUDA graph captures; all memory is then what we give it
     flags=("REQUIRE_USER_ALLOCATION",),
     runtime_config=True,

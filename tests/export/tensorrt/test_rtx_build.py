@@ -68,17 +68,19 @@ def test_what_was_not_verified_says_so_and_how_to(stand_in, bundle_copy, run_cli
     code, out, err = run_cli("build", bundle_copy, "--engine", "tensorrt-rtx", *sizes)
     assert code == 0
     assert f"not verified: {NAME}" in out
-    command = f"fastbert verify {bundle_copy.name} --device tensorrt-rtx --variant {NAME}"
+    command = f"fastbert verify {bundle_copy} --device tensorrt-rtx --variant {NAME}"
     assert command in err
     recorded = read_manifest(bundle_copy).raw["verification"][NAME]
     assert recorded["passed"] is None
-    assert command in recorded["reason"]
     assert "no GPU is available" in recorded["reason"]
-    code, out, _ = run_cli("info", bundle_copy)
+    assert "fastbert verify" not in recorded["reason"]  # the bundle may be moved
+    moved = bundle_copy.rename(bundle_copy.with_name("two words"))
+    code, out, _ = run_cli("info", moved)
     assert code == 0
     assert f"variant:         {NAME}: float16 for tensorrt-rtx; built from fp16 by version " in out
     assert "its answers were not verified, as no GPU is available" in out
-    assert command in out
+    assert f"fastbert verify '{moved}' --device tensorrt-rtx --variant {NAME}" in out
+    moved.rename(bundle_copy)
     code, out, _ = run_cli("build", bundle_copy, "--engine", "tensorrt-rtx", *sizes, "--overwrite", "--json")
     assert json.loads(out)["verification"] == {"passed": None}
     code, _, err = run_cli("verify", bundle_copy, "--device", "tensorrt-rtx", "--variant", NAME)
@@ -148,7 +150,8 @@ def test_current_is_the_gpu_of_this_machine(tensorrt_rtx, bundle_copy):
 @pytest.mark.parametrize(
     ("capabilities", "error", "message"),
     [
-        (("9.0",), UsageError, "`compute_capabilities` has '9.0'.*builds for 7.5, 8.0, 8.6, 8.9, 12.0, 12.1, or 'curr"),
+        (("9.0",), UsageError, "`compute_capabilities` has '9.0'.*builds for 8.0, 8.6, 8.9, 12.0, 12.1, or 'curr"),
+        (("7.5", "8.9"), UsageError, "has '7.5', for which TensorRT for RTX has no float32 product.*'cuda'"),
         (("8.9", "sm89"), UsageError, "has 'sm89'"),
         ((">12.0",), UsageError, "has '>12.0'"),
         (("current", "8.9"), UsageError, "has 'current' beside others"),
@@ -164,7 +167,11 @@ def test_a_target_that_is_none_is_refused_before_anything_is_built(gpu_bundle, c
 
 @pytest.mark.parametrize(
     ("gpu", "message"),
-    [((9, 0), r"does not support this GPU: Fake GPU has compute capability 9\.0"), ((13, 0), "is older than Fake GPU")],
+    [
+        ((9, 0), r"does not support this GPU: Fake GPU has compute capability 9\.0"),
+        ((7, 5), r"does not support this GPU: Fake GPU has compute capability 7\.5"),
+        ((13, 0), "is older than Fake GPU"),
+    ],
 )
 def test_current_is_refused_on_a_gpu_that_the_library_cannot_build_for(gpu_bundle, monkeypatch, gpu, message):
     """The library itself builds, without a word, what runs nowhere."""
@@ -173,11 +180,14 @@ def test_current_is_refused_on_a_gpu_that_the_library_cannot_build_for(gpu_bundl
         build(gpu_bundle, with_capabilities("current"))
 
 
-def test_turing_is_refused_with_the_librarys_reason(bundle_copy):
-    before = (bundle_copy / "manifest.json").read_bytes()
-    with pytest.raises(EngineError, match=r"4 of 6 engines failed\. stage_00: TensorRT for RTX 1.*FP32 GEMM is not"):
-        build(bundle_copy, with_capabilities("7.5"))
-    assert (bundle_copy / "manifest.json").read_bytes() == before
+def test_the_library_cannot_build_exits_for_what_we_refuse(gpu_bundle):
+    [refused] = TENSORRT_RTX.no_exits
+    sizes = Buckets.from_sizes((4,), (48,))
+    builder = EngineBuilder(TENSORRT_RTX, sizes, hidden_size=32, compute_capabilities=(refused,))
+    with pytest.raises(
+        EngineError, match=r"TensorRT for RTX 1.* could not build stage_00: .*FP32 GEMM is not supported"
+    ):
+        builder.build("stage_00", (gpu_bundle / "fp16" / "stage_00.onnx").read_bytes())
 
 
 def test_a_stopped_build_resumes(stand_in, bundle_copy, monkeypatch):
@@ -215,6 +225,13 @@ def test_built_engines_are_replaced_only_with_overwrite(tensorrt_rtx, bundle_cop
     with pytest.raises(OutputExistsError, match=NAME):
         build(bundle_copy, SMALL)
     build(bundle_copy, SMALL, overwrite=True)
+
+
+def test_texts_that_the_engines_will_refuse_are_noted(stand_in, bundle_copy, run_cli):
+    code, _, err = run_cli("build", bundle_copy, "--engine", "tensorrt-rtx", "--sequence", "32", "--batch", "4")
+    assert code == 0
+    assert "texts of up to 32 tokens and refuse longer ones" in err
+    assert "max_length is 48. Add 48 to --sequence to run them" in err
 
 
 def test_without_the_library_its_extra_is_named(gpu_bundle, monkeypatch):

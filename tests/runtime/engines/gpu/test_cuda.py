@@ -102,6 +102,15 @@ def test_a_capture_is_closed_when_it_fails(cuda):
     stream.synchronize()  # which would fail within a capture
 
 
+def test_nothing_is_collected_during_a_capture(cuda):
+    """A collection may free memory of the GPU, which ends the capture."""
+    stream, collects = Gpu(cuda).stream(), []
+    for _ in range(2):
+        stream.replay("key", lambda: collects.append(gc.isenabled()))
+    assert collects == [True, False]
+    assert gc.isenabled()
+
+
 _AT_EXIT = """
 import atexit, sys
 sys.path.insert(0, sys.argv[1])

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -113,6 +114,14 @@ def test_a_cache_that_was_collected_is_not_written_again(tmp_path, monkeypatch):
     (tmp_path / "a.cache").unlink()
     started[0].function(*started[0].args)
     assert not (tmp_path / "a.cache").exists()
+
+
+def test_a_cache_that_the_library_cannot_serialize_is_not_written(tmp_path):
+    path = tmp_path / "x.cache"
+    cache = RuntimeCache(path)
+    cache._file._cache = SimpleNamespace(serialize=lambda: None)
+    cache._file.save()
+    assert not path.exists()
 
 
 def test_an_unchanged_cache_is_not_written(tmp_path):

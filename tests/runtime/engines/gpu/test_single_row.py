@@ -1,5 +1,8 @@
 """A single row in one TensorRT engine, through stand-ins that compute real answers."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -37,7 +40,7 @@ def rows_of(bundle, most=48):
 def test_golden_rows_exit_where_the_chain_exits(library, with_row, graphs):
     classifier = Classifier.load(with_row, device=library[0], cuda_graphs=graphs)
     stages = Classifier.load(with_row, device=library[0])
-    stages._engine.run_row = None
+    stages._engine._executor.has_row = False
     exits = set()
     for row in rows_of(with_row):
         for speed in CHECKED_SPEEDS:
@@ -47,6 +50,20 @@ def test_golden_rows_exit_where_the_chain_exits(library, with_row, graphs):
             assert np.allclose(found.uncertainty, expected.uncertainty, atol=0.02)
             exits.update(found.exit_layer.tolist())
     assert exits == {0, 1, 2}
+
+
+def test_a_classifier_that_is_dropped_goes_at_once(library, with_row):
+    """Not in a later collection, which may come while another classifier captures a CUDA graph."""
+    gc.collect()
+    gc.disable()
+    try:
+        classifier = Classifier.load(with_row, device=library[0])
+        classifier.run(*next(rows_of(with_row)), speed=0.5)
+        engine = weakref.ref(classifier._engine)
+        del classifier
+        assert engine() is None
+    finally:
+        gc.enable()
 
 
 def test_a_row_is_one_run_and_one_wait_for_its_answer(library, with_row, request):

@@ -3,14 +3,16 @@
 import gc
 import json
 import logging
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fastbert.runtime import Classifier, EngineError, UsageError
-from fastbert.runtime.errors import BundleError
+from fastbert.runtime.errors import BundleError, MissingDependencyError
 from fastbert.runtime.manifest import file_record
 
 NAME = "tensorrt-rtx-fp16"
@@ -105,15 +107,20 @@ COMMAND = "fastbert build {bundle} --engine tensorrt-rtx --variant fp16 --batch 
     [
         ({"version": "1.6.0.7"}, (8, 9), "TensorRT for RTX 1.6.0.7; here it is 1.*" + COMMAND + " --overwrite"),
         (
+            {"version": "1.6.0.7", "compute_capabilities": ["8.6", "12.0"], "optimization_level": 5},
+            (8, 9),
+            COMMAND + " --compute-capability 8.6,12.0 --level 5 --overwrite",
+        ),
+        (
             {"compute_capabilities": ["8.6", "12.0"]},
             (8, 9),
             "compute capability 8.6, 12.0; this one is Fake RTX, compute capability 8.9.*" + COMMAND + " --overwrite",
         ),
-        ({}, (7, 5), "compute capability 7.5.*" + COMMAND + " --compute-capability 7.5 --overwrite"),
-        ({}, (9, 0), "does not support this GPU: Fake RTX has compute capability 9.0; supported are 7.5, 8.0.*'cuda'"),
+        ({}, (7, 5), "does not support this GPU: Fake RTX has compute capability 7.5; supported are 8.0.*'cuda'"),
+        ({}, (9, 0), "does not support this GPU: Fake RTX has compute capability 9.0; supported are 8.0.*'cuda'"),
         ({}, (10, 0), "does not support this GPU"),
     ],
-    ids=["version", "built for others", "Turing", "H200", "B200"],
+    ids=["version", "version of others", "built for others", "Turing", "H200", "B200"],
 )
 def test_what_does_not_fit_is_refused_before_a_plan_is_read(rtx_built, tensorrt_rtx, rtx_cuda, details, gpu, message):
     rewrite(rtx_built, **details)
@@ -129,9 +136,30 @@ def test_one_set_of_engines_is_for_every_gpu_of_the_default_set(rtx_built, rtx_c
     assert load(rtx_built).predict(["good"])
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        "OSError('libcudart.so.13: cannot open shared object file')",
+        "ImportError('libcudart.so.13: cannot open shared object file')",
+        "ModuleNotFoundError('no libcudart.so.13 at all', name='nvidia')",
+    ],
+)
+def test_a_library_that_is_installed_in_part_is_an_error(rtx_built, monkeypatch, tmp_path, error):
+    (tmp_path / "tensorrt_rtx.py").write_text(f"raise {error}")
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = r"is installed, but cannot be loaded: .*libcudart.* --force-reinstall"
+    with pytest.raises(EngineError, match=message) as found:
+        load(rtx_built)
+    assert not isinstance(found.value, MissingDependencyError)
+
+
 def test_no_gpu_and_no_library_are_errors(rtx_built, rtx_cuda, monkeypatch):
     rtx_cuda._devices = 0
     with pytest.raises(EngineError, match="No GPU"):
+        load(rtx_built)
+    rewrite(rtx_built, version="1.6.0.7")  # which needs no GPU to tell
+    with pytest.raises(EngineError, match=r"built for TensorRT for RTX 1\.6\.0\.7; here it is 1"):
         load(rtx_built)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(EngineError, match=r"fastbert-deploy\[tensorrt-rtx\]"):
@@ -247,3 +275,32 @@ def test_a_default_folder_that_cannot_be_written_is_one_warning(rtx_built, tmp_p
         assert load(rtx_built).predict(["good"])
     [warning] = [record for record in caplog.records if "cannot be written" in record.getMessage()]
     assert "`runtime_cache`" in warning.getMessage()
+
+
+_AT_EXIT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from types import SimpleNamespace
+from support.doubles.cuda import FakeCuda
+from fastbert.runtime.engines.gpu.cuda import Gpu
+from fastbert.runtime.engines.gpu.tensorrt import _Contexts
+
+class Named:
+    def __init__(self, name):
+        self.name = name
+
+    def __del__(self, write=sys.stdout.write):
+        write(self.name + " ")
+
+engine = SimpleNamespace(device_memory_size_v2=8)
+engines = SimpleNamespace(memory=Gpu(FakeCuda()), engines={0: engine}, configs={0: Named("config")}, cache=None)
+contexts = _Contexts(engines)
+contexts._contexts[0, 0] = Named("context")
+del engines
+"""
+
+
+def test_contexts_go_before_their_configs_when_the_process_ends():
+    tests = Path(__file__).parents[3]
+    found = subprocess.run([sys.executable, "-P", "-c", _AT_EXIT, tests], capture_output=True, text=True, check=True)
+    assert found.stdout == "context config "
