@@ -33,7 +33,7 @@ from fastbert.runtime.engines import load_engine
 from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
 from fastbert.runtime.engines.gpu.onnxruntime import CUDA, require_onnxruntime
-from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES
+from fastbert.runtime.engines.gpu.tensorrt.libraries import LIBRARIES
 from fastbert.runtime.errors import FastBertError
 from fastbert.runtime.manifest import MANIFEST, Manifest, Variant, file_record, read_manifest
 

@@ -20,8 +20,8 @@ from fastbert.benchmarks.machine.environment import describe_environment
 from fastbert.benchmarks.machine.gpu import describe_gpu
 from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.onnxruntime import CUDA, require_onnxruntime
-from fastbert.runtime.engines.gpu.tensorrt import require_supported
-from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES, TENSORRT_RTX
+from fastbert.runtime.engines.gpu.tensorrt.engines import require_supported
+from fastbert.runtime.engines.gpu.tensorrt.libraries import LIBRARIES, TENSORRT_RTX
 from fastbert.runtime.errors import FastBertError
 from fastbert.runtime.manifest import read_manifest
 

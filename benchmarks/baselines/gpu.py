@@ -17,7 +17,7 @@ from fastbert.benchmarks.baselines.whole_model_gpu import (
     write_whole_model,
 )
 from fastbert.benchmarks.systems import Budget, Runner, Sources
-from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES
+from fastbert.runtime.engines.gpu.tensorrt.libraries import LIBRARIES
 from fastbert.runtime.manifest import read_manifest
 
 

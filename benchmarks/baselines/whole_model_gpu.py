@@ -10,9 +10,9 @@ from fastbert.benchmarks.baselines.whole_model import join_stages
 from fastbert.export.tensorrt.builder import EngineBuilder
 from fastbert.runtime.engines.gpu.cuda import open_gpu
 from fastbert.runtime.engines.gpu.onnxruntime import CUDA, Sessions
-from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.tensorrt import Engines
-from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES, Library
+from fastbert.runtime.engines.gpu.tensorrt.engines import Engines
+from fastbert.runtime.engines.gpu.tensorrt.libraries import LIBRARIES, Library
+from fastbert.runtime.engines.gpu.tensorrt.profiles import Buckets
 from fastbert.runtime.manifest import Manifest, Variant
 
 _IDS = ("input_ids", "attention_mask", "token_type_ids")

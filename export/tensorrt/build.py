@@ -24,9 +24,9 @@ from fastbert.export.tensorrt.targets import find_target
 from fastbert.export.verification.compare import verify_classifier
 from fastbert.export.verification.outcome import DEFAULT_BOUNDS, Bounds, Verification
 from fastbert.runtime import Classifier
-from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.tensorrt import load_engines
-from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES, TENSORRT, Library
+from fastbert.runtime.engines.gpu.tensorrt.engines import load_engines
+from fastbert.runtime.engines.gpu.tensorrt.libraries import LIBRARIES, TENSORRT, Library
+from fastbert.runtime.engines.gpu.tensorrt.profiles import Buckets
 from fastbert.runtime.errors import (
     BundleError,
     EngineError,

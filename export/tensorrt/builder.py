@@ -14,11 +14,11 @@ from fastbert.export.tensorrt.interface import Limits, input_shapes
 from fastbert.export.tensorrt.parser_errors import parser_errors
 from fastbert.export.tensorrt.plan_header import header_problems
 from fastbert.files.atomic import replace_file
-from fastbert.runtime.engines.gpu.compute_capabilities import set_targets
 from fastbert.runtime.engines.gpu.cuda import Gpu
-from fastbert.runtime.engines.gpu.interrupts import signals_kept
-from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.tensorrt_libraries import Library, log_of
+from fastbert.runtime.engines.gpu.tensorrt.compute_capabilities import set_targets
+from fastbert.runtime.engines.gpu.tensorrt.interrupts import signals_kept
+from fastbert.runtime.engines.gpu.tensorrt.libraries import Library, log_of
+from fastbert.runtime.engines.gpu.tensorrt.profiles import Buckets
 from fastbert.runtime.errors import EngineError
 from fastbert.runtime.manifest import Bucket
 

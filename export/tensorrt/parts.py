@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastbert.runtime.engines.gpu.tensorrt_libraries import Library
+from fastbert.runtime.engines.gpu.tensorrt.libraries import Library
 from fastbert.runtime.errors import BundleError, MissingDependencyError
 from fastbert.runtime.manifest import Manifest, Variant
 

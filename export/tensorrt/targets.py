@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastbert.runtime.engines.gpu.compute_capabilities import covers
 from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
-from fastbert.runtime.engines.gpu.tensorrt import require_supported
-from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES, Library
+from fastbert.runtime.engines.gpu.tensorrt.compute_capabilities import covers
+from fastbert.runtime.engines.gpu.tensorrt.engines import require_supported
+from fastbert.runtime.engines.gpu.tensorrt.libraries import LIBRARIES, Library
 from fastbert.runtime.errors import EngineError, UsageError
 
 CURRENT = "current"
@@ -46,7 +46,7 @@ class Target:
 def find_target(engine: str, asked: Sequence[str]) -> Target:
     """Load a library and find what it can build for.
 
-    :param engine: a name in `fastbert.runtime.engines.gpu.tensorrt_libraries.LIBRARIES`.
+    :param engine: a name in `fastbert.runtime.engines.gpu.tensorrt.libraries.LIBRARIES`.
     :param asked: compute capabilities, such as ``"8.9"``; `CURRENT` alone: that of this machine's GPU; empty: the
         library's default.
     :raises UsageError: the engine is unknown, or a compute capability is.

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.export.golden import GOLDEN, read_golden
-from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT, log_of
+from fastbert.runtime.engines.gpu.tensorrt.libraries import TENSORRT, log_of
+from fastbert.runtime.engines.gpu.tensorrt.profiles import Buckets
 from fastbert.runtime.errors import MissingDependencyError, UsageError
 from fastbert.runtime.manifest import Variant, check_files, read_manifest
 

@@ -28,8 +28,8 @@ class Device:
 DEVICES = {
     "cpu": Device("fastbert.runtime.engines.cpu", ("threads", "thread_pool", "batches")),
     "cuda": Device("fastbert.runtime.engines.gpu.onnxruntime", ("cuda_graphs",)),
-    "tensorrt": Device("fastbert.runtime.engines.gpu.tensorrt", ("cuda_graphs",)),
-    "tensorrt-rtx": Device("fastbert.runtime.engines.gpu.tensorrt_rtx", ("cuda_graphs", "runtime_cache")),
+    "tensorrt": Device("fastbert.runtime.engines.gpu.tensorrt.engines", ("cuda_graphs",)),
+    "tensorrt-rtx": Device("fastbert.runtime.engines.gpu.tensorrt.rtx", ("cuda_graphs", "runtime_cache")),
 }
 _ON_BY_DEFAULT = ("runtime_cache",)
 

@@ -10,22 +10,22 @@ from support.doubles.real_tensorrt import real_tensorrt, real_tensorrt_rtx
 import fastbert.export.tensorrt.builder
 import fastbert.export.tensorrt.inspection
 import fastbert.export.tensorrt.plan_header
-import fastbert.runtime.engines.gpu.compute_capabilities
-import fastbert.runtime.engines.gpu.runtime_config
-import fastbert.runtime.engines.gpu.tensorrt
-import fastbert.runtime.engines.gpu.tensorrt_libraries
-from fastbert.runtime.engines.gpu.tensorrt_libraries import LIBRARIES
+import fastbert.runtime.engines.gpu.tensorrt.compute_capabilities
+import fastbert.runtime.engines.gpu.tensorrt.engines
+import fastbert.runtime.engines.gpu.tensorrt.libraries
+import fastbert.runtime.engines.gpu.tensorrt.runtime_config
+from fastbert.runtime.engines.gpu.tensorrt.libraries import LIBRARIES
 
 SHARED = (
     fastbert.export.tensorrt.builder,
     fastbert.export.tensorrt.inspection,
-    fastbert.runtime.engines.gpu.tensorrt,
-    fastbert.runtime.engines.gpu.tensorrt_libraries,
+    fastbert.runtime.engines.gpu.tensorrt.engines,
+    fastbert.runtime.engines.gpu.tensorrt.libraries,
 )
 RTX_ONLY = (
     fastbert.export.tensorrt.plan_header,
-    fastbert.runtime.engines.gpu.compute_capabilities,
-    fastbert.runtime.engines.gpu.runtime_config,
+    fastbert.runtime.engines.gpu.tensorrt.compute_capabilities,
+    fastbert.runtime.engines.gpu.tensorrt.runtime_config,
 )
 TABLE = [(real_tensorrt, module) for module in SHARED]
 TABLE += [(real_tensorrt_rtx, module) for module in (*SHARED, *RTX_ONLY)]

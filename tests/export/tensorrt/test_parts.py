@@ -8,7 +8,7 @@ from fastbert.export import BuildOptions, build
 from fastbert.export.joined import single_row_engine
 from fastbert.export.tensorrt.parts import parts_of
 from fastbert.runtime import UsageError
-from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT, TENSORRT_RTX
+from fastbert.runtime.engines.gpu.tensorrt.libraries import TENSORRT, TENSORRT_RTX
 from fastbert.runtime.manifest import read_manifest
 
 SMALL = BuildOptions(batches=(4,), sequences=(48,))

@@ -22,8 +22,8 @@ from fastbert.export.tensorrt.builder import EngineBuilder
 from fastbert.families import ACTIVATIONS, FAMILIES
 from fastbert.modeling import FastBertForSequenceClassification
 from fastbert.reference import compute_reference
-from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT_RTX
+from fastbert.runtime.engines.gpu.tensorrt.libraries import TENSORRT_RTX
+from fastbert.runtime.engines.gpu.tensorrt.profiles import Buckets
 from fastbert.runtime.errors import EngineError
 
 trt = pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx-cu13 is not installed")

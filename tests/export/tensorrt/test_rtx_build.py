@@ -14,8 +14,8 @@ from fastbert.export.tensorrt import build as build_module
 from fastbert.export.tensorrt.builder import EngineBuilder
 from fastbert.export.tensorrt.plan_header import header_problems
 from fastbert.runtime import EngineError, UsageError
-from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT_RTX, log_of
+from fastbert.runtime.engines.gpu.tensorrt.libraries import TENSORRT_RTX, log_of
+from fastbert.runtime.engines.gpu.tensorrt.profiles import Buckets
 from fastbert.runtime.errors import BundleError, MissingDependencyError, OutputExistsError
 from fastbert.runtime.manifest import check_files, read_manifest
 

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from fastbert.runtime.engines.gpu.compute_capabilities import known_to
+from fastbert.runtime.engines.gpu.tensorrt.compute_capabilities import known_to
 from fastbert.runtime.errors import EngineError, MissingDependencyError
 
 _log = logging.getLogger("fastbert.tensorrt")

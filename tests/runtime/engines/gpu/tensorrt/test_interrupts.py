@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from fastbert.runtime.engines.gpu.interrupts import signals_kept
+from fastbert.runtime.engines.gpu.tensorrt.interrupts import signals_kept
 
 
 def test_a_signal_has_its_effect_when_the_block_ends():
@@ -45,8 +45,8 @@ def test_in_another_thread_nothing_changes():
 REAL = """
 import signal, sys
 from fastbert.export.tensorrt.builder import EngineBuilder
-from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT_RTX, log_of
+from fastbert.runtime.engines.gpu.tensorrt.profiles import Buckets
+from fastbert.runtime.engines.gpu.tensorrt.libraries import TENSORRT_RTX, log_of
 log = log_of(TENSORRT_RTX.load()).trt_logger
 kind, plain = type(log), type(log).log
 sent = []

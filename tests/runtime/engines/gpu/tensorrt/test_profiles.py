@@ -1,6 +1,6 @@
 import pytest
 
-from fastbert.runtime.engines.gpu.profiles import Buckets
+from fastbert.runtime.engines.gpu.tensorrt.profiles import Buckets
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.manifest import Bucket
 

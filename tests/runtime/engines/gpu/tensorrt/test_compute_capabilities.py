@@ -3,8 +3,8 @@
 import pytest
 from support.doubles.real_tensorrt import real_tensorrt_rtx
 
-from fastbert.runtime.engines.gpu.compute_capabilities import covers, known_to
-from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT_RTX
+from fastbert.runtime.engines.gpu.tensorrt.compute_capabilities import covers, known_to
+from fastbert.runtime.engines.gpu.tensorrt.libraries import TENSORRT_RTX
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastbert.runtime.engines.gpu import runtime_cache
-from fastbert.runtime.engines.gpu.runtime_cache import RuntimeCache, cache_path, default_folder
+from fastbert.runtime.engines.gpu.tensorrt import runtime_cache
+from fastbert.runtime.engines.gpu.tensorrt.runtime_cache import RuntimeCache, cache_path, default_folder
 
 
 class FakeCache:

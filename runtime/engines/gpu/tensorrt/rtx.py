@@ -5,9 +5,9 @@ from typing import Any
 
 from fastbert.runtime.engines.gpu.cuda import Gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
-from fastbert.runtime.engines.gpu.runtime_cache import cache_path
-from fastbert.runtime.engines.gpu.tensorrt import load_engines
-from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT_RTX
+from fastbert.runtime.engines.gpu.tensorrt.engines import load_engines
+from fastbert.runtime.engines.gpu.tensorrt.libraries import TENSORRT_RTX
+from fastbert.runtime.engines.gpu.tensorrt.runtime_cache import cache_path
 from fastbert.runtime.manifest import Variant, read_manifest
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.doubles.cuda import FakeCuda
 
 from fastbert.runtime import Classifier, EngineError, UsageError
-from fastbert.runtime.engines.gpu.tensorrt_libraries import log_of
+from fastbert.runtime.engines.gpu.tensorrt.libraries import log_of
 from fastbert.runtime.errors import BundleError
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastbert.runtime.engines.gpu.runtime_cache import RuntimeCache
+from fastbert.runtime.engines.gpu.tensorrt.runtime_cache import RuntimeCache
 
 
 def make_config(trt: Any, engine: Any, *, graphs: bool, cache: RuntimeCache | None) -> Any:

@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from fastbert.runtime.engines.gpu.compute_capabilities import covers
 from fastbert.runtime.engines.gpu.cuda import Gpu, open_gpu
 from fastbert.runtime.engines.gpu.device_chain import DeviceChain
-from fastbert.runtime.engines.gpu.interrupts import signals_kept
 from fastbert.runtime.engines.gpu.lane import Shapes
-from fastbert.runtime.engines.gpu.profiles import Buckets
-from fastbert.runtime.engines.gpu.runtime_cache import RuntimeCache
-from fastbert.runtime.engines.gpu.runtime_config import make_config
-from fastbert.runtime.engines.gpu.tensorrt_libraries import TENSORRT, Library, log_of
+from fastbert.runtime.engines.gpu.tensorrt.compute_capabilities import covers
+from fastbert.runtime.engines.gpu.tensorrt.interrupts import signals_kept
+from fastbert.runtime.engines.gpu.tensorrt.libraries import TENSORRT, Library, log_of
+from fastbert.runtime.engines.gpu.tensorrt.profiles import Buckets
+from fastbert.runtime.engines.gpu.tensorrt.runtime_cache import RuntimeCache
+from fastbert.runtime.engines.gpu.tensorrt.runtime_config import make_config
 from fastbert.runtime.errors import BundleError, EngineError
 from fastbert.runtime.manifest import Variant
 from fastbert.runtime.tensors import HIDDEN_STATES, LOGITS, ROWS, TOKENS

@@ -283,7 +283,7 @@ sys.path.insert(0, sys.argv[1])
 from types import SimpleNamespace
 from support.doubles.cuda import FakeCuda
 from fastbert.runtime.engines.gpu.cuda import Gpu
-from fastbert.runtime.engines.gpu.tensorrt import _Contexts
+from fastbert.runtime.engines.gpu.tensorrt.engines import _Contexts
 
 class Named:
     def __init__(self, name):
