@@ -54,7 +54,7 @@ def test_a_guarantee_is_written_with_its_confidence(bundle_copy, unlabelled):
 
 def test_too_few_rows_are_refused_with_the_number_needed(bundle_copy, data):
     for target in ({"max_drop": 0.5}, {"min_agreement": 0.995}):
-        with pytest.raises(DataError, match=r"has 400 rows; a guarantee to .* with a confidence of 0\.95 needs at least 598"):
+        with pytest.raises(DataError, match=r"has 400 rows; a guarantee to .* of 0\.95 needs at least 598"):
             tune(bundle_copy, TuneOptions(data, confidence=0.95, **target))
     assert not (bundle_copy / KEPT).exists()  # before the work
 
