@@ -7,6 +7,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.benchmarks.binomial import binomial_p_value
+
 CONFIDENCE = 0.95
 _STEPS = 60  # of the bisection: the interval [-1, 1] shrinks below the precision of a float64
 
@@ -40,9 +42,7 @@ def paired_difference(right: NDArray[np.bool_], other: NDArray[np.bool_]) -> Pai
 
 def mcnemar(gained: int, lost: int) -> float:
     """Return the two-sided p-value of the exact McNemar test: each of the rows is a fair coin, gained or lost."""
-    rows, fewer = gained + lost, min(gained, lost)
-    tail, cases = sum(math.comb(rows, count) for count in range(fewer + 1)), 1 << rows
-    return min(1.0, 2 * tail / cases)
+    return min(1.0, 2 * binomial_p_value(min(gained, lost), gained + lost, 0.5))
 
 
 def score_interval(gained: int, lost: int, rows: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastbert.runtime.manifest import Manifest, Variant
 
 POINT_NAME = re.compile("[A-Za-z][A-Za-z0-9_-]{0,63}")  # begins with a letter, so that no number is a name
+_TARGET_KIND = re.compile("[a-z]{1,20}(_[a-z]{1,20}){0,3}")
 
 
 @dataclass(frozen=True)
@@ -86,19 +87,40 @@ def resolve_speed(manifest: "Manifest", variant: "Variant | None", speed: float 
     if point.variant != variant.name:
         raise UsageError(
             f"The operating point {speed!r} was tuned on the variant {point.variant!r}; this is {variant.name!r}. Use "
-            f"that variant, or tune this one: {tune_command(speed, variant.name)}"
+            f"that variant, or tune this one: {tune_command(speed, variant.name, point.record)}"
         )
     if not point.fits(manifest, variant):
         raise UsageError(
             f"The variant {variant.name!r} was exported or built again since the operating point {speed!r} was tuned, "
-            f"so its figures may no longer hold. Tune it again: {tune_command(speed, variant.name)}"
+            f"so its figures may no longer hold. Tune it again: {tune_command(speed, variant.name, point.record)}"
         )
     return point.speed
 
 
-def tune_command(name: str, variant: str) -> str:
-    """Return the command that makes an operating point of this name on a variant."""
-    return f"fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant {variant} --name {name}"
+def tune_command(name: str, variant: str, record: Mapping[str, Any] | None = None) -> str:
+    """Return the command that makes an operating point of this name on a variant.
+
+    :param record: of a point to make again, for the same target; None: an example of a target.
+    """
+    target = "--min-agreement 0.99" if record is None else _target_flags(record) or "--min-agreement 0.99"
+    return f"fastbert tune BUNDLE --data DATA {target} --variant {variant} --name {name}"
+
+
+def _target_flags(record: Mapping[str, Any]) -> str:
+    """Return what a point was tuned for as flags; nothing where its record does not say."""
+    target, guarantee = record.get("target"), record.get("guarantee")
+    if not isinstance(target, dict):
+        return ""
+    kind, value = target.get("kind"), target.get("value")
+    if not isinstance(kind, str) or _TARGET_KIND.fullmatch(kind) is None or not _is_number(value):
+        return ""
+    flags = f"--{kind.replace('_', '-')} {value!r}"
+    confidence = guarantee.get("confidence") if isinstance(guarantee, dict) else None
+    return f"{flags} --confidence {confidence!r}" if _is_number(confidence) else flags
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def point_lines(manifest: "Manifest") -> list[str]:
@@ -108,7 +130,8 @@ def point_lines(manifest: "Manifest") -> list[str]:
     for point in manifest.operating_points.values():
         variant = variants.get(point.variant)
         usable = variant is not None and point.fits(manifest, variant)
-        detail = "" if usable else ", which was exported or built again since: tune it again"
+        gone = "is no longer in the bundle" if variant is None else "was exported or built again since: tune it again"
+        detail = "" if usable else f", which {gone}"
         lines.append(
             f"operating point: {point.name} is speed {point.speed:g} of {point.variant}{detail}{_figures(point)}"
         )
@@ -122,8 +145,8 @@ def _figures(point: OperatingPoint) -> str:
     if isinstance(measured, dict):
         for key, form in (("layer_speedup", "{:.2f} times fewer layers"), ("agreement", "agreement {:.2%}")):
             value = measured.get(key)
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if _is_number(value):
                 parts.append(form.format(value))
-    if isinstance(guarantee, dict) and isinstance(guarantee.get("confidence"), int | float):
+    if isinstance(guarantee, dict) and _is_number(guarantee.get("confidence")):
         parts.append(f"{guarantee.get('kind')} {guarantee.get('value')} guaranteed at {guarantee['confidence']:.2%}")
     return f" ({', '.join(parts)})" if parts else ""

@@ -13,6 +13,7 @@ from fastbert.benchmarks.rivals.fasttext import train_fasttext
 from fastbert.benchmarks.rivals.tfidf import train_tfidf
 from fastbert.benchmarks.systems import Skipped
 from fastbert.data import read_rows
+from fastbert.runtime.errors import DataError
 from fastbert.runtime.manifest import Manifest
 from fastbert.runtime.tokenization import TextInput
 
@@ -42,12 +43,18 @@ def load_rivals(
     :param train: labelled rows; None: no linear models.
     :param bundles: each is a rival per variant that ``device`` runs, at full depth.
     :param manifest: of the benched bundle, whose labels all have.
-    :raises DataError: ``train`` is unreadable, or has a row without a label or with one that the bundle lacks.
+    :raises DataError: ``train`` is unreadable, has a row without a label or with one that the bundle lacks, or has
+        one label only.
     :raises UsageError: a rival bundle has other labels, or no variant for the device.
     :raises BundleError: a rival bundle is missing or damaged.
     """
     rivals, skipped = _bundle_rivals(bundles, manifest.labels, device=device, threads=threads), []
     rows = [] if train is None else read_rows(train, labels=manifest.labels, require_label=True)
+    if train is not None and len({row.label for row in rows}) < 2:
+        raise DataError(
+            f"`rivals`: every row of {train} has the label {rows[0].label!r}, and a model needs at least two labels "
+            "to learn from. Name a file with more of them."
+        )
     for name, (title, make) in _LINEAR.items() if train is not None else ():
         made = make(rows, manifest.labels, seed=seed)
         if isinstance(made, str):

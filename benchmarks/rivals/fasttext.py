@@ -43,10 +43,10 @@ def train_fasttext(
             model = fasttext.train_supervised(str(path), seed=seed % 2**31, **_COMMON, **_SETTINGS[setting])
         return lambda texts: [labels[int(model.predict(text)[0][0].removeprefix(_PREFIX))] for text in texts]
 
-    setting = best_setting(tuple(_SETTINGS), fit, rows, seed=seed)
+    setting, held_out = best_setting(tuple(_SETTINGS), fit, rows, seed=seed)
     predict = fit(setting, rows)
 
     def answer(text: TextInput) -> tuple[int, float]:
         return index[predict([plain_text(text)])[0]], 0.0
 
-    return {"features": setting, "chosen_on": "a tenth of the training rows", **_COMMON}, answer
+    return {"features": setting, "chosen_on_rows": held_out, **_COMMON}, answer

@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 
 def train_tfidf(
     rows: Sequence[Row], labels: Sequence[str], *, seed: int
-) -> tuple[dict[str, Any], Callable[[TextInput], tuple[int, float]]]:
+) -> tuple[dict[str, Any], Callable[[TextInput], tuple[int, float]]] | str:
     """Train on all rows with the features that are best on held-out ones.
 
     :param labels: of the benched bundle: the answers are indices of these.
-    :returns: settings, and the answer to a text.
+    :returns: settings, and the answer to a text; or why there is none.
     """
     _log.info("tfidf: training on %d rows", len(rows))
 
@@ -43,10 +43,13 @@ def train_tfidf(
         predict: Callable[[Sequence[str]], Sequence[str]] = pipeline.predict
         return predict
 
-    features = best_setting(tuple(_FEATURES), fit, rows, seed=seed)
-    predict = fit(features, rows)
+    try:
+        features, held_out = best_setting(tuple(_FEATURES), fit, rows, seed=seed)
+        predict = fit(features, rows)
+    except ValueError as error:  # such as an empty vocabulary: all texts are punctuation
+        return f"scikit-learn cannot learn from these {len(rows)} rows: {error}"
 
     def answer(text: TextInput) -> tuple[int, float]:
         return labels.index(predict([plain_text(text)])[0]), 0.0
 
-    return {"features": features, "chosen_on": "a tenth of the training rows", "C": _C}, answer
+    return {"features": features, "chosen_on_rows": held_out, "C": _C}, answer

@@ -16,6 +16,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastbert.benchmarks.binomial import binomial_p_value
+
 _Setting = TypeVar("_Setting")
 
 
@@ -32,22 +34,6 @@ def last_that_passes(settings: Iterable[_Setting], passes: Callable[[_Setting], 
     return last
 
 
-def binomial_p_value(losses: int, rows: int, most: float) -> float:
-    """Return P(Bin(rows, most) <= losses): the exact p-value of ``losses`` losses of 0 or 1 in ``rows`` rows.
-
-    :param most: in (0, 1), the largest expected loss that is acceptable.
-    """
-    if losses >= rows:
-        return 1.0
-    log_most, log_rest = math.log(most), math.log1p(-most)
-    log_choose = math.lgamma(rows + 1)
-    logs = [
-        log_choose - math.lgamma(k + 1) - math.lgamma(rows - k + 1) + k * log_most + (rows - k) * log_rest
-        for k in range(losses + 1)
-    ]
-    return min(1.0, math.fsum(map(math.exp, logs)))
-
-
 def losses_allowed(rows: int, most: float, confidence: float) -> int:
     """Return the largest number of losses of 0 or 1 with which ``rows`` rows still pass; -1: they cannot pass."""
     low, high = -1, rows  # the p-value grows with the losses; at `rows` losses it is 1
@@ -60,9 +46,14 @@ def losses_allowed(rows: int, most: float, confidence: float) -> int:
     return low
 
 
+def about_rows_needed(most: float, confidence: float) -> float:
+    """Return `rows_needed` before it is rounded up; infinite if no float is so large."""
+    return math.log(1 - confidence) / math.log1p(-most)
+
+
 def rows_needed(most: float, confidence: float) -> int:
     """Return the fewest rows that can pass: those that pass without a loss."""
-    rows = max(1, math.ceil(math.log(1 - confidence) / math.log1p(-most)) - 1)
+    rows = max(1, math.ceil(about_rows_needed(most, confidence)) - 1)
     while binomial_p_value(0, rows, most) > 1 - confidence:
         rows += 1
     return rows

@@ -57,6 +57,7 @@ class TuneReport:
     :param rows: of ``data``; ``data_sha256`` is the file's.
     :param deciding_rows: those that chose the speed.
     :param measuring_rows: those that the figures are from; ``measured_apart``: whether they had no part in the choice.
+    :param met_when_measured: whether the speed reaches the target on those rows too.
     :param chosen: the speed that was found; ``full_depth``: speed 0.
     :param guarantee: None: none was asked for, or no speed passed.
     :param other_measure: None: it would not save notably more.
@@ -80,6 +81,7 @@ class TuneReport:
     deciding_rows: int
     measuring_rows: int
     measured_apart: bool
+    met_when_measured: bool
     chosen: Measured
     full_depth: Measured
     guarantee: Guarantee | None
@@ -97,6 +99,7 @@ class TuneReport:
         figures = f"{found.layer_speedup:.2f} times fewer layers, agreement {100 * found.agreement:.2f} %"
         figures += "" if found.accuracy is None else f", accuracy {100 * found.accuracy:.1f} %"
         figures += "" if found.p50_ms is None else f", {found.p50_ms:.2f} ms"
+        figures += f", measured on {self.measuring_rows} other rows" if self.measured_apart else ""
         sure, more = ("is sure to", ", or tune on more rows") if self.confidence is not None else ("can", "")
         where = "" if found.p50_ms is not None else f" on {self.deciding_rows} rows"
         return (

@@ -1,5 +1,6 @@
 """The rows to tune on: read, split into those that decide and those that measure, and what is wrong with them."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,19 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbert.benchmarks.tuning.targets import Target
 from fastbert.data import Row, read_rows, read_texts
 from fastbert.export.golden import GOLDEN, read_golden
-from fastbert.runtime.errors import BundleError, DataError
+from fastbert.runtime.errors import BundleError, DataError, UsageError
 from fastbert.runtime.manifest import Manifest, file_record
 
 _MOST_REPEATED = 0.02  # share of rows
 _MOST_GOLDEN = 0.1  # share of the golden rows: a few short texts are in many files
-# Use of a data file in the manifest's `data` -> what was done with it.
+# Use of a data file in the manifest's `data` -> what it was used to do.
 _USES = {
-    "train": "trained on",
-    "unlabeled": "distilled on",
-    "dev": "its best epoch picked on",
-    "verify": "calibrated and verified on",
+    "train": "train the model",
+    "unlabeled": "distil its exits",
+    "dev": "pick its best epoch",
+    "verify": "calibrate and verify the bundle",
 }
 
 
@@ -68,6 +70,43 @@ def split(count: int, *, needed: int, seed: int) -> tuple[NDArray[np.int64], NDA
     return (order, None) if decide < needed or decide == count else (order[:decide], order[decide:])
 
 
+def require_others(test: DataRows, data: DataRows) -> None:
+    """Check that the rows to measure on are not the file to tune on.
+
+    :raises UsageError: the files have the same content.
+    """
+    if test.sha256 == data.sha256:
+        raise UsageError(
+            f"`test` {test.path} has the same content as `data` {data.path}, so it cannot measure a choice that these "
+            "rows make. Name other rows, or omit `test`: a third of `data` then measures."
+        )
+
+
+def shared_rows_warning(test: DataRows, data: DataRows) -> str | None:
+    """Say that rows to measure on are also rows to tune on; None: no more than chance would have."""
+    known = {row.text_input for row in data.rows}
+    shared = sum(row.text_input in known for row in test.rows)
+    if shared <= _MOST_REPEATED * len(test.rows):
+        return None
+    return (
+        f"{shared} of the {len(test.rows)} rows of {test.path} are also in {data.path}, so they had a part in the "
+        "choice, and the figures may be too good. Remove them."
+    )
+
+
+def few_rows_warning(deciding: int, target: Target) -> str | None:
+    """Say that so few rows cannot show the loss that may be; None: they can, or a guarantee needs more anyway."""
+    if target.confidence is not None or target.kind.most_loss is None or target.most_loss <= 0:
+        return None
+    enough = math.ceil(1 / target.most_loss - 1e-9)
+    if deciding >= enough:
+        return None
+    return (
+        f"{deciding} deciding rows are few: {enough} are needed to {target.words} if one row is lost. The speed that "
+        "was found may lose more than asked. Tune on more rows."
+    )
+
+
 def warnings_about(data: DataRows, bundle: Path, manifest: Manifest) -> list[str]:
     """Return why figures and guarantees from these rows may not hold for others."""
     found = []
@@ -77,8 +116,8 @@ def warnings_about(data: DataRows, bundle: Path, manifest: Manifest) -> list[str
     texts = [row.text_input for row in data.rows]
     if done:
         found.append(
-            f"{data.path} is a file that the model was {' and '.join(done)}, so it answers these rows better than new "
-            "ones. Tune on other rows."
+            f"{data.path} was used to {' and to '.join(done)}, so figures from these rows may be better than those of "
+            "new ones. Tune on other rows."
         )
     elif shared := _golden_rows(texts, bundle):
         found.append(

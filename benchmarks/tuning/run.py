@@ -12,7 +12,15 @@ from fastbert.benchmarks.tuning.exits import exit_answers, other_measure
 from fastbert.benchmarks.tuning.options import TuneOptions
 from fastbert.benchmarks.tuning.publish import require_writable_bundle, write_point
 from fastbert.benchmarks.tuning.report import Measured, OtherMeasure, TuneReport, measure
-from fastbert.benchmarks.tuning.rows import DataRows, read_data, split, warnings_about
+from fastbert.benchmarks.tuning.rows import (
+    DataRows,
+    few_rows_warning,
+    read_data,
+    require_others,
+    shared_rows_warning,
+    split,
+    warnings_about,
+)
 from fastbert.benchmarks.tuning.search import Choice, choose, fewest_rows
 from fastbert.benchmarks.tuning.single_rows import MAX_ROWS, Timer, row_timer, strictest_within
 from fastbert.benchmarks.tuning.speeds import Rows
@@ -33,7 +41,8 @@ def tune(bundle: Path, options: TuneOptions) -> TuneReport:
     Every exit runs once on every row; the results are kept in the bundle for the next call with the same file.
 
     :returns: what was found. If no speed reaches the target, ``reached`` is false and nothing is written.
-    :raises UsageError: the bundle has no such variant, or ``name`` is given and the bundle cannot be written.
+    :raises UsageError: the bundle has no such variant; ``name`` is given and the bundle cannot be written; ``test`` is
+        ``data``.
     :raises DataError: the rows cannot be read, lack labels that the target needs, or are too few for the guarantee.
     :raises BundleError: the bundle is missing or damaged, or was replaced meanwhile.
     :raises EngineError: the engine cannot run here.
@@ -59,13 +68,15 @@ class _Tuning:
         needed = fewest_rows(target)
         if len(data.rows) < needed:
             raise DataError(
-                f"{data.path} has {len(data.rows)} rows; to {target.words} with a confidence of "
+                f"{data.path} has {len(data.rows)} rows; a guarantee to {target.words} with a confidence of "
                 f"{options.confidence:g} needs at least {needed}, and more than that to gain much. Name a file with "
                 "more rows, or ask for less."
             )
         test = None if options.test is None else self._read(options.test)
-        chance = needed if test is None else len(data.rows)  # with other rows to measure on, all of these decide
-        decide, rest = split(len(data.rows), needed=chance, seed=options.seed)
+        if test is not None:
+            require_others(test, data)
+        least = needed if test is None else len(data.rows)  # with other rows to measure on, all of these decide
+        decide, rest = split(len(data.rows), needed=least, seed=options.seed)
         everything = self._answers(data)
         deciding = everything.part(decide)
         if test is not None:
@@ -94,19 +105,26 @@ class _Tuning:
             deciding_rows=len(deciding),
             measuring_rows=len(measuring),
             measured_apart=test is not None or rest is not None,
+            met_when_measured=target.is_met(
+                timed[choice.speed] if target.kind.figure is None else target.kind.figure(measuring, choice.speed)
+            ),
             chosen=measure(measuring, choice.speed, timed.get(choice.speed)),
             full_depth=measure(measuring, 0.0, timed.get(0.0)),
             guarantee=choice.guarantee,
             other_measure=self._other(deciding, measuring, choice),
             computed=self._computed,
             kept_problem=self._problem,
-            warnings=tuple(
-                warning
-                for file in (data, test) if file is not None
-                for warning in warnings_about(file, self._bundle, self._manifest)
-            ),
-        )  # fmt: skip
+            warnings=self._warnings(data, test, len(deciding)),
+        )
         return self._written(report) if options.name is not None and choice.reached else report
+
+    def _warnings(self, data: DataRows, test: DataRows | None, deciding: int) -> tuple[str, ...]:
+        found = [few_rows_warning(deciding, self._target)]
+        if test is not None:
+            found.append(shared_rows_warning(test, data))
+        for file in (data, test):
+            found += [] if file is None else warnings_about(file, self._bundle, self._manifest)
+        return tuple(warning for warning in found if warning is not None)
 
     def _read(self, path: Path) -> DataRows:
         labels = self._target.kind.labels

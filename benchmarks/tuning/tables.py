@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from fastbert.benchmarks.tuning.report import Measured, TuneReport
+from fastbert.benchmarks.tuning.targets import TARGETS
 from fastbert.console.streams import table_cell
 
 PROMISE = (
@@ -52,7 +53,15 @@ def _decision(report: TuneReport) -> str:
 def _guarantee(report: TuneReport) -> str:
     found = report.guarantee
     if found is None:
-        return "No guarantee." if report.reached else ""
+        if not report.reached:
+            return ""
+        if report.met_when_measured or not report.measured_apart:
+            return "No guarantee."
+        sure = ", and `confidence` asks for a guarantee" if TARGETS[report.target["kind"]].guaranteed else ""
+        return (
+            "No guarantee: the rows above, which had no part in the choice, miss the target. With more rows it is met "
+            f"more closely{sure}."
+        )
     test = "exact binomial test" if found.test == "binomial" else "betting test of the accuracy lost"
     return (
         f"Guaranteed with {100 * found.confidence:g} % confidence: {report.words}. Of {found.rows} rows, "

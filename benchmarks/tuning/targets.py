@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fastbert.benchmarks.tuning.guarantees import rows_needed
+from fastbert.benchmarks.tuning.guarantees import about_rows_needed
 from fastbert.benchmarks.tuning.speeds import Rows
 from fastbert.runtime.errors import UsageError
 
@@ -81,10 +81,15 @@ class Target:
     def check_guarantee(self) -> None:
         """Check that there can be a guarantee.
 
-        :raises UsageError: it would need all rows that there are.
+        :raises UsageError: it would need all rows that there are, or every loss is acceptable.
         """
         assert self.confidence is not None
-        if self.most_loss <= 0 or rows_needed(self.most_loss, self.confidence) > _MOST_ROWS:
+        if self.most_loss >= 1:  # so small an agreement, as a float
+            raise UsageError(
+                f"`{self.kind.name}` {self.value:g} allows every loss, so there is nothing to guarantee. Omit "
+                "`confidence`, or ask for more."
+            )
+        if self.most_loss <= 0 or about_rows_needed(self.most_loss, self.confidence) > _MOST_ROWS:
             raise UsageError(
                 f"`{self.kind.name}` {self.value:g} leaves no room for a loss, and no number of rows proves that there "
                 "is none. Omit `confidence`, or allow a little."

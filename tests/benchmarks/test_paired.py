@@ -1,4 +1,7 @@
 import functools
+import math
+import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +13,20 @@ def test_the_interval_and_the_test_are_those_of_the_literature():
     """Fagerland, Lydersen and Laake (Statistics in Medicine 33, 2014), table 2: 21 children, of whom 1 and 7 differ."""
     assert score_interval(1, 7, 21) == pytest.approx((-0.517, -0.026), abs=5e-4)
     assert mcnemar(1, 7) == pytest.approx(0.0703, abs=5e-5)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(4, 7), (10, 3), (5, 0), (300, 360)])
+def test_the_p_value_is_the_exact_one(gained, lost):
+    rows, fewer = gained + lost, min(gained, lost)
+    tail = sum(Fraction(math.comb(rows, count), 2**rows) for count in range(fewer + 1))
+    assert mcnemar(gained, lost) == pytest.approx(float(min(2 * tail, 1)), rel=1e-9)
+
+
+def test_many_rows_take_no_time():
+    """Of a whole corpus; sums of whole numbers would take minutes."""
+    began = time.process_time()
+    assert mcnemar(20_000, 20_500) == pytest.approx(0.013, abs=5e-4)
+    assert time.process_time() - began < 2
 
 
 def test_rows_that_all_agree_still_leave_room():

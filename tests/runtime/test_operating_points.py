@@ -87,6 +87,28 @@ def test_a_point_of_engines_that_were_exported_again_is_refused(write):
         Classifier.load(path, threads=1).run([[1, 2]], speed="balanced")
 
 
+@pytest.mark.parametrize(
+    ("record", "flags"),
+    [
+        ({"target": {"kind": "max_drop", "value": 0.5}}, "--max-drop 0.5"),
+        (
+            {"target": {"kind": "min_agreement", "value": 0.98}, "guarantee": {"confidence": 0.9}},
+            "--min-agreement 0.98 --confidence 0.9",
+        ),
+        ({"target": {"kind": "max_latency_ms", "value": 2.0, "threads": 2}}, "--max-latency-ms 2.0"),
+        ({"target": {"kind": "; rm", "value": 1}}, "--min-agreement 0.99"),
+        ({"target": {"kind": "speedup", "value": "3"}}, "--min-agreement 0.99"),
+        ({"target": ["?"]}, "--min-agreement 0.99"),
+        ({}, "--min-agreement 0.99"),
+    ],
+)
+def test_the_command_that_tunes_again_has_the_points_own_target(write, record, flags):
+    manifest = read_manifest(write(balanced={"variant_sha256": "0" * 64, **record}))
+    with pytest.raises(UsageError) as raised:
+        resolve_speed(manifest, manifest.variants[0], "balanced")
+    assert str(raised.value).endswith(f"fastbert tune BUNDLE --data DATA {flags} --variant fp32 --name balanced")
+
+
 def test_engines_that_the_manifest_does_not_have_yet_have_no_points(write):
     manifest = read_manifest(write(balanced={}))
     assert resolve_speed(manifest, None, 0.3) == 0.3
@@ -124,7 +146,8 @@ def test_points_for_people(write):
     figures = {"measured": {"layer_speedup": 3.14, "agreement": 0.991}}
     guarantee = {"guarantee": {"kind": "min_agreement", "value": 0.99, "confidence": 0.95}}
     odd = {"measured": ["?"], "guarantee": {"confidence": "?"}}
-    path = write(balanced={**figures, **guarantee}, old={"variant_sha256": "0" * 64}, odd=odd)
+    gone = {"variant": "int4"}
+    path = write(balanced={**figures, **guarantee}, old={"variant_sha256": "0" * 64}, odd=odd, gone=gone)
     lines = point_lines(read_manifest(path))
     assert lines[0] == (
         "operating point: balanced is speed 0.6 of fp32 (3.14 times fewer layers, agreement 99.10%, min_agreement 0.99 "
@@ -132,6 +155,7 @@ def test_points_for_people(write):
     )
     assert lines[1].endswith("old is speed 0.6 of fp32, which was exported or built again since: tune it again")
     assert lines[2] == "operating point: odd is speed 0.6 of fp32"
+    assert lines[3] == "operating point: gone is speed 0.6 of int4, which is no longer in the bundle"
 
 
 def test_info_lists_the_points(write, run_cli):

@@ -97,3 +97,16 @@ def test_rivals_that_do_not_fit_are_refused(bundle, tmp_path):
         load(bundle, bundles=[other])
     with pytest.raises(DataError, match="the label is missing"):
         load(bundle, train=write_tsv(tmp_path / "d.tsv", make_rows(5), labels=False))
+
+
+def test_rows_of_one_label_are_refused_and_texts_without_words_skip_the_rival(bundle, tmp_path, monkeypatch):
+    without_fasttext(monkeypatch)
+    path = tmp_path / "one.tsv"
+    path.write_text("label\ttext\n" + f"{LABELS[0]}\tgood film\n" * 30)
+    with pytest.raises(DataError, match=f"every row of .*one.tsv has the label '{LABELS[0]}', and a model needs"):
+        load(bundle, train=path)
+    path.write_text("label\ttext\n" + "".join(f"{LABELS[row % 2]}\t!!!\n" for row in range(30)))
+    rivals, [tfidf, _] = load(bundle, train=path)
+    assert rivals == []
+    assert tfidf.name == "tfidf"
+    assert "scikit-learn cannot learn from these 30 rows: empty vocabulary" in tfidf.reason

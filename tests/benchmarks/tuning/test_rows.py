@@ -5,9 +5,17 @@ import numpy as np
 import pytest
 from support.factories import LABELS, make_rows, write_tsv
 
-from fastbert.benchmarks.tuning.rows import read_data, split, warnings_about
+from fastbert.benchmarks.tuning.rows import (
+    few_rows_warning,
+    read_data,
+    require_others,
+    shared_rows_warning,
+    split,
+    warnings_about,
+)
+from fastbert.benchmarks.tuning.targets import TARGETS, Target
 from fastbert.export.golden import GOLDEN, read_golden
-from fastbert.runtime.errors import DataError
+from fastbert.runtime.errors import DataError, UsageError
 from fastbert.runtime.manifest import MANIFEST, file_record, read_manifest
 
 
@@ -60,11 +68,16 @@ def test_a_new_file_has_no_warnings(bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("use", "words"), [("train", "trained on"), ("dev", "epoch picked on"), ("verify", "calibrated and verified on")]
+    ("uses", "words"),
+    [
+        (["train"], "was used to train the model, so"),
+        (["unlabeled", "dev"], "was used to distil its exits and to pick its best epoch, so"),
+        (["verify"], "was used to calibrate and verify the bundle, so"),
+    ],
 )
-def test_a_file_that_the_bundle_knows_is_named(bundle_copy, data, use, words):
+def test_a_file_that_the_bundle_knows_is_named(bundle_copy, data, uses, words):
     document = json.loads((bundle_copy / MANIFEST).read_text())
-    document["data"] = {use: ["0" * 64, file_record(data)["sha256"]]}
+    document["data"] = {use: ["0" * 64, file_record(data)["sha256"]] for use in uses}
     (bundle_copy / MANIFEST).write_text(json.dumps(document))
     warning = warnings_about(read(data, bundle_copy), bundle_copy, read_manifest(bundle_copy))[0]
     assert words in warning
@@ -87,3 +100,28 @@ def test_repeated_rows_are_counted(bundle_copy, tmp_path):
     path.write_text("text\n" + "the same\n" * 30 + "".join(f"another {number}\n" for number in range(70)))
     (warning,) = warnings_about(read(path, bundle_copy), bundle_copy, read_manifest(bundle_copy))
     assert warning.startswith(f"29 of the 100 rows of {path} repeat another one")
+
+
+def test_rows_to_measure_on_are_others(bundle, data, tmp_path):
+    deciding = read(data, bundle)
+    same = tmp_path / "copy.tsv"
+    same.write_bytes(data.read_bytes())
+    with pytest.raises(UsageError, match=r"`test` .*copy\.tsv has the same content as `data`"):
+        require_others(read(same, bundle), deciding)
+    texts = [row.text for row in deciding.rows[:10]] + [f"new {number} row" for number in range(90)]
+    mixed = tmp_path / "mixed.tsv"
+    mixed.write_text("\n".join(["text", *texts]) + "\n")
+    require_others(read(mixed, bundle), deciding)
+    assert f"10 of the 100 rows of {mixed} are also in {data}" in shared_rows_warning(read(mixed, bundle), deciding)
+    mixed.write_text("\n".join(["text", *texts[9:]]) + "\n")
+    assert shared_rows_warning(read(mixed, bundle), deciding) is None  # by chance
+
+
+@pytest.mark.parametrize(("name", "value"), [("max_drop", 0.5), ("min_agreement", 0.995)])
+def test_rows_that_cannot_show_the_loss_are_too_few(name, value):
+    target = Target(TARGETS[name], value)
+    assert "199 deciding rows are few: 200 are needed" in few_rows_warning(199, target)
+    assert few_rows_warning(200, target) is None
+    assert few_rows_warning(1, Target(TARGETS[name], value, 0.95)) is None  # refused before
+    assert few_rows_warning(1, Target(TARGETS["speedup"], 2)) is None
+    assert few_rows_warning(1, Target(TARGETS["max_drop"], 0)) is None

@@ -54,7 +54,7 @@ def test_a_guarantee_is_written_with_its_confidence(bundle_copy, unlabelled):
 
 def test_too_few_rows_are_refused_with_the_number_needed(bundle_copy, data):
     for target in ({"max_drop": 0.5}, {"min_agreement": 0.995}):
-        with pytest.raises(DataError, match=r"has 400 rows; to .* with a confidence of 0\.95 needs at least 598"):
+        with pytest.raises(DataError, match=r"has 400 rows; a guarantee to .* of 0\.95 needs at least 598"):
             tune(bundle_copy, TuneOptions(data, confidence=0.95, **target))
     assert not (bundle_copy / KEPT).exists()  # before the work
 
@@ -73,12 +73,42 @@ def test_other_rows_measure(bundle_copy, data, tmp_path):
     assert report.chosen.mean_layers == pytest.approx(found.mean_layers)
 
 
+def test_the_rows_that_decide_cannot_be_those_that_measure(bundle_copy, data, tmp_path):
+    with pytest.raises(UsageError, match="has the same content as `data`"):
+        tune(bundle_copy, TuneOptions(data, max_drop=5, test=data))
+    assert not (bundle_copy / KEPT).exists()  # before the work
+    mixed = write_tsv(tmp_path / "mixed.tsv", [*make_rows(400, seed=11)[:40], *make_rows(60, seed=8)])
+    warnings = tune(bundle_copy, TuneOptions(data, max_drop=5, test=mixed, threads=1)).warnings
+    assert any(f"rows of {mixed} are also in {data}" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_rows_that_miss_the_target_are_named(bundle_copy, data, tmp_path, monkeypatch, holds):
+    test = write_tsv(tmp_path / "test.tsv", make_rows(50, seed=8))
+    rows, others = make_answers(400, exits=3, flip=0), make_answers(50, exits=3, flip=0 if holds else 0.9)
+
+    def answers(bundle, manifest, variant, read, *arguments, **options):
+        return KeptExits((rows if len(read) == 400 else others).exits, computed=True)
+
+    monkeypatch.setattr(module, "exit_answers", answers)
+    report = tune(bundle_copy, TuneOptions(data, min_agreement=0.99, test=test))
+    assert (report.reached, report.met_when_measured) == (True, holds)
+    assert ("miss the target" in tune_notes(report)[1]) is not holds
+
+
+def test_few_rows_are_warned_about(bundle_copy, tmp_path):
+    few = write_tsv(tmp_path / "few.tsv", make_rows(40, seed=12))
+    warnings = tune(bundle_copy, TuneOptions(few, min_agreement=0.99, threads=1)).warnings
+    assert warnings[0].startswith("27 deciding rows are few: 100 are needed")
+
+
 def test_a_target_out_of_reach_writes_nothing(bundle_copy, data):
     before = (bundle_copy / MANIFEST).read_bytes()
     report = tune(bundle_copy, TuneOptions(data, speedup=3.5, name="fast", threads=1))  # of 3 layers
     assert (report.reached, report.written, report.chosen.speed) == (False, None, 1.0)
     assert (bundle_copy / MANIFEST).read_bytes() == before
     assert "The nearest is speed 1: " in report.shortfall
+    assert ", measured on 133 other rows. Nothing was written." in report.shortfall
 
 
 def test_a_guarantee_out_of_reach_is_not_written(bundle_copy, data, monkeypatch):
