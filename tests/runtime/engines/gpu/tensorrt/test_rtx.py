@@ -301,6 +301,6 @@ del engines
 
 
 def test_contexts_go_before_their_configs_when_the_process_ends():
-    tests = Path(__file__).parents[3]
+    tests = Path(__file__).parents[4]
     found = subprocess.run([sys.executable, "-P", "-c", _AT_EXIT, tests], capture_output=True, text=True, check=True)
     assert found.stdout == "context config "
