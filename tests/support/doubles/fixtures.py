@@ -42,12 +42,33 @@ def tensorrt(monkeypatch, cuda):
     return fake
 
 
+@pytest.fixture(scope="session")
+def built_with(gpu_bundle, tmp_path_factory):
+    """Build in a copy of the bundle with a stand-in, once per options: (build options) -> the copy; only read it."""
+    made = {}
+
+    def build_with(options):
+        if options not in made:
+            path = shutil.copytree(gpu_bundle, tmp_path_factory.mktemp("built") / "bundle")
+            rtx = options.engine == "tensorrt-rtx"
+            gpu = FakeCuda(sm=(8, 9), name=b"Fake RTX") if rtx else FakeCuda()
+            real, name = (real_tensorrt_rtx(), "tensorrt_rtx") if rtx else (real_tensorrt(), "tensorrt")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setitem(sys.modules, "cuda.bindings.runtime", gpu)
+                patch.setitem(sys.modules, name, FakeTensorRT(real, gpu, name=name))
+                patch.setenv("XDG_CACHE_HOME", str(path.parent / "cache"))
+                build(path, options)
+            made[options] = path
+        return made[options]
+
+    return build_with
+
+
 @pytest.fixture
-def built(tensorrt, bundle_copy):
+def built(tensorrt, built_with, tmp_path):
     """A bundle with engines for batches of 1, 2-4 and 5-16, and 16, 32 and 48 tokens."""
-    build(bundle_copy, BuildOptions(batches=(1, 4, 16), sequences=(16, 32, 48)))
-    tensorrt.recorder.calls.clear()
-    return bundle_copy
+    options = BuildOptions(batches=(1, 4, 16), sequences=(16, 32, 48))
+    return shutil.copytree(built_with(options), tmp_path / "bundle")
 
 
 @pytest.fixture
@@ -74,8 +95,7 @@ def tensorrt_rtx(monkeypatch, rtx_cuda, tmp_path):
 
 
 @pytest.fixture
-def rtx_built(tensorrt_rtx, bundle_copy):
+def rtx_built(tensorrt_rtx, built_with, tmp_path):
     """A bundle with engines of TensorRT for RTX for batches of 1, 2-4 and 5-16, and 16, 32 and 48 tokens."""
-    build(bundle_copy, BuildOptions(batches=(1, 4, 16), sequences=(16, 32, 48), engine="tensorrt-rtx"))
-    tensorrt_rtx.recorder.calls.clear()
-    return bundle_copy
+    options = BuildOptions(batches=(1, 4, 16), sequences=(16, 32, 48), engine="tensorrt-rtx")
+    return shutil.copytree(built_with(options), tmp_path / "bundle")
