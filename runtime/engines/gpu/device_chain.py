@@ -2,7 +2,7 @@
 
 At each exit only the uncertainty travels to the host, and where samples exit, the logits. Samples that have exited are
 removed on the device by ``compaction.onnx``, which gathers the rows to keep. `DeviceChain` knows buffers and their
-order; an `Executor` (``tensorrt.py``, ``onnxruntime.py``) runs the graphs.
+order; an `Executor` (``tensorrt/engines.py``, ``onnxruntime.py``) runs the graphs.
 """
 
 import threading

@@ -248,12 +248,16 @@ class _Contexts:
             if bound_addresses.get(name) != address:
                 self._check(context.set_tensor_address(name, address), key, f"the address of {name}")
         self._bound[key] = (shapes, addresses)
-        # the first run of a shape may compile kernels
-        with signals_kept() if bound_shapes != shapes else contextlib.nullcontext():
+        ran = (key, *shapes.values())
+        if bound_shapes == shapes or ran in self._ran:
+            self._check(context.execute_async_v3(self.stream.handle), key, "a run")
+            return
+        with signals_kept():  # the first run of a shape may compile kernels
             done = context.execute_async_v3(self.stream.handle)
         self._check(done, key, "a run")
-        if bound_shapes != shapes:
-            self._note(key, shapes)
+        self._ran.add(ran)
+        if self._owner.cache is not None:
+            self._owner.cache.expect_more()
 
     def replay(self, key: Hashable, enqueue: Callable[[], None]) -> None:
         """Capture the enqueued work as one CUDA graph, or replay it."""
@@ -268,12 +272,6 @@ class _Contexts:
         self.stream.synchronize()  # a change of profile may copy
         self._contexts[key] = context
         return context
-
-    def _note(self, key: tuple[str | int, int], shapes: Shapes) -> None:
-        """Note the first run of a shape, for which the library may have compiled something."""
-        if self._owner.cache is not None and (ran := (key, *shapes.values())) not in self._ran:
-            self._ran.add(ran)
-            self._owner.cache.expect_more()
 
     def _check(self, done: bool, key: tuple[str | int, int], what: str) -> None:
         if not done:
