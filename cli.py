@@ -461,9 +461,9 @@ def pack(
 @app.command()
 def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint.")], as_json: Json = False) -> None:
     """Show what a bundle or a checkpoint is."""
+    from fastbert.console.operating_points import point_lines
     from fastbert.console.variants import variant_lines
     from fastbert.runtime.manifest import MANIFEST, read_manifest
-    from fastbert.runtime.operating_points import point_lines
 
     if (target / MANIFEST).is_file() or not (target / "config.json").is_file():
         manifest = read_manifest(target)

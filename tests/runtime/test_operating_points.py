@@ -4,10 +4,11 @@ import shutil
 
 import pytest
 
+from fastbert.console.operating_points import point_lines
 from fastbert.runtime import Classifier, OperatingPoint
 from fastbert.runtime.errors import BundleError, UsageError
 from fastbert.runtime.manifest import MANIFEST, read_manifest
-from fastbert.runtime.operating_points import POINT_NAME, point_lines, resolve_speed, usable_speeds, variant_digest
+from fastbert.runtime.operating_points import POINT_NAME, resolve_speed, usable_speeds, variant_digest
 
 TEXTS = ["good film", "bad dull plot and a quick actor", "so bright", ""]
 
