@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +32,7 @@ from fastbert.console.streams import (
     utf8_text,
     visible,
 )
+from fastbert.console.verifications import c_library_lines, engine_lines, verification_lines
 from fastbert.version import __version__, other_fastbert
 
 app = typer.Typer(
@@ -293,7 +294,7 @@ def export(
         return
     _print(f"{report.output}: {report.bytes / 1e6:.1f} MB")
     for found in report.verifications:
-        _print_verification(found)
+        _print(*verification_lines(found))
 
 
 @app.command()
@@ -371,7 +372,7 @@ def build(
     if report.verification is None:
         _print(f"not verified: {report.variant}")
     else:
-        _print_verification(report.verification)
+        _print(*verification_lines(report.verification))
 
 
 @app.command()
@@ -423,15 +424,9 @@ def verify(
         _quiet_transformers()
     bounds = Bounds(tolerance, max_label_flips)
     verifications = run(bundle, against=against, data=data, device=device, variant=variant, bounds=bounds)
-    if as_json:
-        _print_json({found.variant: found.as_dict() for found in verifications})
-    else:
-        for found in verifications:
-            _print_verification(found)
-    problems = [problem for found in verifications for problem in found.problems]
-    if problems:
-        _fail(f"{bundle} does not answer as PyTorch does: {'; '.join(problems)}. Export it again.")
-        raise typer.Exit(1)
+    failure = f"{bundle} does not answer as PyTorch does: {{}}. Export it again."
+    document = {found.variant: found.as_dict() for found in verifications}
+    _print_checks(verifications, document, verification_lines, failure, as_json=as_json)
 
 
 @app.command()
@@ -482,8 +477,7 @@ def info(target: Annotated[Path, typer.Argument(help="A bundle or a checkpoint."
     for key, value in document.items():
         if key not in hidden:
             _print(f"{key + ':':<16} {json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value}")
-    for line in lines:
-        _print(line)
+    _print(*lines)
 
 
 @app.command()
@@ -936,69 +930,43 @@ def _verify_c_library(bundle: Path, data: Path | None, variant: str | None, *, a
     from fastbert.export.verification.c_library import compare_c_library
 
     comparisons = compare_c_library(bundle, data=data, variant=variant)
-    if as_json:
-        _print_json({found.variant: found.as_dict() for found in comparisons})
-    else:
-        for found in comparisons:
-            texts = found.text_problem if found.token_mismatches is None else str(found.token_mismatches)
-            rows = {
-                "largest logit difference": f"{found.largest_logit_difference:.1e}",
-                "largest uncertainty difference": f"{found.largest_uncertainty_difference:.1e}",
-                "exit flips by speed": "  ".join(f"{speed}: {count}" for speed, count in found.exit_flips.items()),
-                "texts tokenized differently": f"not compared: {texts}" if found.text_problem else texts,
-            }
-            _print(f"{'FAILED' if found.problems else 'verified'}: {found.variant} in C on {found.rows} rows")
-            for name, figures in rows.items():
-                _print(f"  {name:<34}{figures}")
-    problems = [problem for found in comparisons for problem in found.problems]
-    if problems:
-        _fail(
-            f"{comparisons[0].library} and Python's runtime answer differently: {'; '.join(problems)}. Install a "
-            "library and a package of the same version; if they are, please report it."
-        )
-        raise typer.Exit(1)
+    failure = (
+        f"{comparisons[0].library} and Python's runtime answer differently: {{}}. Install a library and a package of "
+        "the same version; if they are, please report it."
+    )
+    document = {found.variant: found.as_dict() for found in comparisons}
+    _print_checks(comparisons, document, c_library_lines, failure, as_json=as_json)
 
 
 def _verify_engines(bundle: Path, variant: str | None, *, as_json: bool) -> None:
     from fastbert.export.verification.engines import compare_engines
 
     comparisons = compare_engines(bundle, variant=variant)
+    failure = f"TensorRT and ONNX Runtime disagree: {{}}. Rebuild: fastbert build {bundle} --overwrite"
+    _print_checks(comparisons, [found.as_dict() for found in comparisons], engine_lines, failure, as_json=as_json)
+
+
+def _print_checks(
+    checks: Sequence[Any], document: Any, lines: Callable[[Any], list[str]], failure: str, *, as_json: bool
+) -> None:
+    """Print what was compared; end with 1 if anything differs.
+
+    :param document: the checks as JSON.
+    :param lines: a check as lines for people.
+    :param failure: with ``{}`` where the problems belong.
+    """
     if as_json:
-        _print_json([found.as_dict() for found in comparisons])
+        _print_json(document)
     else:
-        for found in comparisons:
-            figures = "  ".join(f"{name} {value:.1e}" for name, value in found.largest_difference.items())
-            _print(f"{'FAILED' if found.problems else 'agrees'}: {found.engine:<12} {figures}")
-    problems = [problem for found in comparisons for problem in found.problems]
-    if problems:
-        _fail(
-            f"TensorRT and ONNX Runtime disagree: {'; '.join(problems)}. Rebuild: fastbert build {bundle} --overwrite"
-        )
+        _print(*itertools.chain.from_iterable(map(lines, checks)))
+    if problems := [problem for check in checks for problem in check.problems]:
+        _fail(failure.replace("{}", "; ".join(problems)))
         raise typer.Exit(1)
 
 
-def _print_verification(found: Any) -> None:
-    _print(f"{'FAILED' if found.problems else 'verified'}: {found.variant} on {found.rows} rows")
-
-    def by_exit(figures: Iterable[Any], form: str) -> str:
-        return "  ".join(f"{layer}: {figure:{form}}" for layer, figure in zip(found.exits, figures, strict=True))
-
-    rows = {
-        "largest logit difference by exit": by_exit(found.largest_logit_difference, ".1e"),
-        "label flips by exit": by_exit(found.label_flips, "d"),
-        "answer flips by speed": "  ".join(f"{speed}: {count}" for speed, count in found.answer_flips.items()),
-        "exit flips by speed": "  ".join(f"{speed}: {count}" for speed, count in found.exit_flips.items()),
-    }
-    if found.accuracy is not None and not found.exact:
-        rows["accuracy by speed, PyTorch > here"] = "  ".join(
-            f"{speed}: {100 * theirs:.1f} > {100 * ours:.1f}" for speed, (theirs, ours) in found.accuracy.items()
-        )
-    for name, figures in rows.items():
-        _print(f"  {name:<34}{figures}")
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(visible(text, keep="\n") + "\n")
+def _print(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(visible(line, keep="\n") + "\n")
 
 
 def _print_json(document: Any) -> None:
