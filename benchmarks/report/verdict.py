@@ -78,15 +78,21 @@ def _median(one: SingleStreamSpeed | RivalResult) -> float:
 def _rivals_sentence(
     beating: Sequence[RivalResult], best: SingleStreamSpeed, families: Mapping[str, SystemResult]
 ) -> str:
+    """Say which rivals are better, with both latencies and accuracies."""
     if not beating:
         return ""
-    named = "; ".join(f"{one.title}, {_median(one):.2f} ms and {100 * (one.accuracy or 0):.1f} %" for one in beating)
-    here = f"{_median(best):.2f} ms and {100 * (best.accuracy or 0):.1f} %"
-    verb = "is" if len(beating) == 1 else "are"
+    beat = "A rival beats" if len(beating) == 1 else f"{len(beating)} rivals beat"
+    middle = "mean" if best.latency_with_tokenization.p50_ms is None else "p50"
     return (
-        f" At least as accurate as {_named(best, families)} ({here}) and no slower, by the median from text to answer, "
-        f"{verb}: {named}."
+        f" {beat} {_named(best, families)}, which takes {_median(best):.2f} ms from text to answer ({middle}) at "
+        f"{100 * (best.accuracy or 0):.1f} %: {'; '.join(_beating(rival, best) for rival in beating)}."
     )
+
+
+def _beating(rival: RivalResult, best: SingleStreamSpeed) -> str:
+    change = rival.accuracy_against.get(best.name)
+    against = "" if change is None else f", {_points(change.change)} points{_interval(change)}{_chance(change)}"
+    return f"{rival.title} takes {_median(rival):.2f} ms at {100 * (rival.accuracy or 0):.1f} %{against}"
 
 
 def _speed_sentence(
@@ -110,8 +116,12 @@ def _accuracy_sentence(best: SingleStreamSpeed, accurate: SingleStreamSpeed | No
     if change is None or accurate is best:
         return f"{here}."
     found = best.accuracy_change
-    chance = ", which may be chance" if found is not None and found.low <= 0 <= found.high and change else ""
-    return f"{here}, {_points(change)} points{_interval(found)} against {against}{chance}."
+    return f"{here}, {_points(change)} points{_interval(found)} against {against}{_chance(found)}."
+
+
+def _chance(change: PairedDifference | None) -> str:
+    may_be = change is not None and change.change and change.low <= 0 <= change.high
+    return ", which may be chance" if may_be else ""
 
 
 def _change(system: SingleStreamSpeed, accurate: SingleStreamSpeed | None) -> float | None:

@@ -5,6 +5,12 @@ from typing import Any
 from fastbert.runtime.manifest import Manifest
 from fastbert.runtime.operating_points import OperatingPoint
 
+# kind of a guarantee -> what its value is multiplied by, and words for it
+_GUARANTEES = {
+    "min_agreement": (100, "agreement of at least {:g} %"),
+    "max_drop": (1, "a loss of at most {:g} points"),
+}
+
 
 def point_lines(manifest: Manifest) -> list[str]:
     """Return one line for each operating point, for people: what it is, and whether it can be used."""
@@ -26,12 +32,16 @@ def _figures(point: OperatingPoint) -> str:
     measured, guarantee = point.record.get("measured"), point.record.get("guarantee")
     parts = []
     if isinstance(measured, dict):
-        for key, form in (("layer_speedup", "{:.2f} times fewer layers"), ("agreement", "agreement {:.2%}")):
+        forms = {"layer_speedup": (1, "{:.2f} times fewer layers"), "agreement": (100, "agreement {:.2f} %")}
+        for key, (times, form) in forms.items():
             value = measured.get(key)
             if _is_number(value):
-                parts.append(form.format(value))
-    if isinstance(guarantee, dict) and _is_number(guarantee.get("confidence")):
-        parts.append(f"{guarantee.get('kind')} {guarantee.get('value')} guaranteed at {guarantee['confidence']:.2%}")
+                parts.append(form.format(times * value))
+    if isinstance(guarantee, dict) and all(map(_is_number, (guarantee.get("confidence"), guarantee.get("value")))):
+        kind, value = guarantee.get("kind"), guarantee["value"]
+        times, form = _GUARANTEES.get(kind if isinstance(kind, str) else "", (1, f"{kind} {{:g}}"))
+        sure = f"guaranteed with {100 * guarantee['confidence']:g} % confidence"
+        parts.append(f"{form.format(times * value)} {sure}")
     return f" ({', '.join(parts)})" if parts else ""
 
 

@@ -180,12 +180,18 @@ def test_points_for_people(write):
     guarantee = {"guarantee": {"kind": "min_agreement", "value": 0.99, "confidence": 0.95}}
     odd = {"measured": ["?"], "guarantee": {"confidence": "?"}}
     gone = {"variant": "int4"}
-    path = write(balanced={**figures, **guarantee}, old={"variant_sha256": "0" * 64}, odd=odd, gone=gone)
+    drop = {"guarantee": {"kind": "max_drop", "value": 0.5, "confidence": 0.9}}
+    newer = {"guarantee": {"kind": "min_recall", "value": 0.5, "confidence": 0.9}}
+    path = write(
+        balanced={**figures, **guarantee}, drop=drop, newer=newer, old={"variant_sha256": "0" * 64}, odd=odd, gone=gone
+    )
     lines = point_lines(read_manifest(path))
     assert lines[0] == (
-        "operating point: balanced is speed 0.6 of fp32 (3.14 times fewer layers, agreement 99.10%, min_agreement 0.99 "
-        "guaranteed at 95.00%)"
+        "operating point: balanced is speed 0.6 of fp32 (3.14 times fewer layers, agreement 99.10 %, agreement of at "
+        "least 99 % guaranteed with 95 % confidence)"
     )
+    assert lines.pop(1).endswith("(a loss of at most 0.5 points guaranteed with 90 % confidence)")
+    assert lines.pop(1).endswith("(min_recall 0.5 guaranteed with 90 % confidence)")
     assert lines[1].endswith("old is speed 0.6 of fp32, which was exported or built again since: tune it again")
     assert lines[2] == "operating point: odd is speed 0.6 of fp32"
     assert lines[3] == "operating point: gone is speed 0.6 of int4, which is no longer in the bundle"

@@ -13,6 +13,7 @@ from fastbert.benchmarks import BenchOptions, bench
 from fastbert.benchmarks.evaluation import evaluate
 from fastbert.benchmarks.tuning import run as module
 from fastbert.benchmarks.tuning.exits import KEPT, KeptExits
+from fastbert.benchmarks.tuning.report import ReplacedPoint
 from fastbert.benchmarks.tuning.tables import tune_notes
 from fastbert.export.manifest import ManifestWriter
 from fastbert.runtime import Classifier
@@ -24,7 +25,7 @@ def test_a_target_becomes_a_point_that_works(bundle_copy, data):
     options = TuneOptions(data, min_agreement=0.9, name="balanced", threads=1)
     report = tune(bundle_copy, options)
     assert isinstance(report, TuneReport)
-    assert (report.reached, report.written, report.replaced_speed, report.guarantee) == (True, "balanced", None, None)
+    assert (report.reached, report.written, report.replaced, report.guarantee) == (True, "balanced", None, None)
     assert (report.rows, report.deciding_rows, report.measuring_rows, report.measured_apart) == (400, 267, 133, True)
     assert report.full_depth.agreement == 1.0
     point = read_manifest(bundle_copy).operating_points["balanced"]
@@ -40,7 +41,10 @@ def test_a_target_becomes_a_point_that_works(bundle_copy, data):
     assert classifier.predict(texts, speed="balanced") == classifier.predict(texts, speed=point.speed)
     assert evaluate(bundle_copy, data, ["balanced"]) == evaluate(bundle_copy, data, [point.speed])
     again = tune(bundle_copy, TuneOptions(data, speedup=1.2, name="balanced", threads=1))
-    assert (again.computed, again.replaced_speed) == (False, point.speed)
+    assert (again.computed, again.replaced) == (False, ReplacedPoint(point.speed, "fp32"))
+    assert f" written, in place of speed {point.speed:g}. Use it" in tune_notes(again)[-1]
+    other = replace(again, replaced=ReplacedPoint(0.5, "int8"))
+    assert " written, in place of speed 0.5 of int8. Use it" in tune_notes(other)[-1]
 
 
 def test_a_guarantee_is_written_with_its_confidence(bundle_copy, unlabelled):
@@ -93,13 +97,19 @@ def test_rows_that_miss_the_target_are_named(bundle_copy, data, tmp_path, monkey
     monkeypatch.setattr(module, "exit_answers", answers)
     report = tune(bundle_copy, TuneOptions(data, min_agreement=0.99, test=test))
     assert (report.reached, report.met_when_measured) == (True, holds)
-    assert ("miss the target" in tune_notes(report)[1]) is not holds
+    note = tune_notes(report)[1]
+    assert ("miss the target" in note) is ("--confidence" in note.replace("`confidence`", "--confidence")) is not holds
+    none = tune(bundle_copy, TuneOptions(data, min_agreement=1, test=test))  # for which there is no guarantee
+    assert "confidence" not in tune_notes(none)[1]
+    sure = tune(bundle_copy, TuneOptions(data, min_agreement=0.99, confidence=0.9, test=test))
+    assert (sure.contradicted, any("miss the guaranteed target" in one for one in sure.warnings)) == (not holds,) * 2
+    assert "may by chance" not in tune_notes(sure)[1]
 
 
 def test_few_rows_are_warned_about(bundle_copy, tmp_path):
     few = write_tsv(tmp_path / "few.tsv", make_rows(40, seed=12))
     warnings = tune(bundle_copy, TuneOptions(few, min_agreement=0.99, threads=1)).warnings
-    assert warnings[0].startswith("27 deciding rows are few: 100 are needed")
+    assert warnings[0].startswith("Only 27 rows decided. With fewer than 100,")
 
 
 def test_a_target_out_of_reach_writes_nothing(bundle_copy, data):
@@ -142,7 +152,10 @@ def test_the_other_measure_is_named_where_it_saves_notably_more(bundle_copy, dat
     if not better:
         assert found is None
         return
-    assert (found.name, found.command) == ("margin", "fastbert export MODEL --uncertainty margin --output BUNDLE")
+    assert found.name == "margin"
+    assert found.command == (
+        f"fastbert export MODEL --uncertainty margin --precision fp32 --output {bundle_copy}-margin"
+    )
     assert found.measured.agreement == 1.0
     assert found.measured.mean_layers < 1.3
     assert "The measure margin would do better here than entropy: 1." in tune_notes(report)[-1]
