@@ -6,6 +6,7 @@ from fastbert.benchmarks.paired import PairedDifference
 from fastbert.benchmarks.report.results import BenchReport, SystemResult, Verdict
 from fastbert.benchmarks.scenarios.single_stream import RivalResult, SingleStreamSpeed
 
+NOTABLY_FASTER = 0.05  # share of the time, which is more than systems that take turns differ by chance
 ALLOWED_LOSS = 0.005  # of accuracy, for the verdict's operating point against full depth
 
 
@@ -59,14 +60,17 @@ def fastest_at_full_depth(
 
 
 def beaten_by(system: SingleStreamSpeed, rivals: Sequence[RivalResult]) -> list[RivalResult]:
-    """Return the rivals that are at least as accurate and answer a text in at most the median time, fastest first."""
+    """Return the rivals that beat a system, fastest first.
+
+    They are at least as accurate and answer a text in at most the median time; and more accurate, or notably faster.
+    """
     if system.accuracy is None:
         return []
-    found = [
-        rival
-        for rival in rivals
-        if rival.accuracy is not None and rival.accuracy >= system.accuracy and _median(rival) <= _median(system)
-    ]
+    time, found = _median(system), []
+    for rival in rivals:
+        more = -1.0 if rival.accuracy is None else rival.accuracy - system.accuracy
+        if more >= 0 and _median(rival) <= (time if more > 0 else (1 - NOTABLY_FASTER) * time):
+            found.append(rival)
     return sorted(found, key=_median)
 
 
@@ -90,9 +94,11 @@ def _rivals_sentence(
 
 
 def _beating(rival: RivalResult, best: SingleStreamSpeed) -> str:
-    change = rival.accuracy_against.get(best.name)
-    against = "" if change is None else f", {_points(change.change)} points{_interval(change)}{_chance(change)}"
-    return f"{rival.title} takes {_median(rival):.2f} ms at {100 * (rival.accuracy or 0):.1f} %{against}"
+    change, against = rival.accuracy_against.get(best.name), ""
+    if change is not None:
+        interval = f"95 % interval {_points(change.low)} to {_points(change.high)}"
+        against = f", {_points(change.change)} points, {interval}{_chance(change)}"
+    return f"{rival.title} ({_median(rival):.2f} ms at {100 * (rival.accuracy or 0):.1f} %{against})"
 
 
 def _speed_sentence(

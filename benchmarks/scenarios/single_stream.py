@@ -25,8 +25,8 @@ _WARM_UP = 10
 _MIN_PASSES, _MAX_PASSES, _MIN_CALLS = 2, 20, 200
 SPREAD = 0.05
 _TIMED = (
-    "One call at batch 1, in Python. latency: from token ids to logits; latency_with_tokenization: from a text to "
-    "logits, with the bundle's tokenizer for every system. Loading is in neither."
+    "One call at batch 1, in Python. Latency is from token ids to logits; with tokenization, it is from a text to "
+    "logits, with the bundle's tokenizer for every system. Neither includes loading."
 )
 _STOP_RULE = (
     f"Warm-up: {_WARM_UP} calls per system, and one before each turn of {BLOCK} rows. Then passes over the rows, "

@@ -23,7 +23,8 @@ def tune_table(report: TuneReport) -> Table:
     table.add_column("")
     for column in [*columns, "same answer as full depth", *(["p50 ms"] if timed else [])]:
         table.add_column(column, justify="right")
-    rows = {"full depth": report.full_depth, report.written or "found": report.chosen}
+    found = report.written or ("found" if report.reached else "nearest")
+    rows = {"full depth": report.full_depth, found: report.chosen}
     for name, figures in rows.items():
         table.add_row(table_cell(name), *_cells(figures))
     return table

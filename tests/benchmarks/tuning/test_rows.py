@@ -37,9 +37,7 @@ def test_bad_data_files(bundle, unlabelled, tmp_path):
     with pytest.raises(DataError, match=r"the label is missing.*\. A target that needs no labels: `min_agreement`\.$"):
         read(unlabelled, bundle, needs_labels=True)
     (tmp_path / "other.tsv").write_text("label\ttext\nangry\tgood\n")
-    with pytest.raises(
-        DataError, match=r"'angry' is not among .*\. This target needs no labels: `ignore_labels`"
-    ):
+    with pytest.raises(DataError, match=r"'angry' is not among .*\. This target needs no labels: `ignore_labels`"):
         read(tmp_path / "other.tsv", bundle)
     (tmp_path / "broken.jsonl").write_text("{")
     with pytest.raises(DataError) as raised:

@@ -14,7 +14,7 @@ from fastbert.benchmarks.evaluation import evaluate
 from fastbert.benchmarks.tuning import run as module
 from fastbert.benchmarks.tuning.exits import KEPT, KeptExits
 from fastbert.benchmarks.tuning.report import ReplacedPoint
-from fastbert.benchmarks.tuning.tables import tune_notes
+from fastbert.benchmarks.tuning.tables import tune_notes, tune_table
 from fastbert.export.manifest import ManifestWriter
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError, UsageError
@@ -118,6 +118,7 @@ def test_a_target_out_of_reach_writes_nothing(bundle_copy, data):
     assert (report.reached, report.written, report.chosen.speed) == (False, None, 1.0)
     assert (bundle_copy / MANIFEST).read_bytes() == before
     assert "The nearest is speed 1: " in report.shortfall
+    assert list(tune_table(report).columns[0].cells) == ["full depth", "nearest"]
     assert ", measured on 133 other rows. Nothing was written." in report.shortfall
 
 
