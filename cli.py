@@ -577,7 +577,7 @@ def tune(
         float | None, typer.Option(help="How many times fewer layers to run, such as 3.", show_default="none")
     ] = None,
     max_latency_ms: Annotated[
-        float | None, typer.Option(help="Median latency of a single row on this machine.", show_default="none")
+        float | None, typer.Option(help="Largest median latency of a single row here, such as 2.", show_default="none")
     ] = None,
     min_accuracy: Annotated[
         float | None, typer.Option(help="Share of right answers, such as 0.9.", show_default="none")

@@ -35,10 +35,12 @@ def verdict(report: BenchReport) -> Verdict:
     best = min(good, key=lambda system: system.latency.mean_ms)
     times = None if base in (None, best) or base is None else base.latency.mean_ms / best.latency.mean_ms
     against = "" if accurate is None else "it" if accurate is base else _named(accurate, families)
+    lone = accurate is None and best.accuracy is not None
     sentences = [
         _speed_sentence(best, base, times, families),
         _accuracy_sentence(best, accurate, against, found.rows),
         f"It runs {best.mean_layers:.1f} of {report.model['layers']} layers.",
+        *(["No system ran at full depth, so what this loses is not known: measure speed 0 too."] if lone else []),
     ]
     beating = beaten_by(best, found.rivals)
     text = " ".join(sentences) + _rivals_sentence(beating, best, families)

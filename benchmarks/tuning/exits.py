@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.benchmarks.tuning.measures import MEASURES
+from fastbert.console.row_counts import count_rows
 from fastbert.data import Row
 from fastbert.files.atomic import replace_file
 from fastbert.runtime import Classifier
@@ -91,7 +92,7 @@ def exit_answers(
     kept = _read(path, key, shape, len(manifest.labels))
     if kept is not None:
         return KeptExits(kept, computed=False)
-    _log.info("%s: running every exit of %s on %d rows", bundle, variant.name, len(rows))
+    _log.info("%s: running every exit of %s on %s", bundle, variant.name, count_rows(len(rows)))
     exits = _run(bundle, key, variant, rows, data_sha256, device=device, threads=threads)
     return KeptExits(exits, computed=True, problem=_keep(path, key, exits))
 

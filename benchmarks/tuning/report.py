@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastbert.benchmarks.paired import score_interval
-from fastbert.benchmarks.tuning.rows import count_rows
 from fastbert.benchmarks.tuning.search import Guarantee
 from fastbert.benchmarks.tuning.speeds import Rows
 from fastbert.benchmarks.tuning.targets import Target
+from fastbert.console.row_counts import count_rows
 
 _NORMAL_95 = 1.959963984540054  # the 97.5th percentile of a normal distribution
 

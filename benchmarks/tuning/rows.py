@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.benchmarks.tuning.targets import Target
+from fastbert.console.row_counts import count_rows, some_rows
 from fastbert.data import Row, read_rows, read_texts
 from fastbert.export.golden import GOLDEN, read_golden
 from fastbert.runtime.errors import BundleError, DataError, UsageError
@@ -68,18 +69,6 @@ def _labelled(path: Path, manifest: Manifest, *, needs_labels: bool) -> Sequence
         if needs_labels:
             raise DataError(f"{error} A target that needs no labels: `min_agreement`.") from error
         raise DataError(f"{error} This target needs no labels: `ignore_labels` leaves them out.") from error
-
-
-def count_rows(count: int, which: str = "") -> str:
-    """Return a number of rows in words: ``1 row``, ``2 rows``, ``2 other rows``."""
-    return f"{count} {which}row{'' if count == 1 else 's'}"
-
-
-def some_rows(part: int, whole: int, path: Path) -> str:
-    """Return the beginning of a sentence about rows of a file, of which there is at least one."""
-    if part == whole:
-        return f"The only row of {path}" if whole == 1 else f"All {whole} rows of {path}"
-    return f"{part} of the {whole} rows of {path}"
 
 
 def split(count: int, *, needed: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

@@ -3,8 +3,8 @@
 from rich.table import Table
 
 from fastbert.benchmarks.tuning.report import Measured, TuneReport
-from fastbert.benchmarks.tuning.rows import count_rows, some_rows
 from fastbert.benchmarks.tuning.targets import TARGETS, Target
+from fastbert.console.row_counts import count_rows, some_rows
 from fastbert.console.streams import table_cell
 
 PROMISE = (

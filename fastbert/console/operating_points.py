@@ -1,6 +1,6 @@
 """A bundle's operating points, one line each, as ``fastbert info`` shows them."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from fastbert.runtime.manifest import Manifest
 from fastbert.runtime.operating_points import OperatingPoint
@@ -37,13 +37,14 @@ def _figures(point: OperatingPoint) -> str:
             value = measured.get(key)
             if _is_number(value):
                 parts.append(form.format(times * value))
-    if isinstance(guarantee, dict) and all(map(_is_number, (guarantee.get("confidence"), guarantee.get("value")))):
-        kind, value = guarantee.get("kind"), guarantee["value"]
-        times, form = _GUARANTEES.get(kind if isinstance(kind, str) else "", (1, f"{kind} {{:g}}"))
-        sure = f"guaranteed with {100 * guarantee['confidence']:g} % confidence"
-        parts.append(f"{form.format(times * value)} {sure}")
+    if isinstance(guarantee, dict):
+        kind, value, confidence = (guarantee.get(key) for key in ("kind", "value", "confidence"))
+        if isinstance(kind, str) and _is_number(value) and _is_number(confidence):
+            times, form = _GUARANTEES.get(kind, (1, "{kind} {:g}"))
+            sure = f"guaranteed with {100 * confidence:g} % confidence"
+            parts.append(f"{form.format(times * value, kind=kind)} {sure}")
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

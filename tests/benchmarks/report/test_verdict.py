@@ -92,6 +92,14 @@ def test_a_chain_may_be_slower(judge, report):
     assert "is 2.0 times slower on average than the fastest at full depth, the whole model" in found.text
 
 
+def test_without_full_depth_the_loss_is_not_known(judge, report):
+    one = {"fp32 speed 0.4": {"accuracy": 0.9, "latency": at(4.0, report), "mean_layers": 1.5}}
+    assert judge(one, reference=None).text == (
+        "At speed 0.4 fastbert fp32 takes 4.00 ms per text on average. Its accuracy is 90.0 % of 60 rows. It runs 1.5 "
+        "of 3 layers. No system ran at full depth, so what this loses is not known: measure speed 0 too."
+    )
+
+
 def test_without_a_good_speed_the_closest_is_named(judge):
     found = judge(
         {

@@ -14,7 +14,11 @@ from fastbert.benchmarks.evaluation import evaluate
 from fastbert.benchmarks.tuning import run as module
 from fastbert.benchmarks.tuning.exits import KEPT, KeptExits
 from fastbert.benchmarks.tuning.report import ReplacedPoint
+from fastbert.benchmarks.tuning.run import advice
+from fastbert.benchmarks.tuning.search import choose
+from fastbert.benchmarks.tuning.speeds import Rows
 from fastbert.benchmarks.tuning.tables import tune_notes, tune_table
+from fastbert.benchmarks.tuning.targets import TARGETS, Target
 from fastbert.export.manifest import ManifestWriter
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError, UsageError
@@ -160,6 +164,26 @@ def test_the_other_measure_is_named_where_it_saves_notably_more(bundle_copy, dat
     assert found.measured.agreement == 1.0
     assert found.measured.mean_layers < 1.3
     assert "The measure margin would do better here than entropy: 1." in tune_notes(report)[-1]
+
+
+def better_by(rows, count):
+    """Return rows whose other measure exits as deep, and is right on so many more rows than the bundle's own."""
+    exits = rows.exits
+    first = np.arange(len(rows)) < count
+    answers = np.repeat(rows.full[:, None], exits.answers.shape[1], axis=1).astype(np.int32)
+    answers[first, 0] += 1  # at the first exit these are wrong
+    early = np.full_like(exits.uncertainty, 0.5)
+    early[:, 0] = np.where(np.arange(len(rows)) < len(rows) // 2, 0.01, 0.9)
+    late = early.copy()
+    late[:, 0] = 0.91 - early[:, 0]
+    return Rows(replace(exits, answers=answers, uncertainty=early, other=late), None, rows.exit_layers)
+
+
+@pytest.mark.parametrize(("count", "notable"), [(2, False), (20, True)])
+def test_a_difference_that_may_be_chance_is_no_reason_for_the_other_measure(bundle, count, notable):
+    rows = better_by(make_answers(300), count)  # 2 of 300 rows are more than half a point
+    target = Target(TARGETS["speedup"], 1.3)
+    assert (advice(bundle, read_manifest(bundle), rows, rows, target, choose(rows, target)) is not None) is notable
 
 
 def test_an_unwritable_bundle_is_used_and_nothing_is_kept(bundle_copy, data, monkeypatch):
