@@ -82,7 +82,10 @@ def _other(report: TuneReport) -> str:
         return ""
     ours, theirs = report.chosen, other.measured
     figures = f"{theirs.mean_layers:.2f} layers instead of {ours.mean_layers:.2f}, "
-    figures += f"{100 * theirs.agreement:.2f} % the same answer instead of {100 * ours.agreement:.2f} %"
+    if _target(report).kind.labels and theirs.accuracy is not None and ours.accuracy is not None:
+        figures += f"accuracy {100 * theirs.accuracy:.1f} % instead of {100 * ours.accuracy:.1f} %"
+    else:
+        figures += f"{100 * theirs.agreement:.2f} % the same answer instead of {100 * ours.agreement:.2f} %"
     return (
         f"The measure {other.name} would do better here than {report.uncertainty}: {figures}. Command: {other.command}"
     )
