@@ -571,7 +571,7 @@ def tune(
         float | None, typer.Option(help="How many times fewer layers to run, such as 3.", show_default="none")
     ] = None,
     max_latency_ms: Annotated[
-        float | None, typer.Option(help="Median latency of a single row on this machine.", show_default="none")
+        float | None, typer.Option(help="Largest median latency of a single row here, such as 2.", show_default="none")
     ] = None,
     min_accuracy: Annotated[
         float | None, typer.Option(help="Share of right answers, such as 0.9.", show_default="none")
@@ -621,7 +621,7 @@ def tune(
     )
     report = run(bundle, options)
     if as_json:
-        _print_json(report.as_dict())
+        _print_json(_with_flags(report.as_dict()))
     else:
         from fastbert.benchmarks.tuning.tables import tune_notes, tune_table
 
@@ -629,11 +629,11 @@ def tune(
         for note in tune_notes(report):
             _print(_spelled(note))
     for warning in report.warnings:
-        _note(f"Warning: {warning}")
+        _note(_spelled(f"Warning: {warning}"))
     if report.kept_problem is not None:
         _note(f"Warning: the results of the exits are not kept: {report.kept_problem}. The next call runs them again.")
     if not report.reached:
-        _fail(report.shortfall)
+        _fail(_spelled(report.shortfall))
         raise typer.Exit(1)
 
 
@@ -751,11 +751,12 @@ def bench(
     if output is not None:
         check_output(output)  # before the measurement, not after it
     report = run_bench(options)
-    written = [] if output is None else write_report(output, report.as_dict())
+    document = _with_flags(report.as_dict())
+    written = [] if output is None else write_report(output, document)
     if as_json:
-        _print_json(report.as_dict())
+        _print_json(document)
     else:
-        print_tables(*bench_tables(report.as_dict()))
+        print_tables(*bench_tables(document))
         _print(report.verdict.text)
     for warning in report.warnings:
         _note(_spelled(f"Warning: {warning.message}"))
@@ -895,6 +896,18 @@ def _spelled(text: str) -> str:
     from fastbert.console.failures import spelled
 
     return spelled(text, _flags(sys.argv[1:]))
+
+
+def _with_flags(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a report with flags for parameters in its warnings and in the reasons of what was skipped."""
+
+    def spelled(entry: Any) -> Any:
+        if isinstance(entry, str):
+            return _spelled(entry)
+        return {key: _spelled(text) if key in ("message", "reason") else text for key, text in entry.items()}
+
+    listed = {key: [spelled(entry) for entry in document[key]] for key in ("warnings", "skipped") if key in document}
+    return document | listed
 
 
 def _flags(arguments: list[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from fastbert.benchmarks.baselines import check_names, prepare_baselines
 from fastbert.benchmarks.interruption import Interrupted, interruptible
 from fastbert.benchmarks.machine.footprint import measure_footprint
 from fastbert.benchmarks.machine.load import LoadMonitor
+from fastbert.benchmarks.named_speeds import named_speed
 from fastbert.benchmarks.options import BenchOptions
 from fastbert.benchmarks.report.assemble import Measurements, assemble_report
 from fastbert.benchmarks.report.results import BenchReport
@@ -26,7 +27,6 @@ from fastbert.runtime import Classifier
 from fastbert.runtime.errors import FastBertError
 from fastbert.runtime.hardware import usable_cores
 from fastbert.runtime.manifest import Manifest, read_manifest
-from fastbert.runtime.operating_points import resolve_speed
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _with_numbers(options: BenchOptions, manifest: Manifest) -> BenchOptions:
     chosen = [manifest.variant_for(options.device, name) for name in wanted]
     speeds: dict[float, None] = {}
     for variant in chosen:
-        speeds |= dict.fromkeys(resolve_speed(manifest, variant, speed) for speed in options.speeds)
+        speeds |= dict.fromkeys(named_speed(manifest, variant, speed) for speed in options.speeds)
     return replace(options, speeds=tuple(speeds), variants=[variant.name for variant in chosen])
 
 

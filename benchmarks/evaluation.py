@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score
 
 from fastbert.benchmarks.classes import ClassDepth, class_depths
+from fastbert.benchmarks.named_speeds import named_speed
 from fastbert.benchmarks.paired import PairedDifference, paired_difference
 from fastbert.data import read_rows
 from fastbert.data.rows import Row
@@ -18,7 +19,6 @@ from fastbert.runtime import Classifier
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.exit_rule import ExitRule, exit_positions
 from fastbert.runtime.manifest import MANIFEST, read_manifest
-from fastbert.runtime.operating_points import resolve_speed
 
 _BATCH = 32
 
@@ -93,6 +93,7 @@ def evaluate(
     :param device: one of `fastbert.runtime.engines.DEVICES`; None: the CPU.
     :param variant: name of a variant; None: the bundle's first for the device.
     :param threads: processor threads; None: the cores that this process may use.
+    :returns: one result per different speed.
     :raises DataError: rows without labels, or with labels that the model does not know.
     :raises UsageError: the bundle has no such variant, or no such operating point for it, or an option is not for a
         checkpoint.
@@ -123,7 +124,7 @@ def _numbers(
     if is_bundle and any(isinstance(speed, str) for speed in speeds):
         manifest = read_manifest(target)
         chosen = manifest.variant_for(device, variant)
-        speeds = [resolve_speed(manifest, chosen, speed) for speed in speeds]
+        speeds = [named_speed(manifest, chosen, speed) for speed in speeds]
     numbers = []
     for speed in speeds:
         if isinstance(speed, str):
@@ -132,7 +133,7 @@ def _numbers(
                 f"bundles have operating points, and {target} has no {MANIFEST}."
             )
         numbers.append(ExitRule(speed).speed)
-    return numbers
+    return list(dict.fromkeys(numbers))
 
 
 def _bundle_table(classifier: Classifier, data: Path) -> ExitTable:

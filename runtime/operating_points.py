@@ -41,11 +41,16 @@ class OperatingPoint:
 
 
 def variant_digest(manifest: "Manifest", variant: "Variant") -> str:
-    """Return the sha256, in hexadecimal, of one line ``PATH SHA256`` for the embeddings and for each stage, in order.
+    """Return the sha256, in hexadecimal, of one line ``PATH SHA256`` for each file that holds weights of the model.
 
-    It changes with every engine that has a part in an answer. The digests are the manifest's, in lower case.
+    Those are the embeddings and the stages, in order, and the ``row`` of a TensorRT variant, which ``fastbert build``
+    can add or replace while the stages stay. The ``row`` and ``chain`` of other engines have no part: they read their
+    weights from the stages' files, and only an export, which keeps no points, writes them. Nor have golden rows, which
+    change no answer. The digests are the manifest's, in lower case.
     """
-    files = (variant.embeddings, *variant.stages)
+    files = [variant.embeddings, *variant.stages]
+    if variant.plans_of and variant.row is not None:
+        files.append(variant.row)
     lines = (f"{file} {manifest.files[file]['sha256'].lower()}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -81,42 +86,45 @@ def resolve_speed(manifest: "Manifest", variant: "Variant | None", speed: float 
         held = f"it has {', '.join(points)}" if points else "it has none"
         raise UsageError(
             f"`speed` is {speed!r}, and the bundle has no operating point of that name: {held}. Make one with: "
-            f"{tune_command(speed, variant.name)}"
+            f"{tune_command(speed, variant)}"
         )
     point = points[speed]
     if point.variant != variant.name:
         raise UsageError(
             f"The operating point {speed!r} was tuned on the variant {point.variant!r}; this is {variant.name!r}. Use "
-            f"that variant, or tune this one: {tune_command(speed, variant.name, point.record)}"
+            f"that variant, or tune this one: {tune_command(speed, variant, point.record)}"
         )
     if not point.fits(manifest, variant):
         raise UsageError(
             f"The variant {variant.name!r} was exported or built again since the operating point {speed!r} was tuned, "
-            f"so its figures may no longer hold. Tune it again: {tune_command(speed, variant.name, point.record)}"
+            f"so its figures may no longer hold. Tune it again: {tune_command(speed, variant, point.record)}"
         )
     return point.speed
 
 
-def tune_command(name: str, variant: str, record: Mapping[str, Any] | None = None) -> str:
+def tune_command(name: str, variant: "Variant", record: Mapping[str, Any] | None = None) -> str:
     """Return the command that makes an operating point of this name on a variant.
 
     :param record: of a point to make again, for the same target; None: an example of a target.
     """
-    target = "--min-agreement 0.99" if record is None else _target_flags(record) or "--min-agreement 0.99"
-    return f"fastbert tune BUNDLE --data DATA {target} --variant {variant} --name {name}"
+    target = (None if record is None else _target_flags(record)) or "--min-agreement 0.99"
+    others = () if "cpu" in variant.devices else variant.devices
+    device = f" --device {others[0]}" if others else ""
+    return f"fastbert tune BUNDLE --data DATA {target} --variant {variant.name}{device} --name {name}"
 
 
 def _target_flags(record: Mapping[str, Any]) -> str:
-    """Return what a point was tuned for as flags; nothing where its record does not say."""
+    """Return what a point was tuned for as flags; nothing where its record, which is informative, does not say."""
     target, guarantee = record.get("target"), record.get("guarantee")
     if not isinstance(target, dict):
         return ""
-    kind, value = target.get("kind"), target.get("value")
+    kind, value, threads = target.get("kind"), target.get("value"), target.get("threads")
     if not isinstance(kind, str) or _TARGET_KIND.fullmatch(kind) is None or not _is_number(value):
         return ""
     flags = f"--{kind.replace('_', '-')} {value!r}"
     confidence = guarantee.get("confidence") if isinstance(guarantee, dict) else None
-    return f"{flags} --confidence {confidence!r}" if _is_number(confidence) else flags
+    flags += f" --confidence {confidence!r}" if _is_number(confidence) else ""
+    return f"{flags} --threads {threads}" if type(threads) is int else flags
 
 
 def _is_number(value: Any) -> bool:

@@ -366,14 +366,22 @@ def test_an_error_of_the_library_names_flags(run_cli, bundle, tmp_path):
     assert (code, err.startswith("Error: --label-share is 3.0; ")) == (2, True)
 
 
-def test_a_warning_of_the_bench_names_flags(run_cli, bundle, monkeypatch):
+def test_warnings_of_the_bench_name_flags_in_its_reports_too(run_cli, bundle, tmp_path, monkeypatch):
     warning = SimpleNamespace(message="it reached its time limit; raise `max_seconds`.")
-    report = SimpleNamespace(as_dict=dict, warnings=[warning], interrupted_by=None)
+    skipped = {"name": "pytorch", "reason": "name its `checkpoint`"}
+    document = {"warnings": ({"code": "a", "message": warning.message},), "skipped": (skipped,), "data": "`speed`"}
+    report = SimpleNamespace(as_dict=lambda: document, warnings=[warning], interrupted_by=None)
     monkeypatch.setattr("fastbert.benchmarks.bench.run_bench", lambda options: report)
-    assert run_cli("bench", bundle, "--data", "x.tsv", "--json") == (
-        0,
-        "{}\n",
-        "Warning: it reached its time limit; raise --max-seconds.\n",
+    code, out, err = run_cli("bench", bundle, "--data", "x.tsv", "--json", "--output", tmp_path / "report.json")
+    assert (code, err.splitlines()[0]) == (0, "Warning: it reached its time limit; raise --max-seconds.")
+    assert (
+        json.loads(out)
+        == json.loads((tmp_path / "report.json").read_text())
+        == {
+            "warnings": [{"code": "a", "message": "it reached its time limit; raise --max-seconds."}],
+            "skipped": [{"name": "pytorch", "reason": "name its --checkpoint"}],
+            "data": "`speed`",
+        }
     )
 
 

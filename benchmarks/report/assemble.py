@@ -1,7 +1,7 @@
 """From measurements to a report."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from fastbert.benchmarks.workload import Workload
 from fastbert.data import read_rows
 from fastbert.runtime import Manifest
 from fastbert.runtime.manifest import MANIFEST, file_record
+from fastbert.runtime.tokenization import TextInput
 
 _S = TypeVar("_S", bound=Scenario)
 
@@ -78,7 +79,7 @@ def assemble_report(found: Measurements, load: MachineLoad) -> BenchReport:
         interrupted_by=found.interrupted_by,
         verdict=Verdict("", None, None, None, None, 0.0),
         model=_model(found),
-        method=_method(found),
+        method=_method(found, 0 if stream is None else stream.rows),
         environment={**describe_environment(found.options.device), "load": dataclasses.asdict(load)},
         families=tuple(_system_result(system, found, stream) for system in found.systems),
         skipped=tuple(found.skipped),
@@ -107,7 +108,7 @@ def _model(found: Measurements) -> dict[str, Any]:
     }
 
 
-def _method(found: Measurements) -> dict[str, Any]:
+def _method(found: Measurements, timed: int) -> dict[str, Any]:
     options, workload = found.options, found.workload
     return {
         "scenarios": list(options.scenarios),
@@ -116,7 +117,7 @@ def _method(found: Measurements) -> dict[str, Any]:
         "data": options.data.name,
         "data_sha256": file_record(options.data)["sha256"],
         "rivals": None if options.rivals is None else options.rivals.name,
-        "rivals_timed_rows": _seen_by_rivals(options, workload),
+        "rivals_timed_rows": _seen_by_rivals(options, workload.texts[:timed]),
         "rivals_sha256": None if options.rivals is None else file_record(options.rivals)["sha256"],
         "rows_in_file": workload.available,
         "rows_drawn": len(workload),
@@ -131,12 +132,12 @@ def _method(found: Measurements) -> dict[str, Any]:
     }
 
 
-def _seen_by_rivals(options: BenchOptions, workload: Workload) -> int | None:
-    """Return how many of the rows that are timed the linear models were trained on."""
+def _seen_by_rivals(options: BenchOptions, timed: Sequence[TextInput]) -> int | None:
+    """Return how many of the timed texts the linear models were trained on; None: there are none of these models."""
     if options.rivals is None:
         return None
     seen = {row.text_input for row in read_rows(options.rivals, require_label=True)}
-    return sum(text in seen for text in workload.texts)
+    return sum(text in seen for text in timed)
 
 
 def _system_result(system: System, found: Measurements, stream: SingleStream | None) -> SystemResult:

@@ -22,6 +22,7 @@ WIDTH_IN = 5.0  # 360 points: at a phone's width letters are still 9 px high
 STYLE = {
     "font.size": 9.5,
     "svg.fonttype": "none",  # text stays text, in the page's font
+    "text.parse_math": False,  # names may have any characters, $ too
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#8a939e",
@@ -55,6 +56,11 @@ class Look:
         """Return a title for a system at a speed."""
         title = self.families[system["family"]]["title"]
         return title if system["speed"] is None else f"{title}, speed {system['speed']:g}"
+
+
+def legend_text(name: str) -> str:
+    """Return a name for a legend, which would leave out one that begins with an underscore."""
+    return f"\u200b{name}" if name.startswith("_") else name
 
 
 def time_axis(axes: Axes, values: list[float], which: str, *, always_log: bool = False) -> None:

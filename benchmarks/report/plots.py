@@ -14,6 +14,7 @@ from fastbert.benchmarks.report.figures import (
     STYLE,
     WIDTH_IN,
     Look,
+    legend_text,
     svg_element,
     time_axis,
 )
@@ -92,7 +93,7 @@ def _accuracy(document: dict[str, Any], look: Look) -> Figure | None:
             ]  # fmt: skip
     for index, rival in enumerate(rivals):
         axes.plot(
-            [_whole_time(rival)], [100 * rival["accuracy"]], label=rival["title"], color=RIVAL_COLOUR,
+            [_whole_time(rival)], [100 * rival["accuracy"]], label=legend_text(rival["title"]), color=RIVAL_COLOUR,
             marker=RIVAL_MARKERS[index % len(RIVAL_MARKERS)], linestyle="none", markersize=9, zorder=3,
         )  # fmt: skip
     time_axis(axes, [_whole_time(one) for one in (*found["systems"], *rivals)], "x", always_log=True)

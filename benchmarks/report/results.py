@@ -78,8 +78,8 @@ class Verdict:
     :param reference: the fastest of all systems at full depth: a whole model, or a chain at speed 0.
     :param times_faster: mean latency of ``reference`` / of ``system``.
     :param accuracy_change: of ``system`` against the accuracy reference; its interval is the system's own.
-    :param beaten_by: rivals that answer a text at least as fast as ``system`` (median, with tokenization) and at least
-        as accurately; without a ``system``, as the most accurate chain.
+    :param beaten_by: rivals that beat ``system``, or without one, the most accurate chain: more accurate and no slower
+        (median time from text to answer), or as accurate and at least 5 % faster.
     """
 
     text: str

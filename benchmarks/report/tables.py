@@ -271,14 +271,16 @@ def write_report(output: Path, document: dict[str, Any]) -> list[Path]:
     :returns: the files.
     """
     files = _files(output)
-    texts = [json.dumps(document, indent=2, ensure_ascii=False) + "\n"]
+    _write(files[0], json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     if len(files) > 1:
         from fastbert.benchmarks.report.page import render_page
 
-        texts.append(render_page(document))
-    for path, text in zip(files, texts, strict=True):
-        replace_file(path, text.encode(errors="backslashreplace"))  # for file names that are not UTF-8
+        _write(files[1], render_page(document))
     return files
+
+
+def _write(path: Path, text: str) -> None:
+    replace_file(path, text.encode(errors="backslashreplace"))  # for file names that are not UTF-8
 
 
 def _files(output: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from fastbert.benchmarks.paired import PairedDifference
 from fastbert.benchmarks.report.results import BenchReport, SystemResult, Verdict
 from fastbert.benchmarks.scenarios.single_stream import RivalResult, SingleStreamSpeed
 
+NOTABLY_FASTER = 0.05  # share of the time, which is more than systems that take turns differ by chance
 ALLOWED_LOSS = 0.005  # of accuracy, for the verdict's operating point against full depth
 
 
@@ -34,10 +35,12 @@ def verdict(report: BenchReport) -> Verdict:
     best = min(good, key=lambda system: system.latency.mean_ms)
     times = None if base in (None, best) or base is None else base.latency.mean_ms / best.latency.mean_ms
     against = "" if accurate is None else "it" if accurate is base else _named(accurate, families)
+    lone = accurate is None and best.accuracy is not None
     sentences = [
         _speed_sentence(best, base, times, families),
         _accuracy_sentence(best, accurate, against, found.rows),
         f"It runs {best.mean_layers:.1f} of {report.model['layers']} layers.",
+        *(["No system ran at full depth, so what this loses is not known: measure speed 0 too."] if lone else []),
     ]
     beating = beaten_by(best, found.rivals)
     text = " ".join(sentences) + _rivals_sentence(beating, best, families)
@@ -59,14 +62,17 @@ def fastest_at_full_depth(
 
 
 def beaten_by(system: SingleStreamSpeed, rivals: Sequence[RivalResult]) -> list[RivalResult]:
-    """Return the rivals that are at least as accurate and answer a text in at most the median time, fastest first."""
+    """Return the rivals that beat a system, fastest first.
+
+    They are at least as accurate and answer a text in at most the median time; and more accurate, or notably faster.
+    """
     if system.accuracy is None:
         return []
-    found = [
-        rival
-        for rival in rivals
-        if rival.accuracy is not None and rival.accuracy >= system.accuracy and _median(rival) <= _median(system)
-    ]
+    time, found = _median(system), []
+    for rival in rivals:
+        more = -1.0 if rival.accuracy is None else rival.accuracy - system.accuracy
+        if more >= 0 and _median(rival) <= (time if more > 0 else (1 - NOTABLY_FASTER) * time):
+            found.append(rival)
     return sorted(found, key=_median)
 
 
@@ -78,15 +84,23 @@ def _median(one: SingleStreamSpeed | RivalResult) -> float:
 def _rivals_sentence(
     beating: Sequence[RivalResult], best: SingleStreamSpeed, families: Mapping[str, SystemResult]
 ) -> str:
+    """Say which rivals are better, with both latencies and accuracies."""
     if not beating:
         return ""
-    named = "; ".join(f"{one.title}, {_median(one):.2f} ms and {100 * (one.accuracy or 0):.1f} %" for one in beating)
-    here = f"{_median(best):.2f} ms and {100 * (best.accuracy or 0):.1f} %"
-    verb = "is" if len(beating) == 1 else "are"
+    beat = "A rival beats" if len(beating) == 1 else f"{len(beating)} rivals beat"
+    middle = "mean" if best.latency_with_tokenization.p50_ms is None else "p50"
     return (
-        f" At least as accurate as {_named(best, families)} ({here}) and no slower, by the median from text to answer, "
-        f"{verb}: {named}."
+        f" {beat} {_named(best, families)}, which takes {_median(best):.2f} ms from text to answer ({middle}) at "
+        f"{100 * (best.accuracy or 0):.1f} %: {'; '.join(_beating(rival, best) for rival in beating)}."
     )
+
+
+def _beating(rival: RivalResult, best: SingleStreamSpeed) -> str:
+    change, against = rival.accuracy_against.get(best.name), ""
+    if change is not None:
+        interval = f"95 % interval {_points(change.low)} to {_points(change.high)}"
+        against = f", {_points(change.change)} points, {interval}{_chance(change)}"
+    return f"{rival.title} ({_median(rival):.2f} ms at {100 * (rival.accuracy or 0):.1f} %{against})"
 
 
 def _speed_sentence(
@@ -110,8 +124,12 @@ def _accuracy_sentence(best: SingleStreamSpeed, accurate: SingleStreamSpeed | No
     if change is None or accurate is best:
         return f"{here}."
     found = best.accuracy_change
-    chance = ", which may be chance" if found is not None and found.low <= 0 <= found.high and change else ""
-    return f"{here}, {_points(change)} points{_interval(found)} against {against}{chance}."
+    return f"{here}, {_points(change)} points{_interval(found)} against {against}{_chance(found)}."
+
+
+def _chance(change: PairedDifference | None) -> str:
+    may_be = change is not None and change.change and change.low <= 0 <= change.high
+    return ", which may be chance" if may_be else ""
 
 
 def _change(system: SingleStreamSpeed, accurate: SingleStreamSpeed | None) -> float | None:

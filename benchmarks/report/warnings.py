@@ -135,7 +135,8 @@ def _threads(evidence: Evidence) -> Iterator[str]:
 
 def _truncated(evidence: Evidence) -> Iterator[str]:
     if evidence.truncated:
-        yield f"{evidence.truncated} rows are longer than the bundle's max_length and were cut."
+        longest = evidence.report.model["max_length"]
+        yield f"{evidence.truncated} rows are longer than the {longest} tokens that the bundle reads, and were cut."
 
 
 def _other_precision(evidence: Evidence) -> Iterator[str]:
@@ -153,7 +154,7 @@ def _rivals_saw_rows(evidence: Evidence) -> Iterator[str]:
     if seen:
         yield (
             f"{seen} of the timed rows are also in {evidence.report.method['rivals']}, which the linear rivals were "
-            "trained on: their accuracy is too high."
+            "trained on: their accuracy may be too high."
         )
 
 

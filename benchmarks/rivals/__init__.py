@@ -74,7 +74,8 @@ _LINEAR: dict[str, tuple[str, Callable[..., tuple[dict[str, Any], Answer] | str]
 
 def _bundle_rivals(bundles: Sequence[Path], labels: Sequence[str], *, device: str, threads: int) -> list[Rival]:
     rivals = []
-    for path, name in zip(bundles, _short_names(bundles), strict=True):
+    once = list({path.resolve(): path for path in bundles}.values())  # one of another spelling is the same
+    for path, name in zip(once, _short_names(once), strict=True):
         for variant, layers, answer in bundle_answers(path, labels, device=device, threads=threads):
             title = f"{name} {variant}, {layers} layer{'s' if layers > 1 else ''}"
             settings = {"layers": layers, "device": device, "threads": threads}
@@ -83,9 +84,9 @@ def _bundle_rivals(bundles: Sequence[Path], labels: Sequence[str], *, device: st
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Return the last part of each path, or as many as tell different paths apart."""
+    """Return the last part of each path, or as many as tell them apart; all paths are different."""
     resolved = [path.resolve() for path in paths]
     parts = 1
-    while len({one.parts[-parts:] for one in resolved}) < len(set(resolved)):
+    while len({one.parts[-parts:] for one in resolved}) < len(resolved):
         parts += 1
     return ["/".join(one.parts[-parts:]) for one in resolved]

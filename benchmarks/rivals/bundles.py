@@ -10,6 +10,8 @@ from fastbert.runtime.errors import UsageError
 from fastbert.runtime.manifest import read_manifest
 from fastbert.runtime.tokenization import TextInput
 
+_SHOWN = 5  # labels in a message
+
 
 def bundle_answers(
     path: Path, labels: Sequence[str], *, device: str, threads: int
@@ -23,8 +25,8 @@ def bundle_answers(
     manifest = read_manifest(path)
     if set(manifest.labels) != set(labels):
         raise UsageError(
-            f"`rival_bundles`: {path} answers with the labels {', '.join(manifest.labels)}; the bundle to compare "
-            f"with has {', '.join(labels)}. Name a bundle that was trained on the same labels."
+            f"`rival_bundles`: {path} has other labels than the bundle to compare with: "
+            f"{_difference(manifest.labels, labels)}. Name a bundle that was trained on the same labels."
         )
     index = [labels.index(label) for label in manifest.labels]
     supported = [variant.name for variant in manifest.variants if device in variant.devices]
@@ -34,6 +36,17 @@ def bundle_answers(
         on_cpu: dict[str, Any] = {"threads": threads, "batches": False} if device == "cpu" else {}
         classifier = Classifier.load(path, device=device, variant=variant, **on_cpu)
         yield variant, manifest.layers, _answer(classifier, index)
+
+
+def _difference(labels: Sequence[str], others: Sequence[str]) -> str:
+    more = [label for label in labels if label not in others]
+    missing = [label for label in others if label not in labels]
+    return "; ".join(f"{verb} {_some(found)}" for verb, found in (("it has", more), ("it lacks", missing)) if found)
+
+
+def _some(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:_SHOWN])
+    return shown if len(labels) <= _SHOWN else f"{shown} and {len(labels) - _SHOWN} more"
 
 
 def _answer(classifier: Classifier, index: Sequence[int]) -> Callable[[TextInput], tuple[int, float]]:

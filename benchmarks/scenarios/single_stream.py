@@ -25,8 +25,8 @@ _WARM_UP = 10
 _MIN_PASSES, _MAX_PASSES, _MIN_CALLS = 2, 20, 200
 SPREAD = 0.05
 _TIMED = (
-    "One call at batch 1, in Python. latency: from token ids to logits; latency_with_tokenization: from a text to "
-    "logits, with the bundle's tokenizer for every system. Loading is in neither."
+    "One call at batch 1, in Python. Latency is from token ids to logits; with tokenization, it is from a text to "
+    "logits, with the bundle's tokenizer for every system. Neither includes loading."
 )
 _STOP_RULE = (
     f"Warm-up: {_WARM_UP} calls per system, and one before each turn of {BLOCK} rows. Then passes over the rows, "
@@ -87,6 +87,7 @@ class RivalResult:
 
     :param latency: of a linear model as of a text, since finding its features is its work.
     :param settings: how it was trained and what it runs on.
+    :param accuracy_against: system that exits early -> accuracy against it, on the same rows; empty without labels.
     """
 
     name: str
@@ -97,6 +98,7 @@ class RivalResult:
     macro_f1: float | None
     accuracy_change: PairedDifference | None
     settings: Mapping[str, Any]
+    accuracy_against: Mapping[str, PairedDifference] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,8 +264,18 @@ class SingleStream(Scenario):
             latency=summarize(np.concatenate(self.model_ms[rival.name]), rows=self.rows),
             latency_with_tokenization=summarize(np.concatenate(self.total_ms[rival.name]), rows=self.rows),
             settings=rival.settings,
+            accuracy_against=self._against(rival.name),
             **self._judged(rival.name),
         )
+
+    def _against(self, rival: str) -> dict[str, PairedDifference]:
+        known = self.setup.workload.labels
+        if known is None:
+            return {}
+        labels = known[: self.rows]
+        right = np.array(self.labels[rival]) == labels
+        early = [one.name for one in self.setup.systems if one.system.kind != "whole"]
+        return {name: paired_difference(right, np.array(self.labels[name]) == labels) for name in early}
 
     def _judged(self, name: str) -> dict[str, Any]:
         """Return how right the answers of a system or rival are: three fields of its result."""

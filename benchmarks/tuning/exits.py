@@ -1,7 +1,7 @@
 """Every exit's answer to every row of a data file: computed once, and kept in the bundle for the next call.
 
 The kept file is ``.exits/VARIANT-KEY.npz`` in the bundle. KEY is a digest of all that decides the answers: the engines,
-the tokenizer, the manifest's limits and the data file. It holds no texts.
+the tokenizer, the manifest's limits, this version of fastbert and the data file. The file repeats it, and has no texts.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.benchmarks.tuning.measures import MEASURES
+from fastbert.console.row_counts import count_rows
 from fastbert.data import Row
 from fastbert.files.atomic import replace_file
 from fastbert.runtime import Classifier
@@ -27,6 +28,7 @@ from fastbert.runtime.hardware import usable_cores
 from fastbert.runtime.manifest import Manifest, Variant
 from fastbert.runtime.operating_points import variant_digest
 from fastbert.runtime.tokenization import TOKENIZER
+from fastbert.version import __version__
 
 KEPT = ".exits"
 _FORMAT = 1  # of the kept files; another number, and they are computed again
@@ -87,17 +89,18 @@ def exit_answers(
     key = _key(manifest, variant, data_sha256)
     path = bundle / KEPT / f"{variant.name}-{key[:32]}.npz"
     shape = (len(rows), len(manifest.exits))
-    kept = _read(path, shape)
+    kept = _read(path, key, shape, len(manifest.labels))
     if kept is not None:
         return KeptExits(kept, computed=False)
-    _log.info("%s: running every exit of %s on %d rows", bundle, variant.name, len(rows))
+    _log.info("%s: running every exit of %s on %s", bundle, variant.name, count_rows(len(rows)))
     exits = _run(bundle, key, variant, rows, data_sha256, device=device, threads=threads)
-    return KeptExits(exits, computed=True, problem=_keep(path, exits))
+    return KeptExits(exits, computed=True, problem=_keep(path, key, exits))
 
 
 def _key(manifest: Manifest, variant: Variant, data_sha256: str) -> str:
     parts = {
         "format": _FORMAT,
+        "version": __version__,  # another one may read or tokenize texts otherwise
         "variant": variant_digest(manifest, variant),
         "tokenizer": manifest.files[TOKENIZER]["sha256"].lower(),
         "data": data_sha256,
@@ -148,21 +151,28 @@ def _run(
     return found
 
 
-def _read(path: Path, shape: tuple[int, int]) -> ExitAnswers | None:
-    """Return the kept results; None: there are none, or they are damaged."""
+def _read(path: Path, key: str, shape: tuple[int, int], classes: int) -> ExitAnswers | None:
+    """Return the kept results; None: there are none, or they are damaged or of something else."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in _TYPES}
+            if file["key"].item() != key:
+                return None
     except Exception:  # zipfile, zlib, numpy and the system raise different ones
         return None
     fits = all(array.shape == shape and array.dtype == _TYPES[name] for name, array in arrays.items())
-    return ExitAnswers(**arrays) if fits else None
+    if not fits:
+        return None
+    kept = ExitAnswers(**arrays)
+    sound = ((kept.answers >= 0) & (kept.answers < classes)).all()
+    sound &= all(((values >= 0) & (values <= 1)).all() for values in (kept.uncertainty, kept.other))  # NaN: no
+    return kept if sound else None
 
 
-def _keep(path: Path, exits: ExitAnswers) -> str | None:
+def _keep(path: Path, key: str, exits: ExitAnswers) -> str | None:
     """Write the results; return why that failed, or None."""
     content = io.BytesIO()
-    np.savez(content, **{name: getattr(exits, name) for name in _TYPES})
+    np.savez(content, key=np.array(key), **{name: getattr(exits, name) for name in _TYPES})
     try:
         replace_file(path, content.getvalue())
     except OSError as error:

@@ -7,6 +7,8 @@ from fastbert.benchmarks.tuning.targets import TARGETS, Target
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.operating_points import POINT_NAME
 
+_NUMBERS = ("nan", "inf", "infinity")  # to float(); no other number begins with a letter
+
 
 @dataclass(frozen=True)
 class TuneOptions:
@@ -73,6 +75,8 @@ class TuneOptions:
                 f"`name` is {self.name!r}; it must be a letter, then at most 63 letters, digits, _ or -, such as "
                 "balanced."
             )
+        if self.name is not None and self.name.lower() in _NUMBERS:
+            raise UsageError(f"`name` is {self.name!r}, which a command line reads as a number. Choose another.")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"`threads` is {self.threads}; it must be at least 1.")
         if not 0 <= self.seed < 2**32:

@@ -13,7 +13,7 @@ from fastbert.runtime.documents import Unfit
 from fastbert.runtime.errors import BundleError, UsageError
 from fastbert.runtime.manifest import MANIFEST, read_manifest
 from fastbert.runtime.manifest_rules import MANIFEST_FIELDS
-from fastbert.runtime.operating_points import variant_digest
+from fastbert.runtime.operating_points import OperatingPoint, variant_digest
 
 
 def require_writable_bundle(bundle: Path) -> None:
@@ -30,11 +30,11 @@ def require_writable_bundle(bundle: Path) -> None:
         ) from error
 
 
-def write_point(bundle: Path, name: str, record: Mapping[str, Any]) -> float | None:
+def write_point(bundle: Path, name: str, record: Mapping[str, Any]) -> OperatingPoint | None:
     """Add an operating point, or replace the one of this name. Writers of one bundle take turns.
 
     :param record: speed, variant, variant_sha256, and what the manifest's schema has besides.
-    :returns: the speed of the point that was replaced; None: there was none.
+    :returns: the point that was replaced; None: there was none.
     :raises BundleError: the variant's engines are not those that were tuned.
     """
     with exclusive_build(bundle):
@@ -54,5 +54,4 @@ def write_point(bundle: Path, name: str, record: Mapping[str, Any]) -> float | N
         except Unfit as unfit:
             raise BundleError(f"{bundle / MANIFEST} would be damaged: {unfit}. Nothing was written.") from unfit
         replace_file(bundle / MANIFEST, content.encode())
-    before = manifest.operating_points.get(name)
-    return None if before is None else before.speed
+    return manifest.operating_points.get(name)

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from fastbert.benchmarks.paired import score_interval
 from fastbert.benchmarks.tuning.search import Guarantee
 from fastbert.benchmarks.tuning.speeds import Rows
+from fastbert.benchmarks.tuning.targets import Target
+from fastbert.console.row_counts import count_rows
 
 _NORMAL_95 = 1.959963984540054  # the 97.5th percentile of a normal distribution
 
@@ -35,10 +38,18 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class ReplacedPoint:
+    """The operating point whose name another one took."""
+
+    speed: float
+    variant: str
+
+
+@dataclass(frozen=True)
 class OtherMeasure:
     """What the measure of uncertainty that the bundle does not have would do for the same target.
 
-    :param command: that exports a bundle with it.
+    :param command: that makes the same bundle with it.
     """
 
     name: str
@@ -63,8 +74,9 @@ class TuneReport:
     :param other_measure: None: it would not save notably more.
     :param computed: whether the exits ran now; otherwise the results of an earlier call were used.
     :param kept_problem: why nothing is kept for the next call; None: it is.
-    :param written: the operating point written into the bundle; None: none. ``replaced_speed``: of the point that had
-        its name before.
+    :param contradicted: whether rows that had no part in the choice miss a guaranteed target by more than chance would.
+    :param written: the operating point written into the bundle; None: none. ``replaced``: the point that had its name
+        before.
     :param warnings: what the user should know about the rows.
     """
 
@@ -88,8 +100,9 @@ class TuneReport:
     other_measure: OtherMeasure | None
     computed: bool
     kept_problem: str | None
+    contradicted: bool = False
     written: str | None = None
-    replaced_speed: float | None = None
+    replaced: ReplacedPoint | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -99,9 +112,9 @@ class TuneReport:
         figures = f"{found.layer_speedup:.2f} times fewer layers, agreement {100 * found.agreement:.2f} %"
         figures += "" if found.accuracy is None else f", accuracy {100 * found.accuracy:.1f} %"
         figures += "" if found.p50_ms is None else f", {found.p50_ms:.2f} ms"
-        figures += f", measured on {self.measuring_rows} other rows" if self.measured_apart else ""
+        figures += f", measured on {count_rows(self.measuring_rows, 'other ')}" if self.measured_apart else ""
         sure, more = ("is sure to", ", or tune on more rows") if self.confidence is not None else ("can", "")
-        where = "" if found.p50_ms is not None else f" on {self.deciding_rows} rows"
+        where = "" if found.p50_ms is not None else f" on {count_rows(self.deciding_rows)}"
         return (
             f"No speed of {self.variant} {sure} {self.words}{where}. The nearest is {nearest}: {figures}. Nothing was "
             f"written. Ask for less{more}."
@@ -126,6 +139,15 @@ def measure(rows: Rows, speed: float, p50_ms: float | None = None) -> Measured:
         drop_points=100 * float(rows.losses(speed).mean()) if labelled else None,
         p50_ms=p50_ms,
     )
+
+
+def contradicts(rows: Rows, speed: float, target: Target) -> bool:
+    """Whether rows miss a bound of what may be lost by more than chance: it is outside their 95 % interval."""
+    if target.kind.labels:
+        losses = rows.losses(speed)
+        _, best = score_interval(int((losses < 0).sum()), int((losses > 0).sum()), len(rows))
+        return best < -target.most_loss
+    return wilson_interval(rows.agreement(speed), len(rows))[1] < 1 - target.most_loss
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.benchmarks.tuning.targets import Target
+from fastbert.console.row_counts import count_rows, some_rows
 from fastbert.data import Row, read_rows, read_texts
 from fastbert.export.golden import GOLDEN, read_golden
 from fastbert.runtime.errors import BundleError, DataError, UsageError
@@ -48,15 +49,26 @@ def read_data(path: Path, manifest: Manifest, *, needs_labels: bool, ignore_labe
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise DataError(f"{path} is not a file; its rows are read more than once. Save them as a file.")
-    if ignore_labels:
-        rows = read_texts(path)
-    else:
-        rows = read_rows(path, labels=manifest.labels, require_label=needs_labels, partly_labelled=not needs_labels)
+    rows = read_texts(path) if ignore_labels else _labelled(path, manifest, needs_labels=needs_labels)
     index = {label: number for number, label in enumerate(manifest.labels)}
     labels = None
     if not ignore_labels and all(row.label is not None for row in rows):
         labels = np.array([index[row.label or ""] for row in rows])
     return DataRows(path, rows, labels, file_record(path)["sha256"])
+
+
+def _labelled(path: Path, manifest: Manifest, *, needs_labels: bool) -> Sequence[Row]:
+    try:
+        return read_rows(path, labels=manifest.labels, require_label=needs_labels, partly_labelled=not needs_labels)
+    except DataError as error:
+        try:
+            read_texts(path)
+        except DataError:
+            raise error from None
+        # only the labels are at fault
+        if needs_labels:
+            raise DataError(f"{error} A target that needs no labels: `min_agreement`.") from error
+        raise DataError(f"{error} This target needs no labels: `ignore_labels` leaves them out.") from error
 
 
 def split(count: int, *, needed: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
@@ -88,9 +100,10 @@ def shared_rows_warning(test: DataRows, data: DataRows) -> str | None:
     shared = sum(row.text_input in known for row in test.rows)
     if shared <= _MOST_REPEATED * len(test.rows):
         return None
+    are = "is" if shared == 1 else "are"
     return (
-        f"{shared} of the {len(test.rows)} rows of {test.path} are also in {data.path}, so they had a part in the "
-        "choice, and the figures may be too good. Remove them."
+        f"{some_rows(shared, len(test.rows), test.path)} {are} also in {data.path}, so they had a part in the choice, "
+        "and the figures may be too good. Remove them."
     )
 
 
@@ -102,8 +115,8 @@ def few_rows_warning(deciding: int, target: Target) -> str | None:
     if deciding >= enough:
         return None
     return (
-        f"{deciding} deciding rows are few: {enough} are needed to {target.words} if one row is lost. The speed that "
-        "was found may lose more than asked. Tune on more rows."
+        f"Only {count_rows(deciding)} decided. With fewer than {enough}, losing a single one is more than asked "
+        "for, so the speed that was found may lose more. Tune on more rows."
     )
 
 
@@ -120,15 +133,17 @@ def warnings_about(data: DataRows, bundle: Path, manifest: Manifest) -> list[str
             "new ones. Tune on other rows."
         )
     elif shared := _golden_rows(texts, bundle):
+        are = "is a golden row" if shared == 1 else "are golden rows"
         found.append(
-            f"{shared} of the {len(texts)} rows of {data.path} are golden rows of the bundle, which it was calibrated "
-            "and verified on. Tune on other rows, or remove these."
+            f"{some_rows(shared, len(texts), data.path)} {are} of the bundle, which it was calibrated and verified on. "
+            "Tune on other rows, or remove these."
         )
     repeated = len(texts) - len(Counter(texts))
     if repeated > _MOST_REPEATED * len(texts):
+        repeat = "repeats" if repeated == 1 else "repeat"
         found.append(
-            f"{repeated} of the {len(texts)} rows of {data.path} repeat another one. A repeated row is no new "
-            "evidence: intervals and guarantees hold only if texts repeat as often in production."
+            f"{some_rows(repeated, len(texts), data.path)} {repeat} another one. A repeated row is no new evidence, "
+            "and may both decide and measure: figures and guarantees hold only if texts repeat as often in production."
         )
     return found
 

@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from fastbert.benchmarks.paired import paired_difference
 from fastbert.benchmarks.tuning.exits import exit_answers, other_measure
 from fastbert.benchmarks.tuning.options import TuneOptions
 from fastbert.benchmarks.tuning.publish import require_writable_bundle, write_point
-from fastbert.benchmarks.tuning.report import Measured, OtherMeasure, TuneReport, measure
+from fastbert.benchmarks.tuning.report import Measured, OtherMeasure, ReplacedPoint, TuneReport, contradicts, measure
 from fastbert.benchmarks.tuning.rows import (
     DataRows,
     few_rows_warning,
@@ -25,14 +26,12 @@ from fastbert.benchmarks.tuning.search import Choice, choose, fewest_rows
 from fastbert.benchmarks.tuning.single_rows import MAX_ROWS, Timer, row_timer, strictest_within
 from fastbert.benchmarks.tuning.speeds import Rows
 from fastbert.benchmarks.tuning.targets import TARGETS, Target
+from fastbert.export.commands import export_command
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError
 from fastbert.runtime.hardware import usable_cores
 from fastbert.runtime.manifest import Manifest, Variant, read_manifest
 from fastbert.runtime.operating_points import variant_digest
-
-_NOTABLY_FEWER = 0.15  # share of the layers that the other measure must save
-_NOTABLY_BETTER = 0.005  # share of the rows that must agree more, at the same layers
 
 
 def tune(bundle: Path, options: TuneOptions) -> TuneReport:
@@ -52,6 +51,10 @@ def tune(bundle: Path, options: TuneOptions) -> TuneReport:
     if options.name is not None:
         require_writable_bundle(bundle)
     return _Tuning(bundle, options, manifest, variant).run()
+
+
+_NOTABLY_FEWER = 0.15  # share of the layers that the other measure must save
+_NOTABLY_BETTER = 0.005  # share of the rows that must agree more, at the same layers
 
 
 class _Tuning:
@@ -91,6 +94,8 @@ class _Tuning:
             timed = self._timer(measured_texts[:MAX_ROWS])(list(dict.fromkeys([0.0, choice.speed])))
         else:
             choice = choose(deciding, target)
+        apart = test is not None or rest is not None
+        contradicted = apart and choice.guarantee is not None and contradicts(measuring, choice.speed, target)
         report = TuneReport(
             bundle=self._bundle,
             variant=self._variant.name,
@@ -104,22 +109,29 @@ class _Tuning:
             rows=len(data.rows),
             deciding_rows=len(deciding),
             measuring_rows=len(measuring),
-            measured_apart=test is not None or rest is not None,
+            measured_apart=apart,
             met_when_measured=target.is_met(
                 timed[choice.speed] if target.kind.figure is None else target.kind.figure(measuring, choice.speed)
             ),
             chosen=measure(measuring, choice.speed, timed.get(choice.speed)),
             full_depth=measure(measuring, 0.0, timed.get(0.0)),
             guarantee=choice.guarantee,
-            other_measure=self._other(deciding, measuring, choice),
+            other_measure=advice(self._bundle, self._manifest, deciding, measuring, target, choice),
             computed=self._computed,
             kept_problem=self._problem,
-            warnings=self._warnings(data, test, len(deciding)),
+            contradicted=contradicted,
+            warnings=self._warnings(data, test, len(deciding), contradicted=contradicted),
         )
         return self._written(report) if options.name is not None and choice.reached else report
 
-    def _warnings(self, data: DataRows, test: DataRows | None, deciding: int) -> tuple[str, ...]:
+    def _warnings(self, data: DataRows, test: DataRows | None, deciding: int, *, contradicted: bool) -> tuple[str, ...]:
         found = [few_rows_warning(deciding, self._target)]
+        if contradicted:
+            measuring = f"rows of {(test or data).path} that measured"
+            found.append(
+                f"The {measuring} miss the guaranteed target by more than chance would. They seem to be of another "
+                "kind than those that decided, and the guarantee does not hold for such rows."
+            )
         if test is not None:
             found.append(shared_rows_warning(test, data))
         for file in (data, test):
@@ -161,28 +173,6 @@ class _Tuning:
         record: dict[str, Any] = {"kind": self._target.kind.name, "value": self._target.value}
         return {**record, "threads": self._threads} if self._target.kind.figure is None else record
 
-    def _other(self, deciding: Rows, measuring: Rows, choice: Choice) -> OtherMeasure | None:
-        """Return what the other measure does for the same target; None: not notably more."""
-        if not choice.reached or len(self._manifest.labels) <= 2:  # two classes: both rank rows alike
-            return None
-        target, ours = self._target, measure(measuring, choice.speed)
-        if not target.kind.loses:  # at the same layers
-            target = Target(TARGETS["speedup"], deciding.layers / deciding.mean_layers(choice.speed))
-        found = choose(deciding.with_other_measure(), target)
-        if not found.reached:
-            return None
-        theirs = measure(measuring.with_other_measure(), found.speed)
-        if target.kind.loses:  # without losing more, on rows that did not choose
-            pair = (theirs, ours)
-            new, old = (one.accuracy if target.kind.labels else one.agreement for one in pair)
-            as_good = (new or 0.0) >= (old or 0.0)
-            notable = as_good and theirs.mean_layers <= (1 - _NOTABLY_FEWER) * ours.mean_layers
-        else:
-            notable = theirs.agreement >= ours.agreement + _NOTABLY_BETTER
-        name = other_measure(self._manifest)
-        command = f"fastbert export MODEL --uncertainty {name} --output BUNDLE"
-        return OtherMeasure(name, theirs, command) if notable else None
-
     def _written(self, report: TuneReport) -> TuneReport:
         name = self._options.name
         assert name is not None
@@ -195,7 +185,37 @@ class _Tuning:
             "guarantee": None if report.guarantee is None else asdict(report.guarantee),
             "measured": _measured_record(report),
         }
-        return replace(report, written=name, replaced_speed=write_point(self._bundle, name, record))
+        before = write_point(self._bundle, name, record)
+        replaced = None if before is None else ReplacedPoint(before.speed, before.variant)
+        return replace(report, written=name, replaced=replaced)
+
+
+def advice(
+    bundle: Path, manifest: Manifest, deciding: Rows, measuring: Rows, target: Target, choice: Choice
+) -> OtherMeasure | None:
+    """Return what the other measure does for the same target; None: not notably more.
+
+    Rows that did not choose the speeds judge, and a difference that may be chance is none.
+    """
+    if not choice.reached or len(manifest.labels) <= 2:  # two classes: both rank rows alike
+        return None
+    if not target.kind.loses:  # at the same layers
+        target = Target(TARGETS["speedup"], deciding.layers / deciding.mean_layers(choice.speed))
+    found = choose(deciding.with_other_measure(), target)
+    if not found.reached:
+        return None
+    others = measuring.with_other_measure()
+    ours, theirs = measure(measuring, choice.speed), measure(others, found.speed)
+    if target.kind.loses:  # without losing more
+        pair = (theirs, ours)
+        new, old = (one.accuracy if target.kind.labels else one.agreement for one in pair)
+        notable = (new or 0.0) >= (old or 0.0) and theirs.mean_layers <= (1 - _NOTABLY_FEWER) * ours.mean_layers
+    else:
+        same, theirs_same = ~measuring.disagreements(choice.speed), ~others.disagreements(found.speed)
+        more = paired_difference(theirs_same, same)
+        notable = more.change >= _NOTABLY_BETTER and more.low > 0
+    name = other_measure(manifest)
+    return OtherMeasure(name, theirs, export_command(bundle, manifest, name)) if notable else None
 
 
 def _measured_record(report: TuneReport) -> dict[str, Any]:

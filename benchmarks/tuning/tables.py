@@ -3,7 +3,8 @@
 from rich.table import Table
 
 from fastbert.benchmarks.tuning.report import Measured, TuneReport
-from fastbert.benchmarks.tuning.targets import TARGETS
+from fastbert.benchmarks.tuning.targets import TARGETS, Target
+from fastbert.console.row_counts import count_rows, some_rows
 from fastbert.console.streams import table_cell
 
 PROMISE = (
@@ -15,14 +16,15 @@ PROMISE = (
 def tune_table(report: TuneReport) -> Table:
     """Return a table of full depth and of the speed that was found."""
     apart = "that had no part in the choice" if report.measured_apart else "that also chose the speed"
-    table = Table(title=f"{table_cell(report.variant)} on {report.measuring_rows} rows {apart}")
+    table = Table(title=f"{table_cell(report.variant)} on {count_rows(report.measuring_rows)} {apart}")
     labelled, timed = report.chosen.accuracy is not None, report.chosen.p50_ms is not None
     columns = ["speed", "mean layers", "x fewer layers"]
     columns += ["accuracy (95 % interval)", "lost, points"] if labelled else []
     table.add_column("")
     for column in [*columns, "same answer as full depth", *(["p50 ms"] if timed else [])]:
         table.add_column(column, justify="right")
-    rows = {"full depth": report.full_depth, report.written or "found": report.chosen}
+    found = report.written or ("found" if report.reached else "nearest")
+    rows = {"full depth": report.full_depth, found: report.chosen}
     for name, figures in rows.items():
         table.add_row(table_cell(name), *_cells(figures))
     return table
@@ -45,9 +47,12 @@ def tune_notes(report: TuneReport) -> list[str]:
 
 def _decision(report: TuneReport) -> str:
     source = "ran every exit" if report.computed else "results of an earlier call"
-    return (
-        f"Target: {report.words}. {report.deciding_rows} of the {report.rows} rows of {report.data} decided ({source})."
-    )
+    deciding = some_rows(report.deciding_rows, report.rows, report.data)
+    return f"Target: {report.words}. {deciding} decided ({source})."
+
+
+def _target(report: TuneReport) -> Target:
+    return Target(TARGETS[report.target["kind"]], report.target["value"])
 
 
 def _guarantee(report: TuneReport) -> str:
@@ -57,15 +62,17 @@ def _guarantee(report: TuneReport) -> str:
             return ""
         if report.met_when_measured or not report.measured_apart:
             return "No guarantee."
-        sure = ", and `confidence` asks for a guarantee" if TARGETS[report.target["kind"]].guaranteed else ""
+        sure = ", and `confidence` asks for a guarantee" if _target(report).can_be_guaranteed else ""
         return (
             "No guarantee: the rows above, which had no part in the choice, miss the target. With more rows it is met "
             f"more closely{sure}."
         )
     test = "exact binomial test" if found.test == "binomial" else "betting test of the accuracy lost"
+    chance = report.measured_apart and not report.met_when_measured and not report.contradicted
+    missed = " The rows above miss it, which so few may by chance." if chance else ""
     return (
-        f"Guaranteed with {100 * found.confidence:g} % confidence: {report.words}. Of {found.rows} rows, "
-        f"{found.losses} got another answer ({test}, speeds in a fixed order). {PROMISE}"
+        f"Guaranteed with {100 * found.confidence:g} % confidence: {report.words}. Of {count_rows(found.rows)}, "
+        f"{found.losses} got another answer ({test}, speeds in a fixed order).{missed} {PROMISE}"
     )
 
 
@@ -75,7 +82,10 @@ def _other(report: TuneReport) -> str:
         return ""
     ours, theirs = report.chosen, other.measured
     figures = f"{theirs.mean_layers:.2f} layers instead of {ours.mean_layers:.2f}, "
-    figures += f"{100 * theirs.agreement:.2f} % the same answer instead of {100 * ours.agreement:.2f} %"
+    if _target(report).kind.labels and theirs.accuracy is not None and ours.accuracy is not None:
+        figures += f"accuracy {100 * theirs.accuracy:.1f} % instead of {100 * ours.accuracy:.1f} %"
+    else:
+        figures += f"{100 * theirs.agreement:.2f} % the same answer instead of {100 * ours.agreement:.2f} %"
     return (
         f"The measure {other.name} would do better here than {report.uncertainty}: {figures}. Command: {other.command}"
     )
@@ -84,5 +94,8 @@ def _other(report: TuneReport) -> str:
 def _written(report: TuneReport) -> str:
     if report.written is None:
         return ""
-    before = "" if report.replaced_speed is None else f", in place of speed {report.replaced_speed:g}"
+    before = ""
+    if report.replaced is not None:
+        other = "" if report.replaced.variant == report.variant else f" of {report.replaced.variant}"
+        before = f", in place of speed {report.replaced.speed:g}{other}"
     return f"{report.bundle}: operating point {report.written} written{before}. Use it with --speed {report.written}"

@@ -19,7 +19,7 @@ class TargetKind:
     :param name: of the option, and of ``target.kind`` in the manifest.
     :param expected: of its value, in words.
     :param fits: whether a value is in range.
-    :param words: the target as a sentence's end, with its value as {value}.
+    :param words: the target as a sentence's end, with its value as {value} or {percent}, and {points} to agree with it.
     :param least: whether the figure must be at least the value; otherwise at most.
     :param figure: rows and a speed -> what is compared with the value, in its unit; None: it is timed.
     :param labels: whether it needs labels.
@@ -66,7 +66,8 @@ class Target:
     @property
     def words(self) -> str:
         """The target in words."""
-        return self.kind.words.format(value=self.value, percent=100 * self.value)
+        points = "point" if self.value == 1 else "points"
+        return self.kind.words.format(value=self.value, percent=100 * self.value, points=points)
 
     @property
     def most_loss(self) -> float:
@@ -77,6 +78,11 @@ class Target:
     def is_met(self, figure: float) -> bool:
         """Whether a figure reaches the value."""
         return figure >= self.value - _ROUNDING if self.kind.least else figure <= self.value + _ROUNDING
+
+    @property
+    def can_be_guaranteed(self) -> bool:
+        """Whether there is a guarantee for this value, at any confidence."""
+        return self.kind.most_loss is not None and 0 < self.most_loss < 1
 
     def check_guarantee(self) -> None:
         """Check that there can be a guarantee.
@@ -113,7 +119,7 @@ _KINDS = (
         "max_drop",
         expected="points of accuracy, from 0 to less than 100, such as 0.5",
         fits=lambda value: 0 <= value < 100,
-        words="lose at most {value:g} points of accuracy against full depth",
+        words="lose at most {value:g} {points} of accuracy against full depth",
         least=False,
         figure=_drop,
         labels=True,

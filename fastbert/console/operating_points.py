@@ -1,9 +1,15 @@
 """A bundle's operating points, one line each, as ``fastbert info`` shows them."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from fastbert.runtime.manifest import Manifest
 from fastbert.runtime.operating_points import OperatingPoint
+
+# kind of a guarantee -> what its value is multiplied by, and words for it
+_GUARANTEES = {
+    "min_agreement": (100, "agreement of at least {:g} %"),
+    "max_drop": (1, "a loss of at most {:g} points"),
+}
 
 
 def point_lines(manifest: Manifest) -> list[str]:
@@ -26,14 +32,19 @@ def _figures(point: OperatingPoint) -> str:
     measured, guarantee = point.record.get("measured"), point.record.get("guarantee")
     parts = []
     if isinstance(measured, dict):
-        for key, form in (("layer_speedup", "{:.2f} times fewer layers"), ("agreement", "agreement {:.2%}")):
+        forms = {"layer_speedup": (1, "{:.2f} times fewer layers"), "agreement": (100, "agreement {:.2f} %")}
+        for key, (times, form) in forms.items():
             value = measured.get(key)
             if _is_number(value):
-                parts.append(form.format(value))
-    if isinstance(guarantee, dict) and _is_number(guarantee.get("confidence")):
-        parts.append(f"{guarantee.get('kind')} {guarantee.get('value')} guaranteed at {guarantee['confidence']:.2%}")
+                parts.append(form.format(times * value))
+    if isinstance(guarantee, dict):
+        kind, value, confidence = (guarantee.get(key) for key in ("kind", "value", "confidence"))
+        if isinstance(kind, str) and _is_number(value) and _is_number(confidence):
+            times, form = _GUARANTEES.get(kind, (1, "{kind} {:g}"))
+            sure = f"guaranteed with {100 * confidence:g} % confidence"
+            parts.append(f"{form.format(times * value, kind=kind)} {sure}")
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

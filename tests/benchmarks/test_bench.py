@@ -255,6 +255,13 @@ def test_an_output_that_cannot_be_written_is_refused_early(tmp_path):
     check_output(tmp_path / "new.json")
 
 
+def test_a_page_that_fails_leaves_the_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastbert.benchmarks.report.page.render_page", lambda document: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(tmp_path, {"a": 1})
+    assert json.loads((tmp_path / "report.json").read_text()) == {"a": 1}
+
+
 def test_rivals_are_timed_on_the_same_rows(bundle, data, tmp_path):
     train = write_tsv(tmp_path / "train.tsv", make_rows(200, seed=9))
     report = quick(bundle, data, speeds=(0.0, 0.4), rivals=train, rival_bundles=[bundle], max_seconds=1)
@@ -262,6 +269,9 @@ def test_rivals_are_timed_on_the_same_rows(bundle, data, tmp_path):
     full = systems(report.single_stream)["fp32 speed 0"]
     assert (own.name, tfidf.name) == ("bundle fp32", "tfidf")
     assert (own.accuracy, own.accuracy_change.gained, own.accuracy_change.lost) == (full.accuracy, 0, 0)
+    against = tfidf.accuracy_against["fp32 speed 0"]
+    assert against.change == pytest.approx(tfidf.accuracy - full.accuracy)
+    assert (own.accuracy_against["fp32 speed 0"].gained, own.accuracy_against["fp32 speed 0"].lost) == (0, 0)
     assert own.latency.n == tfidf.latency.n == full.latency.n
     assert own.latency_with_tokenization.mean_ms > own.latency.mean_ms
     assert tfidf.latency_with_tokenization.mean_ms == tfidf.latency.mean_ms

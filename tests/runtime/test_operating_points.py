@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -96,7 +97,7 @@ def test_a_point_of_engines_that_were_exported_again_is_refused(write):
             {"target": {"kind": "min_agreement", "value": 0.98}, "guarantee": {"confidence": 0.9}},
             "--min-agreement 0.98 --confidence 0.9",
         ),
-        ({"target": {"kind": "max_latency_ms", "value": 2.0, "threads": 2}}, "--max-latency-ms 2.0"),
+        ({"target": {"kind": "max_latency_ms", "value": 2.0, "threads": 2}}, "--max-latency-ms 2.0 --threads 2"),
         ({"target": {"kind": "; rm", "value": 1}}, "--min-agreement 0.99"),
         ({"target": {"kind": "speedup", "value": "3"}}, "--min-agreement 0.99"),
         ({"target": ["?"]}, "--min-agreement 0.99"),
@@ -108,6 +109,37 @@ def test_the_command_that_tunes_again_has_the_points_own_target(write, record, f
     with pytest.raises(UsageError) as raised:
         resolve_speed(manifest, manifest.variants[0], "balanced")
     assert str(raised.value).endswith(f"fastbert tune BUNDLE --data DATA {flags} --variant fp32 --name balanced")
+
+
+@pytest.fixture
+def tensorrt(bundle):
+    """A manifest with a TensorRT variant of that bundle, and a function: (manifest, variant) with changed digests."""
+    manifest = read_manifest(bundle)
+    fp32 = manifest.variants[0]
+    variant = dataclasses.replace(fp32, name="trt", engine="tensorrt", devices=("tensorrt",))
+
+    def changed(*names, **fields):
+        files = {file: dict(record) for file, record in manifest.files.items()}
+        for name in names:
+            files[name]["sha256"] = "b" * 64
+        return dataclasses.replace(manifest, files=files), dataclasses.replace(variant, **fields)
+
+    assert fp32.row == "fp32/row.onnx" and fp32.chain == "fp32/chain.onnx"
+    return changed
+
+
+def test_the_row_engine_of_a_tensorrt_variant_has_weights_of_its_own_and_is_part_of_the_digest(tensorrt):
+    before = variant_digest(*tensorrt())
+    assert variant_digest(*tensorrt("fp32/row.onnx")) != before != variant_digest(*tensorrt(row=None))
+    assert variant_digest(*tensorrt("fp32/chain.onnx")) == before
+    onnx = {"engine": "onnxruntime", "devices": ("cpu",)}
+    assert variant_digest(*tensorrt("fp32/row.onnx", **onnx)) == variant_digest(*tensorrt(row=None, **onnx))
+    assert variant_digest(*tensorrt(row=None)) == variant_digest(*tensorrt(**onnx))  # as it always was
+
+
+def test_the_command_that_tunes_a_variant_for_a_gpu_names_the_device(tensorrt):
+    with pytest.raises(UsageError, match="--variant trt --device tensorrt --name fast$"):
+        resolve_speed(*tensorrt(), "fast")
 
 
 def test_engines_that_the_manifest_does_not_have_yet_have_no_points(write):
@@ -148,12 +180,18 @@ def test_points_for_people(write):
     guarantee = {"guarantee": {"kind": "min_agreement", "value": 0.99, "confidence": 0.95}}
     odd = {"measured": ["?"], "guarantee": {"confidence": "?"}}
     gone = {"variant": "int4"}
-    path = write(balanced={**figures, **guarantee}, old={"variant_sha256": "0" * 64}, odd=odd, gone=gone)
+    drop = {"guarantee": {"kind": "max_drop", "value": 0.5, "confidence": 0.9}}
+    newer = {"guarantee": {"kind": "min_recall", "value": 0.5, "confidence": 0.9}}
+    path = write(
+        balanced={**figures, **guarantee}, drop=drop, newer=newer, old={"variant_sha256": "0" * 64}, odd=odd, gone=gone
+    )
     lines = point_lines(read_manifest(path))
     assert lines[0] == (
-        "operating point: balanced is speed 0.6 of fp32 (3.14 times fewer layers, agreement 99.10%, min_agreement 0.99 "
-        "guaranteed at 95.00%)"
+        "operating point: balanced is speed 0.6 of fp32 (3.14 times fewer layers, agreement 99.10 %, agreement of at "
+        "least 99 % guaranteed with 95 % confidence)"
     )
+    assert lines.pop(1).endswith("(a loss of at most 0.5 points guaranteed with 90 % confidence)")
+    assert lines.pop(1).endswith("(min_recall 0.5 guaranteed with 90 % confidence)")
     assert lines[1].endswith("old is speed 0.6 of fp32, which was exported or built again since: tune it again")
     assert lines[2] == "operating point: odd is speed 0.6 of fp32"
     assert lines[3] == "operating point: gone is speed 0.6 of int4, which is no longer in the bundle"

@@ -92,6 +92,14 @@ def test_a_chain_may_be_slower(judge, report):
     assert "is 2.0 times slower on average than the fastest at full depth, the whole model" in found.text
 
 
+def test_without_full_depth_the_loss_is_not_known(judge, report):
+    one = {"fp32 speed 0.4": {"accuracy": 0.9, "latency": at(4.0, report), "mean_layers": 1.5}}
+    assert judge(one, reference=None).text == (
+        "At speed 0.4 fastbert fp32 takes 4.00 ms per text on average. Its accuracy is 90.0 % of 60 rows. It runs 1.5 "
+        "of 3 layers. No system ran at full depth, so what this loses is not known: measure speed 0 too."
+    )
+
+
 def test_without_a_good_speed_the_closest_is_named(judge):
     found = judge(
         {
@@ -107,9 +115,10 @@ def test_without_a_good_speed_the_closest_is_named(judge):
     )
 
 
-def rival(report, name, ms, accuracy):
+def rival(report, name, ms, accuracy, change=None):
     latency = dataclasses.replace(at(ms, report), p50_ms=ms)
-    return RivalResult(name, f"model {name}", latency, latency, accuracy, accuracy, None, {})
+    against = {} if change is None else {"fp32 speed 0.4": change}
+    return RivalResult(name, f"model {name}", latency, latency, accuracy, accuracy, None, {}, against)
 
 
 def test_rivals_that_beat_the_recommended_chain_are_named(judge, report):
@@ -118,18 +127,21 @@ def test_rivals_that_beat_the_recommended_chain_are_named(judge, report):
         "onnxruntime": {"accuracy": 0.9, "latency": at(8.0, report)},
         "fp32 speed 0.4": {"accuracy": 0.9, "latency": chain, "latency_with_tokenization": chain},
     }
-    worse = [rival(report, "a", 1.0, 0.89), rival(report, "b", 5.0, 0.95)]
+    worse = [rival(report, "a", 1.0, 0.89), rival(report, "b", 5.0, 0.95), rival(report, "same", 3.9, 0.9)]
     assert judge(systems, rivals=worse).beaten_by == ()
-    found = judge(systems, rivals=[*worse, rival(report, "c", 3.0, 0.92), rival(report, "d", 0.5, 0.9)])
+    c, d = rival(report, "c", 3.0, 0.92, changed(24, 4)), rival(report, "d", 0.5, 0.904, changed(6, 2))
+    found = judge(systems, rivals=[*worse, c, d])
     assert found.beaten_by == ("d", "c")
     assert found.text.endswith(
-        " At least as accurate as fastbert fp32 at speed 0.4 (4.00 ms and 90.0 %) and no slower, by the median from "
-        "text to answer, are: model d, 0.50 ms and 90.0 %; model c, 3.00 ms and 92.0 %."
+        " 2 rivals beat fastbert fp32 at speed 0.4, which takes 4.00 ms from text to answer (p50) at 90.0 %: model d "
+        "(0.50 ms at 90.4 %, +0.4 points, 95 % interval −0.2 to +1.1, which may be chance); model c (3.00 ms at 92.0 "
+        "%, +2.0 points, 95 % interval +1.0 to +3.2)."
     )
     systems["fp32 speed 0.4"]["accuracy"] = 0.7  # none is recommended
-    found = judge(systems, rivals=worse)
+    found = judge(systems, rivals=worse[:1])
     assert (found.system, found.beaten_by) == (None, ("a",))
-    assert "no slower, by the median from text to answer, is: model a" in found.text
+    assert " A rival beats fastbert fp32 at speed 0.4, which takes 4.00 ms" in found.text
+    assert found.text.endswith(" at 70.0 %: model a (1.00 ms at 89.0 %).")
 
 
 def test_without_latencies_there_is_no_verdict(report):

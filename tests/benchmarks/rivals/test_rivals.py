@@ -7,6 +7,7 @@ import pytest
 from support.factories import LABELS, make_checkpoint, make_rows, write_tsv
 
 from fastbert.benchmarks.rivals import load_rivals
+from fastbert.benchmarks.rivals.bundles import bundle_answers
 from fastbert.export import export_bundle
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError, UsageError
@@ -88,13 +89,17 @@ def test_bundles_of_the_same_name_are_told_apart(bundle, tmp_path):
     found, _ = load(bundle, bundles=[bundle, tmp_path / bundle.name])
     parents = [bundle.parent.name, tmp_path.name]
     assert [rival.name for rival in found] == [f"{parent}/bundle fp32" for parent in parents]
+    found, _ = load(bundle, bundles=[bundle, bundle / ".." / bundle.name])
+    assert [rival.name for rival in found] == ["bundle fp32"]  # the same one
 
 
 def test_rivals_that_do_not_fit_are_refused(bundle, tmp_path):
     other = tmp_path / "other"
     export_bundle(make_checkpoint(layers=1, labels=("no", "yes")), other)
-    with pytest.raises(UsageError, match="`rival_bundles`: .*other answers with the labels no, yes; the bundle "):
+    with pytest.raises(UsageError, match="`rival_bundles`: .*: it has no, yes; it lacks .*, .*, [a-z]+. Name a bundle"):
         load(bundle, bundles=[other])
+    with pytest.raises(UsageError, match=r": it has no, yes; it lacks l0, l1, l2, l3, l4 and 4 more\. Name"):
+        next(bundle_answers(other, [f"l{index}" for index in range(9)], device="cpu", threads=1))
     with pytest.raises(DataError, match="the label is missing"):
         load(bundle, train=write_tsv(tmp_path / "d.tsv", make_rows(5), labels=False))
 

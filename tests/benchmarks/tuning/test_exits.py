@@ -46,6 +46,37 @@ def test_the_results_are_kept_for_the_same_rows_and_engines(bundle_copy, monkeyp
         assert np.array_equal(getattr(again.exits, name), getattr(first, name))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"answers": lambda found: found + 3},  # classes that there are not
+        {"answers": lambda found: found - 1},
+        {"uncertainty": lambda found: np.full_like(found, np.nan)},
+        {"other": lambda found: found + 1},
+        {"key": lambda found: np.array("another")},  # of other rows, under this name
+    ],
+)
+def test_kept_results_that_cannot_be_right_are_made_again(bundle_copy, change):
+    first = find(bundle_copy).exits
+    (path,) = (bundle_copy / KEPT).iterdir()
+    with np.load(path) as file:
+        kept = dict(file)
+    np.savez(path, **kept)
+    assert not find(bundle_copy).computed
+    ((name, changed),) = change.items()
+    np.savez(path, **kept | {name: changed(kept[name])})
+    again = find(bundle_copy)
+    assert again.computed
+    assert np.array_equal(again.exits.answers, first.answers)
+
+
+@pytest.mark.parametrize("version", ["0.0.1", None])
+def test_another_version_of_this_library_makes_them_again(bundle_copy, monkeypatch, version):
+    find(bundle_copy)
+    monkeypatch.setattr(module, "__version__", version or module.__version__)
+    assert find(bundle_copy).computed is (version is not None)
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 half a file", None])
 def test_kept_results_that_are_damaged_are_made_again(bundle_copy, damage):
     first = find(bundle_copy).exits

@@ -34,6 +34,8 @@ DATA = Path("dev.tsv")
         ({"min_agreement": 1e-17, "confidence": 0.95}, "`min_agreement` 1e-17 allows every loss"),
         ({"max_drop": 1, "ignore_labels": True}, "`max_drop` needs labels, and `ignore_labels` takes them away"),
         ({"speedup": 2, "name": "0.5"}, "`name` is '0.5'; it must be a letter, then at most 63 letters"),
+        ({"speedup": 2, "name": "NaN"}, "`name` is 'NaN', which a command line reads as a number"),
+        ({"speedup": 2, "name": "infinity"}, "reads as a number"),
         ({"speedup": 2, "name": "a" * 65}, "`name` is 'aaa"),
         ({"speedup": 2, "threads": 0}, "`threads` is 0"),
         ({"speedup": 2, "seed": -1}, "`seed` is -1"),
@@ -42,6 +44,11 @@ DATA = Path("dev.tsv")
 def test_bad_options(options, message):
     with pytest.raises(UsageError, match=message):
         TuneOptions(DATA, **options)
+
+
+def test_words_agree_with_the_value():
+    assert TuneOptions(DATA, max_drop=1).target.words.startswith("lose at most 1 point of accuracy")
+    assert TuneOptions(DATA, max_drop=0.5).target.words.startswith("lose at most 0.5 points of accuracy")
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -22,7 +22,8 @@ def test_a_point_is_added_and_replaced(bundle_copy):
     before = json.loads((bundle_copy / MANIFEST).read_text())
     assert write_point(bundle_copy, "a", record(bundle_copy)) is None
     assert write_point(bundle_copy, "b", record(bundle_copy, speed=0.4)) is None
-    assert write_point(bundle_copy, "a", record(bundle_copy, speed=0.5)) == 0.3
+    replaced = write_point(bundle_copy, "a", record(bundle_copy, speed=0.5))
+    assert (replaced.name, replaced.speed, replaced.variant) == ("a", 0.3, "fp32")
     document = json.loads((bundle_copy / MANIFEST).read_text())
     points = document.pop("operating_points")
     assert document == before

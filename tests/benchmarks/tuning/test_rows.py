@@ -34,11 +34,15 @@ def test_labels_are_read_where_all_rows_have_one(bundle, data, unlabelled, tmp_p
 
 
 def test_bad_data_files(bundle, unlabelled, tmp_path):
-    with pytest.raises(DataError, match="the label is missing"):
+    with pytest.raises(DataError, match=r"the label is missing.*\. A target that needs no labels: `min_agreement`\.$"):
         read(unlabelled, bundle, needs_labels=True)
     (tmp_path / "other.tsv").write_text("label\ttext\nangry\tgood\n")
-    with pytest.raises(DataError, match="'angry' is not among those trained on"):
+    with pytest.raises(DataError, match=r"'angry' is not among .*\. This target needs no labels: `ignore_labels`"):
         read(tmp_path / "other.tsv", bundle)
+    (tmp_path / "broken.jsonl").write_text("{")
+    with pytest.raises(DataError) as raised:
+        read(tmp_path / "broken.jsonl", bundle)
+    assert "label" not in str(raised.value)
     assert len(read(tmp_path / "other.tsv", bundle, ignore_labels=True).rows) == 1
     os.mkfifo(tmp_path / "pipe.tsv")
     with pytest.raises(DataError, match="is not a file"):
@@ -89,7 +93,14 @@ def test_golden_rows_are_counted(bundle, tmp_path):
     path = tmp_path / "d.tsv"
     path.write_text("\n".join(["text", *texts, *(f"new {number} row" for number in range(200))]) + "\n")
     (warning,) = warnings_about(read(path, bundle), bundle, read_manifest(bundle))
-    assert f"{len(texts)} of the 205 rows" in warning
+    assert warning.startswith(f"{len(texts)} of the 205 rows of {path} are golden rows of the bundle, ")
+    one = tmp_path / "one.tsv"
+    one.write_text(f"text\n{texts[0]}\n")
+    (warning,) = warnings_about(read(one, bundle), bundle, read_manifest(bundle))
+    assert warning.startswith(f"The only row of {one} is a golden row of the bundle, ")
+    one.write_text(f"text\n{texts[0]}\n{texts[1]}\n")
+    (warning,) = warnings_about(read(one, bundle), bundle, read_manifest(bundle))
+    assert warning.startswith(f"All 2 rows of {one} are golden rows of the bundle, ")
     path.write_text("\n".join(["text", texts[0], *(f"new {number} row" for number in range(200))]) + "\n")
     assert warnings_about(read(path, bundle), bundle, read_manifest(bundle)) == []  # by chance
 
@@ -120,7 +131,8 @@ def test_rows_to_measure_on_are_others(bundle, data, tmp_path):
 @pytest.mark.parametrize(("name", "value"), [("max_drop", 0.5), ("min_agreement", 0.995)])
 def test_rows_that_cannot_show_the_loss_are_too_few(name, value):
     target = Target(TARGETS[name], value)
-    assert "199 deciding rows are few: 200 are needed" in few_rows_warning(199, target)
+    assert few_rows_warning(199, target).startswith("Only 199 rows decided. With fewer than 200, losing a single one")
+    assert few_rows_warning(1, target).startswith("Only 1 row decided.")
     assert few_rows_warning(200, target) is None
     assert few_rows_warning(1, Target(TARGETS[name], value, 0.95)) is None  # refused before
     assert few_rows_warning(1, Target(TARGETS["speedup"], 2)) is None

@@ -13,7 +13,12 @@ from fastbert.benchmarks import BenchOptions, bench
 from fastbert.benchmarks.evaluation import evaluate
 from fastbert.benchmarks.tuning import run as module
 from fastbert.benchmarks.tuning.exits import KEPT, KeptExits
-from fastbert.benchmarks.tuning.tables import tune_notes
+from fastbert.benchmarks.tuning.report import ReplacedPoint
+from fastbert.benchmarks.tuning.run import advice
+from fastbert.benchmarks.tuning.search import choose
+from fastbert.benchmarks.tuning.speeds import Rows
+from fastbert.benchmarks.tuning.tables import tune_notes, tune_table
+from fastbert.benchmarks.tuning.targets import TARGETS, Target
 from fastbert.export.manifest import ManifestWriter
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError, UsageError
@@ -24,7 +29,7 @@ def test_a_target_becomes_a_point_that_works(bundle_copy, data):
     options = TuneOptions(data, min_agreement=0.9, name="balanced", threads=1)
     report = tune(bundle_copy, options)
     assert isinstance(report, TuneReport)
-    assert (report.reached, report.written, report.replaced_speed, report.guarantee) == (True, "balanced", None, None)
+    assert (report.reached, report.written, report.replaced, report.guarantee) == (True, "balanced", None, None)
     assert (report.rows, report.deciding_rows, report.measuring_rows, report.measured_apart) == (400, 267, 133, True)
     assert report.full_depth.agreement == 1.0
     point = read_manifest(bundle_copy).operating_points["balanced"]
@@ -40,7 +45,10 @@ def test_a_target_becomes_a_point_that_works(bundle_copy, data):
     assert classifier.predict(texts, speed="balanced") == classifier.predict(texts, speed=point.speed)
     assert evaluate(bundle_copy, data, ["balanced"]) == evaluate(bundle_copy, data, [point.speed])
     again = tune(bundle_copy, TuneOptions(data, speedup=1.2, name="balanced", threads=1))
-    assert (again.computed, again.replaced_speed) == (False, point.speed)
+    assert (again.computed, again.replaced) == (False, ReplacedPoint(point.speed, "fp32"))
+    assert f" written, in place of speed {point.speed:g}. Use it" in tune_notes(again)[-1]
+    other = replace(again, replaced=ReplacedPoint(0.5, "int8"))
+    assert " written, in place of speed 0.5 of int8. Use it" in tune_notes(other)[-1]
 
 
 def test_a_guarantee_is_written_with_its_confidence(bundle_copy, unlabelled):
@@ -93,13 +101,19 @@ def test_rows_that_miss_the_target_are_named(bundle_copy, data, tmp_path, monkey
     monkeypatch.setattr(module, "exit_answers", answers)
     report = tune(bundle_copy, TuneOptions(data, min_agreement=0.99, test=test))
     assert (report.reached, report.met_when_measured) == (True, holds)
-    assert ("miss the target" in tune_notes(report)[1]) is not holds
+    note = tune_notes(report)[1]
+    assert ("miss the target" in note) is ("--confidence" in note.replace("`confidence`", "--confidence")) is not holds
+    none = tune(bundle_copy, TuneOptions(data, min_agreement=1, test=test))  # for which there is no guarantee
+    assert "confidence" not in tune_notes(none)[1]
+    sure = tune(bundle_copy, TuneOptions(data, min_agreement=0.99, confidence=0.9, test=test))
+    assert (sure.contradicted, any("miss the guaranteed target" in one for one in sure.warnings)) == (not holds,) * 2
+    assert "may by chance" not in tune_notes(sure)[1]
 
 
 def test_few_rows_are_warned_about(bundle_copy, tmp_path):
     few = write_tsv(tmp_path / "few.tsv", make_rows(40, seed=12))
     warnings = tune(bundle_copy, TuneOptions(few, min_agreement=0.99, threads=1)).warnings
-    assert warnings[0].startswith("27 deciding rows are few: 100 are needed")
+    assert warnings[0].startswith("Only 27 rows decided. With fewer than 100,")
 
 
 def test_a_target_out_of_reach_writes_nothing(bundle_copy, data):
@@ -108,6 +122,7 @@ def test_a_target_out_of_reach_writes_nothing(bundle_copy, data):
     assert (report.reached, report.written, report.chosen.speed) == (False, None, 1.0)
     assert (bundle_copy / MANIFEST).read_bytes() == before
     assert "The nearest is speed 1: " in report.shortfall
+    assert list(tune_table(report).columns[0].cells) == ["full depth", "nearest"]
     assert ", measured on 133 other rows. Nothing was written." in report.shortfall
 
 
@@ -142,10 +157,34 @@ def test_the_other_measure_is_named_where_it_saves_notably_more(bundle_copy, dat
     if not better:
         assert found is None
         return
-    assert (found.name, found.command) == ("margin", "fastbert export MODEL --uncertainty margin --output BUNDLE")
+    assert found.name == "margin"
+    assert found.command == (
+        f"fastbert export MODEL --uncertainty margin --precision fp32 --output {bundle_copy}-margin"
+    )
     assert found.measured.agreement == 1.0
     assert found.measured.mean_layers < 1.3
     assert "The measure margin would do better here than entropy: 1." in tune_notes(report)[-1]
+    assert ("accuracy" if "max_drop" in target else "the same answer") in tune_notes(report)[-1]
+
+
+def better_by(rows, count):
+    """Return rows whose other measure exits as deep, and is right on so many more rows than the bundle's own."""
+    exits = rows.exits
+    first = np.arange(len(rows)) < count
+    answers = np.repeat(rows.full[:, None], exits.answers.shape[1], axis=1).astype(np.int32)
+    answers[first, 0] += 1  # at the first exit these are wrong
+    early = np.full_like(exits.uncertainty, 0.5)
+    early[:, 0] = np.where(np.arange(len(rows)) < len(rows) // 2, 0.01, 0.9)
+    late = early.copy()
+    late[:, 0] = 0.91 - early[:, 0]
+    return Rows(replace(exits, answers=answers, uncertainty=early, other=late), None, rows.exit_layers)
+
+
+@pytest.mark.parametrize(("count", "notable"), [(2, False), (20, True)])
+def test_a_difference_that_may_be_chance_is_no_reason_for_the_other_measure(bundle, count, notable):
+    rows = better_by(make_answers(300), count)  # 2 of 300 rows are more than half a point
+    target = Target(TARGETS["speedup"], 1.3)
+    assert (advice(bundle, read_manifest(bundle), rows, rows, target, choose(rows, target)) is not None) is notable
 
 
 def test_an_unwritable_bundle_is_used_and_nothing_is_kept(bundle_copy, data, monkeypatch):

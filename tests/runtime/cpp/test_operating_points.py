@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from fastbert.runtime import BundleError, UsageError
+from fastbert.runtime.manifest import read_manifest
+from fastbert.runtime.operating_points import resolve_speed
 
 ROW = np.array([[1, 5, 6, 2]])
 DIGEST = "0" * 64
@@ -104,6 +106,35 @@ def test_a_point_of_engines_that_were_exported_again_is_refused(open_session, tu
         (bundle / "manifest.json").write_bytes(before)
     change_manifest(bundle, lambda manifest: manifest["variants"]["fp32"].update(stages=[*stages[1:], stages[0]]))
     assert "was exported or built again" in refused(open_session(bundle, batches=1), "new")
+
+
+@pytest.mark.parametrize(
+    ("record", "options"),
+    [
+        ({"target": {"kind": "max_drop", "value": 0.5}}, "--max-drop 0.5"),
+        ({"target": {"kind": "min_agreement", "value": 0.98}, "guarantee": {"confidence": 0.9}},
+         "--min-agreement 0.98 --confidence 0.9"),
+        ({"target": {"kind": "max_latency_ms", "value": 2.0, "threads": 2}}, "--max-latency-ms 2.0 --threads 2"),
+        ({"target": {"kind": "speedup", "value": 3}, "guarantee": None}, "--speedup 3"),
+        ({"target": {"kind": "a_b_c_d", "value": 1e-05}}, "--a-b-c-d 1e-05"),
+        *(({"target": target}, "--min-agreement 0.99") for target in (
+            {"kind": "; rm", "value": 1}, {"kind": "max_drop", "value": "1"}, {"kind": "max_drop", "value": True},
+            {"kind": "_a", "value": 1}, {"kind": "a__b", "value": 1}, {"kind": "a_", "value": 1},
+            {"kind": "a_b_c_d_e", "value": 1}, {"kind": "x" * 21, "value": 1}, {"kind": "", "value": 1},
+            {"kind": ["a"], "value": 1}, {"value": 1}, {"kind": "max_drop"}, {}, ["?"], "?", None,
+        )),
+        ({}, "--min-agreement 0.99"),
+    ],
+)  # fmt: skip
+def test_the_command_that_tunes_again_has_the_points_own_target_as_pythons(open_session, tuned, record, options):
+    bundle = tuned({"old": point(0.5, digest="a" * 64, **record), "other": point(0.5, "int8", **record)})
+    session, manifest = open_session(bundle), read_manifest(bundle)
+    for name in ("old", "other"):
+        command = f"fastbert tune BUNDLE --data DATA {options} --variant fp32 --name {name}"
+        assert refused(session, name).endswith(command)
+        with pytest.raises(UsageError) as raised:
+            resolve_speed(manifest, manifest.variant_for("cpu", "fp32"), name)
+        assert str(raised.value).endswith(command)
 
 
 def test_what_does_not_change_an_answer_does_not_make_a_point_old(open_session, tuned):
