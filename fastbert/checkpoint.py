@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from fastbert.configuration import ExitHeadConfig, FastBertConfig
+from fastbert.data.label_column import some_labels
 from fastbert.data.labels import class_names, label_maps, placeholders_as
 from fastbert.data.rows import Row
 from fastbert.families import Family, check_activation, family_of, keep_layers, position_limit
@@ -241,8 +242,8 @@ def _new_config(
 def _check_labels(source: str | Path, known: Sequence[str], labels: Sequence[str] | None) -> None:
     if labels is not None and not set(labels) <= set(known):
         raise CheckpointError(
-            f"{source} was trained on the labels {', '.join(known)}; the training file also has "
-            f"{', '.join(sorted(set(labels) - set(known)))}. Start from a model without a classifier, or relabel it."
+            f"{source} was trained on the labels {some_labels(known)}; the training file also has "
+            f"{some_labels(set(labels) - set(known))}. Start from a model without a classifier, or relabel it."
         )
 
 

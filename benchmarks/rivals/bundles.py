@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastbert.data.label_column import some_labels
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import UsageError
 from fastbert.runtime.manifest import read_manifest
 from fastbert.runtime.tokenization import TextInput
-
-_SHOWN = 5  # labels in a message
 
 
 def bundle_answers(
@@ -39,14 +38,8 @@ def bundle_answers(
 
 
 def _difference(labels: Sequence[str], others: Sequence[str]) -> str:
-    more = [label for label in labels if label not in others]
-    missing = [label for label in others if label not in labels]
-    return "; ".join(f"{verb} {_some(found)}" for verb, found in (("it has", more), ("it lacks", missing)) if found)
-
-
-def _some(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:_SHOWN])
-    return shown if len(labels) <= _SHOWN else f"{shown} and {len(labels) - _SHOWN} more"
+    found = {"it has": set(labels) - set(others), "it lacks": set(others) - set(labels)}
+    return "; ".join(f"{verb} {some_labels(names)}" for verb, names in found.items() if names)
 
 
 def _answer(classifier: Classifier, index: Sequence[int]) -> Callable[[TextInput], tuple[int, float]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastbert.data.rows import BadRow, has_surrogate, short_repr
 
-_LABELS_SHOWN = 50
+_LABELS_SHOWN = 20
 _log = logging.getLogger(__name__)
 
 
@@ -52,13 +52,15 @@ class LabelColumn:
         if not label:
             if self.partly:
                 return None
-            raise BadRow("the label is empty.")
+            raise BadRow("the label is empty; give this row a label, or remove the row.")
         if has_surrogate(label):
             raise BadRow("column 'label' has an unpaired surrogate, so it is not valid Unicode.")
         if self.allowed is not None:
             known = self.allowed.get(spelling, self.allowed.get(label))
             if known is None:
-                raise BadRow(f"the label {short_repr(label)} is not among those trained on: {_listed(self.allowed)}.")
+                raise BadRow(
+                    f"the label {short_repr(label)} is not among those trained on: {some_labels(self.allowed)}."
+                )
             label = known
         first = self.first_spelling.setdefault(label, spelling)
         if first != spelling:
@@ -78,7 +80,8 @@ class LabelColumn:
             _log.warning(message, *values)
 
 
-def _listed(labels: Iterable[str]) -> str:
+def some_labels(labels: Iterable[str]) -> str:
+    """Return labels for a message, sorted: at most 20 of them, and how many more there are."""
     names = sorted({label.strip() for label in labels})
     more = f" and {len(names) - _LABELS_SHOWN} more" if len(names) > _LABELS_SHOWN else ""
     return ", ".join(name[:80] for name in names[:_LABELS_SHOWN]) + more

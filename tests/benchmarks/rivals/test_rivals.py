@@ -98,8 +98,8 @@ def test_rivals_that_do_not_fit_are_refused(bundle, tmp_path):
     export_bundle(make_checkpoint(layers=1, labels=("no", "yes")), other)
     with pytest.raises(UsageError, match="`rival_bundles`: .*: it has no, yes; it lacks .*, .*, [a-z]+. Name a bundle"):
         load(bundle, bundles=[other])
-    with pytest.raises(UsageError, match=r": it has no, yes; it lacks l0, l1, l2, l3, l4 and 4 more\. Name"):
-        next(bundle_answers(other, [f"l{index}" for index in range(9)], device="cpu", threads=1))
+    with pytest.raises(UsageError, match=r": it has no, yes; it lacks l0, l1, l10, .* and 980 more\. Name"):
+        next(bundle_answers(other, [f"l{index}" for index in range(1000)], device="cpu", threads=1))
     with pytest.raises(DataError, match="the label is missing"):
         load(bundle, train=write_tsv(tmp_path / "d.tsv", make_rows(5), labels=False))
 
