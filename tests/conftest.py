@@ -1,5 +1,6 @@
 """A tiny random BERT, its checkpoint and its bundle, made once per session."""
 
+import gc
 import json
 import os
 import shutil
@@ -21,6 +22,12 @@ from fastbert.runtime.tokenization import TOKENIZER
 
 pytest_plugins = ["support.browser", "support.doubles.fixtures"]
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of garbage collections: it is much, and PyTorch's training collects in each phase."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

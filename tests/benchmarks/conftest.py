@@ -5,6 +5,7 @@ from support.factories import make_rows, write_tsv
 
 from fastbert.benchmarks import BenchOptions, bench, run_bench
 from fastbert.benchmarks.machine.footprint import Footprint, measure_footprint
+from fastbert.benchmarks.report import plots
 from fastbert.benchmarks.scenarios import offline, server, single_stream
 
 SPEEDS = (0.0, 0.4, 1.0)
@@ -25,9 +26,7 @@ def report(bundle, checkpoint_dir, data):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "measure_footprint", chain_footprint)
-        patch.setattr(single_stream, "_MAX_PASSES", 2)
-        patch.setattr(offline, "_MAX_PASSES", 2)
-        patch.setattr(server, "_SECONDS", 0.3)
+        _measure_briefly(patch)
         patch.setattr(server, "_QUEUE_S", 0.1)  # a queue of 10,000 requests is too long
         return run_bench(
             BenchOptions(
@@ -42,6 +41,26 @@ def report(bundle, checkpoint_dir, data):
                 rates=(20.0, 100_000.0),
             )
         )
+
+
+def _measure_briefly(patch):
+    """Two passes, however much they differ, and a third of a second for each arrival rate."""
+    patch.setattr(single_stream, "_MAX_PASSES", 2)
+    patch.setattr(offline, "_MAX_PASSES", 2)
+    patch.setattr(server, "_SECONDS", 0.3)
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Benches as short as that of `report`; without footprints, which take seconds each."""
+    monkeypatch.setattr(bench, "measure_footprint", lambda *_: (NO_FOOTPRINT, None))
+    _measure_briefly(monkeypatch)
+
+
+@pytest.fixture
+def one_plot(monkeypatch):
+    """Draw the first plot alone: each takes a good part of a second."""
+    monkeypatch.setattr(plots, "_PLOTS", {"plot-accuracy": plots._PLOTS["plot-accuracy"]})
 
 
 @pytest.fixture(scope="session")

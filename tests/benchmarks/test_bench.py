@@ -19,13 +19,11 @@ import fastbert.benchmarks
 from fastbert.benchmarks import SCENARIOS, BenchOptions, bench, evaluate, run_bench
 from fastbert.benchmarks.baselines import onnxruntime as onnxruntime_baseline
 from fastbert.benchmarks.machine import environment
-from fastbert.benchmarks.machine.footprint import Footprint
 from fastbert.benchmarks.report import results
 from fastbert.benchmarks.report.tables import bench_tables, check_output, write_report
 from fastbert.export import ExportOptions, export_bundle
 from fastbert.runtime.errors import DataError, EngineError, UsageError
 
-NO_FOOTPRINT = Footprint(1.0, 1.0, None)
 SCHEMA = Path(fastbert.benchmarks.__file__).parent / "report/report.schema.json"
 REPORTS = Path(__file__).resolve().parents[2] / "studies/reports"
 
@@ -43,9 +41,8 @@ def quick(bundle, data, **options):
 
 
 @pytest.fixture(autouse=True)
-def no_footprints(monkeypatch):
-    """Measuring footprints takes seconds each: `report` has a real one."""
-    monkeypatch.setattr(bench, "measure_footprint", lambda *_: (NO_FOOTPRINT, None))
+def _brief(brief):
+    """Footprints are in `report` alone."""
 
 
 def test_accuracy_layers_and_flops_are_those_of_evaluate(report, bundle, data):
@@ -236,7 +233,7 @@ def test_the_report_says_how_it_was_made(document, data):
     assert [table.row_count for table in bench_tables(document)][-1] == len(document["single_stream"]["systems"])
 
 
-def test_a_file_or_a_folder_is_written_whole(document, tmp_path):
+def test_a_file_or_a_folder_is_written_whole(document, tmp_path, one_plot):
     assert write_report(tmp_path / "one" / "r.json", document) == [tmp_path / "one" / "r.json"]
     written = write_report(tmp_path / "two", document)
     assert [path.name for path in written] == ["report.json", "report.html"]
@@ -262,7 +259,7 @@ def test_a_page_that_fails_leaves_the_figures(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "report.json").read_text()) == {"a": 1}
 
 
-def test_rivals_are_timed_on_the_same_rows(bundle, data, tmp_path):
+def test_rivals_are_timed_on_the_same_rows(bundle, data, tmp_path, one_plot):
     train = write_tsv(tmp_path / "train.tsv", make_rows(200, seed=9))
     report = quick(bundle, data, speeds=(0.0, 0.4), rivals=train, rival_bundles=[bundle], max_seconds=1)
     own, tfidf = (one for one in report.single_stream.rivals if one.name != "fasttext")
@@ -402,9 +399,10 @@ def test_an_interrupted_bench_keeps_what_it_measured(bundle, data, monkeypatch, 
 
 
 def test_the_command_line_writes_an_interrupted_report_and_exits_130(bundle, data, tmp_path):
+    output = tmp_path / "report.json"
     command = [
         sys.executable, "-m", "fastbert.cli", "bench", bundle, "--data", data, "--speed", "0", "--baseline", "none",
-        "--threads", "1", "--scenario", "single-stream,server", "--rate", "5,6,7,8,9", "--output", tmp_path / "out",
+        "--threads", "1", "--scenario", "single-stream,server", "--rate", "5,6,7,8,9", "--output", output,
     ]  # fmt: skip
     process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stderr is not None
@@ -416,7 +414,6 @@ def test_the_command_line_writes_an_interrupted_report_and_exits_130(bundle, dat
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert b"SIGTERM stopped the bench" in err
-    document = json.loads((tmp_path / "out" / "report.json").read_text())
+    document = json.loads(output.read_text())
     assert document["status"] == "incomplete"
     assert document["single_stream"]["rows"] == 60
-    assert "incomplete" in (tmp_path / "out" / "report.html").read_text()

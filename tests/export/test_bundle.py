@@ -1,10 +1,6 @@
 import copy
 import json
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 from dataclasses import replace
 
@@ -13,10 +9,11 @@ import onnx
 import pytest
 import torch
 from support.factories import make_checkpoint, make_rows, write_tsv
+from support.processes import export_until_killed, forked
 
 from fastbert.checkpoint import save_checkpoint
 from fastbert.configuration import ExitHeadConfig
-from fastbert.export import PRECISIONS, Bounds, ExportOptions, export_bundle
+from fastbert.export import Bounds, ExportOptions, export_bundle
 from fastbert.export.golden import read_golden
 from fastbert.families import FAMILIES
 from fastbert.runtime import Classifier
@@ -35,7 +32,7 @@ HEADS = {
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_answers_as_pytorch_does(family, tmp_path):
     checkpoint = make_checkpoint(family, seed=1)
-    report = export_bundle(checkpoint, tmp_path / "bundle", ExportOptions(verify_data=make_rows(60, seed=2)))
+    report = export_bundle(checkpoint, tmp_path / "bundle", ExportOptions(verify_data=make_rows(24, seed=2)))
     assert report.verifications[0].problems == []
     assert max(report.verifications[0].largest_logit_difference) <= 1e-4
 
@@ -43,7 +40,7 @@ def test_every_family_answers_as_pytorch_does(family, tmp_path):
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
 def test_every_head_folds_to_the_same_function(head, tmp_path):
     report = export_bundle(
-        make_checkpoint(head=head), tmp_path / "bundle", ExportOptions(verify_data=make_rows(60, seed=2))
+        make_checkpoint(head=head), tmp_path / "bundle", ExportOptions(verify_data=make_rows(24, seed=2))
     )
     assert max(report.verifications[0].largest_logit_difference) <= 2e-5
 
@@ -129,39 +126,20 @@ def test_without_rows_in_the_checkpoint_the_error_asks_for_some(checkpoint, tmp_
 
 
 @pytest.mark.slow
-def test_killed_export_leaves_the_old_bundle_or_the_new_one(checkpoint, tmp_path):
+def test_killed_export_leaves_the_old_bundle_or_the_new_one(checkpoint, checkpoint_dir, tmp_path):
     """A process replaces one bundle again and again until it is killed, at several moments."""
     output = tmp_path / "b"
     export_bundle(checkpoint, output)
-    script = textwrap.dedent(
-        """
-        import os, sys
-        from pathlib import Path
-        sys.path.insert(0, sys.argv[2])
-        from support.factories import make_checkpoint
-        from fastbert.export import ExportOptions, export_bundle
-        checkpoint = make_checkpoint()
-        options = ExportOptions(verify_data=checkpoint.sample_rows[:4])
-        for _ in sys.stdin:
-            writer = os.fork()
-            while writer == 0:
-                export_bundle(checkpoint, Path(sys.argv[1]), options, overwrite=True)
-            print(writer, flush=True)
-            print(os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1]), flush=True)
-        """
-    )
-    tests = os.path.dirname(os.path.dirname(__file__))
-    command = [sys.executable, "-c", script, output, tests]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as parent:
-        assert parent.stdin is not None and parent.stdout is not None
-        for delay_s in (0.0, 0.1, 0.3):
-            parent.stdin.write("\n")
-            writer = int(parent.stdout.readline())
-            time.sleep(0.3 + delay_s)
-            os.kill(writer, signal.SIGKILL)
-            assert int(parent.stdout.readline()) == -signal.SIGKILL
-            assert Classifier.load(output).predict(["good"], speed=0.0)
-        parent.stdin.close()
+    for delay_s in (0.0, 0.1, 0.3):
+        began = forked.Event()
+        writer = forked.Process(target=export_until_killed, args=(checkpoint_dir, output, began))
+        writer.start()
+        assert began.wait(60)
+        time.sleep(0.3 + delay_s)
+        writer.kill()
+        writer.join(60)
+        assert writer.exitcode == -signal.SIGKILL
+        assert Classifier.load(output).predict(["good"], speed=0.0)
     export_bundle(checkpoint, output, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["b"]  # the leftovers of the killed writers are gone
 
@@ -201,22 +179,20 @@ def test_a_checkpoint_with_nan_weights_is_refused_before_anything_is_written(che
     assert not (tmp_path / "b").exists()
 
 
-def test_every_variant_measures_what_the_export_asks_for(checkpoint, tmp_path):
-    bounds, rows = Bounds(max_label_flips=1.0), checkpoint.sample_rows[:12]
-    options = ExportOptions(precisions=tuple(PRECISIONS), uncertainty="margin", bounds=bounds, verify_data=rows)
-    report = export_bundle(checkpoint, tmp_path / "bundle", options)
-    golden = read_golden(tmp_path / "bundle" / "golden.npz")
+def test_every_variant_measures_what_the_export_asks_for(checkpoint, every_variant):
+    path, report = every_variant
+    golden = read_golden(path / "golden.npz")
     expected = uncertainty(torch.from_numpy(golden.logits), "margin").numpy()
     assert golden.uncertainty.tolist() == expected.tolist()
     assert report.verifications[0].problems == []  # fp32: the exits at every speed, in batches and alone
-    assert read_manifest(tmp_path / "bundle").raw["uncertainty"] == "margin"
+    assert read_manifest(path).raw["uncertainty"] == "margin"
     assert checkpoint.model.config.uncertainty == "entropy"
-    for variant in read_manifest(tmp_path / "bundle").variants:
+    for variant in read_manifest(path).variants:
         for stage in variant.stages:
-            kinds = {node.op_type for node in onnx.load(tmp_path / "bundle" / stage).graph.node}
+            kinds = {node.op_type for node in onnx.load(path / stage).graph.node}
             assert "TopK" in kinds and "LogSoftmax" not in kinds
     for variant in ("fp32", "int8"):
-        classifier = Classifier.load(tmp_path / "bundle", variant=variant, threads=1)
+        classifier = Classifier.load(path, variant=variant, threads=1)
         found = classifier.run_all_exits(golden.input_ids, golden.attention_mask, golden.token_type_ids)
         assert np.abs(found[1] - uncertainty(torch.from_numpy(found[0]), "margin").numpy()).max() < 1e-6
 

@@ -21,6 +21,7 @@ PARITY = Path(os.environ.get("FASTBERT_PARITY") or Path(__file__).resolve().pare
 SPEEDS = (0.0, 0.1, 0.3, 0.5, 0.8, 1.0)
 TOLERANCE = 1e-4
 MARGIN = 1e-4  # an uncertainty this near to the speed may fall on either side
+SHARE = 4  # the bundle's logits and ids are compared for every text; the rest for every fourth
 
 pytestmark = pytest.mark.skipif(
     not PARITY.is_dir(), reason="needs checkpoints of the original programs; FASTBERT_PARITY names their directory"
@@ -53,7 +54,7 @@ def _rows(path):
 
 def _export(report, texts, folder):
     data = folder / "texts.jsonl"
-    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[::SHARE]), encoding="utf-8")
     export_bundle(report.output, folder / "bundle", ExportOptions(verify_data=data))
     return folder / "bundle"
 
@@ -135,12 +136,12 @@ def test_pytorch_gives_the_golden_logits_in_batches_and_singly(case):
     model = load_checkpoint(case.report.output).model
     everything = (case.ids, case.mask, case.types)
     with torch.no_grad():
-        for start in range(0, len(case.texts), 25):
-            rows = slice(start, start + 25)
+        for start in range(SHARE):
+            rows = slice(start, None, SHARE**2)
             found = model(*(torch.from_numpy(array[rows]) for array in everything)).exit_logits.numpy()
             assert _largest_difference(found, case, rows) <= TOLERANCE
-        for row, length in enumerate(case.mask.sum(1)):
-            found = model(torch.from_numpy(case.ids[row : row + 1, :length])).exit_logits.numpy()
+        for row in range(0, len(case.texts), SHARE):
+            found = model(torch.from_numpy(case.ids[row : row + 1, : case.mask[row].sum()])).exit_logits.numpy()
             assert _largest_difference(found, case, slice(row, row + 1)) <= TOLERANCE
 
 
@@ -159,16 +160,16 @@ def test_the_bundle_gives_the_golden_logits_and_ids(case):
 @pytest.mark.parametrize("speed", SPEEDS)
 def test_labels_and_exit_layers_match_the_original(case, speed):
     classifier = Classifier.load(case.bundle)
-    clear = case.margin[speed] >= MARGIN
+    clear = case.margin[speed][::SHARE] >= MARGIN
     assert clear.sum() > len(clear) / 2
-    from_ids = classifier.run(case.ids, case.mask, case.types, speed=speed)
-    from_text = classifier.predict(case.texts, speed=speed)
+    from_ids = classifier.run(case.ids[::SHARE], case.mask[::SHARE], case.types[::SHARE], speed=speed)
+    from_text = classifier.predict(case.texts[::SHARE], speed=speed)
     layers = (from_ids.exit_layer, np.array([one.exit_layer for one in from_text]))
     labels = (from_ids.logits.argmax(-1), np.array([classifier.labels.index(one.label) for one in from_text]))
     for found in layers:
-        assert np.array_equal(found[clear], case.layer[speed][clear])
+        assert np.array_equal(found[clear], case.layer[speed][::SHARE][clear])
     for found in labels:
-        assert np.array_equal(found[clear], case.label[speed][clear])
+        assert np.array_equal(found[clear], case.label[speed][::SHARE][clear])
 
 
 def test_pairs_of_the_authors_code(uer):

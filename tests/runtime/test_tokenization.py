@@ -245,7 +245,7 @@ def test_one_prediction_of_any_text_or_pair_takes_bounded_memory(bundle):
         "classifier.predict(['good', 'bad'])\n"
         "before = peak()\n"
         "for text in texts: assert classifier.predict([text])[0].truncated\n"
-        "classifier.predict([(words[:9000], words[:20_000])] * 50 + [words[:20_000]] * 200)\n"
+        "classifier.predict([(words[:9000], words[:20_000])] * 25 + [words[:20_000]] * 100)\n"
         "print((peak() - before) // 1024)"
     )
     done = subprocess.run([sys.executable, "-c", script, bundle], capture_output=True, text=True, check=True)

@@ -4,8 +4,6 @@ from support.factories import make_rows, write_tsv
 
 from fastbert.benchmarks import evaluate
 from fastbert.checkpoint import load_checkpoint
-from fastbert.export import ExportOptions, export_bundle
-from fastbert.export.verification.compare import Bounds
 from fastbert.runtime.chain import ChainOutput
 from studies.half_precision import VARIANTS, compare, judge, pytorch_half
 
@@ -17,12 +15,10 @@ def data(tmp_path_factory):
     return write_tsv(tmp_path_factory.mktemp("half") / "d.tsv", make_rows(40, seed=3))
 
 
-def test_variants_of_a_gpu_are_compared_with_float32(checkpoint, data, tmp_path):
-    bundle, bounds = tmp_path / "b", Bounds(max_label_flips=1.0)
-    export_bundle(checkpoint, bundle, ExportOptions(precisions=("fp32", *VARIANTS), bounds=bounds))
-    found = compare(bundle, data, SPEEDS)
+def test_variants_of_a_gpu_are_compared_with_float32(gpu_bundle, data):
+    found = compare(gpu_bundle, data, SPEEDS)
     assert found["rows"] == 40
-    for exact in evaluate(bundle, data, SPEEDS, variant="fp32"):
+    for exact in evaluate(gpu_bundle, data, SPEEDS, variant="fp32"):
         for variant in VARIANTS:
             figures = found[variant]["speeds"][str(exact.speed)]
             assert figures["accuracy_fp32"] == pytest.approx(exact.accuracy)

@@ -5,15 +5,18 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from transformers import Trainer, TrainerCallback
 
 from fastbert import cli
+from fastbert.checkpoint import load_checkpoint
+from fastbert.export import ExportOptions, export_bundle
 from fastbert.training import TrainOptions, train
 
 forked = multiprocessing.get_context("forkserver")
-forked.set_forkserver_preload(["fastbert.cli", "fastbert.training"])
+forked.set_forkserver_preload(["fastbert.cli", "fastbert.export", "fastbert.training"])
 
 
 def train_until_killed(options: TrainOptions, *, phase: str, step: int, resume: bool) -> None:
@@ -32,6 +35,18 @@ def train_until_killed(options: TrainOptions, *, phase: str, step: int, resume: 
 
     Trainer.__init__ = init_with_kill
     train(options, resume=resume)
+
+
+def export_until_killed(checkpoint: Path, output: Path, began: Event) -> None:
+    """Export again and again over the same bundle.
+
+    :param began: set when the first export begins.
+    """
+    loaded = load_checkpoint(checkpoint)
+    options = ExportOptions(verify_data=loaded.sample_rows[:4])
+    began.set()
+    while True:
+        export_bundle(loaded, output, options, overwrite=True)
 
 
 def run_command(arguments: Sequence[object], environment: dict[str, str], stdout: Path) -> None:

@@ -164,13 +164,12 @@ def fresh_accelerate():
 QUICK = ["--epochs", "1", "--distill-epochs", "1", "--max-length", "16", "--exit-size", "16"]
 
 
-@pytest.mark.parametrize("environment", [{"LOCAL_RANK": "0"}, {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}])
-def test_a_single_process_trains_and_prints_its_report(run_cli, monkeypatch, tmp_path, environment, fresh_accelerate):
+def test_a_single_process_trains_and_prints_its_report(run_cli, monkeypatch, tmp_path, fresh_accelerate):
     from support.factories import save_backbone
 
     save_backbone(tmp_path / "backbone")
     data = write_tsv(tmp_path / "train.tsv", make_rows(16, seed=1))
-    set_environment(monkeypatch, environment)
+    set_environment(monkeypatch, {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"})
     code, out, _ = run_cli(
         "train", tmp_path / "backbone", "--train", data, "--output", tmp_path / "model", *QUICK, "--json"
     )

@@ -13,8 +13,7 @@ def _speeds(document):
     return re.findall(r">(0|0\.4|1)</text>", axes)
 
 
-def test_labels_of_speeds_do_not_touch(document, monkeypatch):
-    monkeypatch.setattr(plots, "_PLOTS", {"plot-accuracy": plots._PLOTS["plot-accuracy"]})
+def test_labels_of_speeds_do_not_touch(document, one_plot):
     near, far = copy.deepcopy(document), copy.deepcopy(document)
     for one, distance in ((near, 1.0), (far, 4.0)):
         chain = [system for system in one["single_stream"]["systems"] if system["family"] == "fp32"]
@@ -30,8 +29,7 @@ def test_the_frontier_is_the_best_below_each_latency():
     assert plots.frontier(points) == [(1.0, 80.0), (3.0, 91.0), (9.0, 91.0)]
 
 
-def test_rivals_are_points_of_the_first_plot(document, monkeypatch):
-    monkeypatch.setattr(plots, "_PLOTS", {"plot-accuracy": plots._PLOTS["plot-accuracy"]})
+def test_rivals_are_points_of_the_first_plot(document, one_plot):
     one = copy.deepcopy(document)
     title = "_a $\\frac$ rival_"  # a formula to matplotlib, and left out of legends
     rival = {"title": title, "accuracy": 0.5, "latency_with_tokenization": {"p50_ms": 0.01, "mean_ms": 1.0}}

@@ -93,7 +93,7 @@ def test_the_command_that_it_names_verifies_them_on_a_gpu(stand_in, rtx_cuda, bu
     rtx_cuda._devices = 1
     code, out, _ = run_cli("verify", bundle_copy, "--device", "tensorrt-rtx", "--variant", NAME)
     assert code == 0
-    assert f"verified: {NAME} on 20 rows" in out
+    assert f"verified: {NAME} on 10 rows" in out
     code, out, err = run_cli("verify", bundle_copy)
     assert code == 0, err
     assert NAME not in out  # a CPU cannot check it

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from fastbert.export import BuildOptions
 from fastbert.export.verification import engines as polygraphy_check
 from fastbert.export.verification.engines import compare_engines
 from fastbert.runtime.errors import BundleError, UsageError
@@ -28,7 +29,15 @@ def test_every_engine_is_compared_on_the_output_of_the_one_before(built):
     assert [one.problems for one in found] == [[]] * 4
     assert all(one.largest_difference and max(one.largest_difference.values()) == 0 for one in found)
     assert profiles == [5] * 4  # 5-16 x 32: the longest golden row has 32 tokens
-    assert found[0].rows == 16
+    assert found[0].rows == 10
+
+
+def test_as_many_rows_are_compared_as_the_largest_batch_has(tensorrt, built_with):
+    path = built_with(BuildOptions(batches=(1, 4), sequences=(48,)))
+    profiles = []
+    found = compare_engines(path, runner=runner_of(path / "fp16", profiles))
+    assert [(one.rows, one.problems) for one in found] == [(4, [])] * 4
+    assert profiles == [1] * 4  # 2-4 x 48
 
 
 def test_the_problem_names_the_engine(built):

@@ -88,7 +88,7 @@ def test_a_bundle_that_changes_while_it_is_loaded_is_refused(changes, releases, 
         Classifier.load(tmp_path / "bundle", threads=1)
 
 
-def test_open_files_are_closed_with_the_first_batch_or_with_the_classifier(bundle, quick_gc):
+def test_open_files_are_closed_with_the_first_batch_or_with_the_classifier(bundle):
     def held():
         files = [Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")]
         return sum(os.readlink(file).startswith(str(bundle)) for file in files if file.is_symlink())

@@ -31,7 +31,7 @@ def test_a_copy_to_the_device_and_back_is_done_after_waiting(cuda):
     assert (received == sent).all()
 
 
-def test_memory_is_freed_with_the_last_reference(cuda, quick_gc):
+def test_memory_is_freed_with_the_last_reference(cuda):
     gpu = Gpu(cuda)
     buffer, array, stream = gpu.allocate(64, "a test"), gpu.pinned((4,), np.int64), gpu.stream()
     part = array[1:]

@@ -147,7 +147,7 @@ def test_a_stage_may_be_run_again_from_the_same_state(device):
     assert np.array_equal(engine.run_stage(0, state)[1], first)
 
 
-def test_a_new_thread_reuses_the_buffers_of_one_that_ended(gpu_bundle, monkeypatch, quick_gc):
+def test_a_new_thread_reuses_the_buffers_of_one_that_ended(gpu_bundle, monkeypatch):
     device = load(gpu_bundle)
     memory = device._engine._executor.memory
     allocated = []

@@ -130,7 +130,7 @@ class OutlivedStream(Recorded):
         )
 
 
-def test_sessions_end_before_their_stream(gpu_bundle, cuda, monkeypatch, quick_gc):
+def test_sessions_end_before_their_stream(gpu_bundle, cuda, monkeypatch):
     ort = OutlivedStream(cuda)
     monkeypatch.setitem(sys.modules, "onnxruntime", ort)
     for used, in_a_cycle in itertools.product((False, True), repeat=2):  # a lane's bindings hold sessions too

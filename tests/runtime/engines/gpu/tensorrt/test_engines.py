@@ -135,7 +135,7 @@ def test_each_thread_has_its_own_contexts_and_stream(built, tensorrt, expected):
     assert "Runtime.deserialize_cuda_engine" not in tensorrt.recorder.names()  # engines are shared
 
 
-def test_a_classifier_frees_its_memory(built, cuda, quick_gc):
+def test_a_classifier_frees_its_memory(built, cuda):
     gc.collect()
     before = len(cuda.live), len(cuda.pinned), len(cuda.streams)
     classifier = Classifier.load(built, device="tensorrt")

@@ -88,7 +88,7 @@ def test_threads_share_engines_and_have_their_own_contexts(rtx_built, gpu_bundle
     assert not wrong
 
 
-def test_a_classifier_frees_its_memory(rtx_built, rtx_cuda, quick_gc):
+def test_a_classifier_frees_its_memory(rtx_built, rtx_cuda):
     gc.collect()
     before = len(rtx_cuda.live), len(rtx_cuda.pinned), len(rtx_cuda.streams)
     classifier = load(rtx_built)
