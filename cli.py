@@ -559,7 +559,7 @@ def predict(
 @app.command()
 def tune(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
-    data: Annotated[Path, typer.Option(help="Rows like those of production, not those trained on.")],
+    data: Annotated[Path, typer.Option(help="Rows like those of production, new to training and export.")],
     max_drop: Annotated[
         float | None, typer.Option(help="Points of accuracy to lose at most, such as 0.5.", show_default="none")
     ] = None,
@@ -598,7 +598,7 @@ def tune(
 ) -> None:
     """Find the speed for one target: what may be lost, or what must be gained. --speed NAME then uses it.
 
-    Example: fastbert tune bundle --data dev.tsv --min-agreement 0.99 --confidence 0.95 --name balanced
+    Example: fastbert tune bundle --data tune.tsv --min-agreement 0.99 --confidence 0.95 --name balanced
     """
     from fastbert.benchmarks.tuning import TuneOptions
     from fastbert.benchmarks.tuning import tune as run

@@ -143,7 +143,7 @@ def folder(tmp_path, monkeypatch):
     """The files that the documents name, small ones."""
     save_backbone(tmp_path / "bert-base-uncased")
     save_backbone(tmp_path / "my-classifier", classifier=3)
-    for name, rows in (("train", 64), ("dev", 32), ("test", 32)):
+    for name, rows in (("train", 64), ("dev", 32), ("tune", 34), ("test", 32)):
         write_tsv(tmp_path / f"{name}.tsv", make_rows(rows, seed=rows))
     (tmp_path / "texts.txt").write_text("".join(f"{row.text}\n" for row in make_rows(40)))
     monkeypatch.chdir(tmp_path)
