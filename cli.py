@@ -231,9 +231,10 @@ def evaluate(
     if as_json:
         _print_json([asdict(result) for result in results])
         return
-    from fastbert.benchmarks.report.tables import evaluation_tables
+    from fastbert.benchmarks.report.tables import evaluation_notes, evaluation_tables
 
     print_tables(*evaluation_tables(results))
+    _print(*evaluation_notes(results))
 
 
 @app.command()

@@ -84,20 +84,21 @@ def run_bench(options: BenchOptions) -> BenchReport:
 def _with_numbers(options: BenchOptions, manifest: Manifest) -> BenchOptions:
     """Return the options with the speeds of operating points in place of their names.
 
-    Where no variant is named, a point's own is measured.
+    Where no variant is named, those of the points are measured, and a name is the speed of its own.
 
-    :raises UsageError: there is no such point, or it is not of every variant that is measured.
+    :raises UsageError: there is no such point, or it is not of every variant that was named.
     """
     names = [speed for speed in options.speeds if isinstance(speed, str)]
     if not names:
         return options
     points = manifest.operating_points
-    variants = options.variants or list(dict.fromkeys(points[name].variant for name in names if name in points))
-    wanted: Sequence[str | None] = variants or [None]  # None: the error about the name lists what there is
-    chosen = [manifest.variant_for(options.device, name) for name in wanted]
+    own = {name: points[name].variant for name in names if name in points}
+    wanted: Sequence[str | None] = options.variants or list(dict.fromkeys(own.values())) or [None]
+    chosen = [manifest.variant_for(options.device, name) for name in wanted]  # None: the error lists what there is
     speeds: dict[float, None] = {}
-    for variant in chosen:
-        speeds |= dict.fromkeys(named_speed(manifest, variant, speed) for speed in options.speeds)
+    for speed in options.speeds:
+        tuned_on = [variant for variant in chosen if not options.variants and variant.name == own.get(str(speed))]
+        speeds |= dict.fromkeys(named_speed(manifest, variant, speed) for variant in tuned_on or chosen)
     return replace(options, speeds=tuple(speeds), variants=[variant.name for variant in chosen])
 
 

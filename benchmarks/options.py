@@ -20,7 +20,8 @@ class BenchOptions:
     :param speeds: for every chain and every baseline that exits early: numbers in [0, 1], or names of operating points
         of every variant.
     :param scenarios: names of `SCENARIOS`.
-    :param variants: names in the bundle; None: all that run on ``device``.
+    :param variants: names in the bundle; None: those of the operating points in ``speeds``, or
+        all that run on ``device``.
     :param baselines: names of `fastbert.benchmarks.baselines.BASELINES`, or ``"all"``.
     :param rivals: labelled rows; linear models are trained on them and timed in the scenario ``single-stream``.
     :param rival_bundles: other bundles with the same labels, timed there at full depth.

@@ -187,7 +187,7 @@ def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
         table.add_row(
             f"{result.speed:g}",
             f"{100 * result.accuracy:.2f} %",
-            change_cell(None if result.accuracy_change is None else asdict(result.accuracy_change)),
+            change_cell(asdict(result.accuracy_change) if result.accuracy_change and result.speed else None),
             f"{100 * result.macro_f1:.2f} %",
             f"{result.mean_layers:.2f}",
             f"{result.layer_speedup:.2f}",
@@ -200,9 +200,13 @@ def evaluation_tables(results: Sequence[SpeedResult]) -> list[Table]:
     for result in results:
         exits.add_row(f"{result.speed:g}", *map(str, result.exit_histogram.values()))
     depths = {f"speed {result.speed:g}": result.classes for result in results}
-    notes = [f"At {heading}, {note}" for heading, found in depths.items() if (note := mix_note(found))]
-    note = table_cell(notes[-1]) if notes else None  # the last speed's: the others say much the same
-    return [table, _class_table(depths, list(results[0].class_mean_layers), note=note), exits]
+    return [table, _class_table(depths, list(results[0].class_mean_layers)), exits]
+
+
+def evaluation_notes(results: Sequence[SpeedResult]) -> list[str]:
+    """Return what the tables do not say: that the saving depends on how frequent the classes are."""
+    notes = [f"At speed {result.speed:g}, {note}" for result in results if (note := mix_note(result.classes))]
+    return notes[-1:]  # the last speed's: the others say much the same
 
 
 def _class_depths(document: dict[str, Any]) -> list[Table]:
@@ -219,9 +223,7 @@ def _class_depths(document: dict[str, Any]) -> list[Table]:
     return [_class_table(depths, document["model"]["labels"])]
 
 
-def _class_table(
-    columns: Mapping[str, Sequence[ClassDepth]], names: Sequence[str], *, note: str | None = None
-) -> Table:
+def _class_table(columns: Mapping[str, Sequence[ClassDepth]], names: Sequence[str]) -> Table:
     """Return a table with one row per class, latest exits first, of at most `_CLASSES` rows.
 
     :param columns: heading -> the classes that have rows.
@@ -236,7 +238,7 @@ def _class_table(
     title = "mean layers by class, and the share of the class that runs all layers"
     if len(shown) < len(names):
         title += f"; {len(shown)} of {len(names)} classes: those that exit latest (all classes: JSON output)"
-    table = Table(title=title, caption=note)
+    table = Table(title=title)
     _add_names(table, "class", shown)
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)

@@ -7,7 +7,7 @@ from support.factories import LABELS, make_rows, write_tsv
 from fastbert.benchmarks.classes import ClassDepth
 from fastbert.benchmarks.evaluation import ExitTable, SpeedResult, evaluate, evaluate_speed
 from fastbert.benchmarks.paired import PairedDifference
-from fastbert.benchmarks.report.tables import evaluation_tables
+from fastbert.benchmarks.report.tables import evaluation_notes, evaluation_tables
 from fastbert.export import ExportOptions, export_bundle
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError, UsageError
@@ -107,8 +107,8 @@ def result(speed, depths):
 
 
 def test_a_change_of_accuracy_has_its_interval():
-    speeds, *_ = evaluation_tables([result(0.1, {"a": 1.0})])
-    assert list(speeds.columns[2].cells) == ["-0.3 [-0.9, +0.3]"]
+    speeds, *_ = evaluation_tables([result(0.0, {"a": 1.0}), result(0.1, {"a": 1.0})])
+    assert list(speeds.columns[2].cells) == ["-", "-0.3 [-0.9, +0.3]"]  # speed 0 is full depth
 
 
 def test_of_many_classes_the_table_has_those_that_exit_latest():
@@ -123,11 +123,13 @@ def test_of_many_classes_the_table_has_those_that_exit_latest():
 
 
 def test_a_few_classes_are_all_in_the_table_and_one_without_rows_comes_last():
-    _, classes, _ = evaluation_tables([result(0.1, {"none": None, "quick": 1.0, "slow": 2.0})])
+    found = [result(0.1, {"none": None, "quick": 1.0, "slow": 2.0})]
+    _, classes, _ = evaluation_tables(found)
     assert classes.title == "mean layers by class, and the share of the class that runs all layers"
     cells = [list(column.cells) for column in classes.columns]
     assert cells == [["slow", "quick", "none"], ["2.00, 25 %", "1.00, 25 %", "-"]]
-    assert classes.caption.startswith("At speed 0.1, the saving depends on the mix of classes: rows of the class slow")
+    (note,) = evaluation_notes(found)
+    assert note.startswith("At speed 0.1, the saving depends on the mix of classes: rows of the class slow")
 
 
 def test_the_command_evaluates_a_variant(run_cli, bundle, checkpoint_dir, tmp_path):

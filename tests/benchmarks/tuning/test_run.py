@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -284,3 +285,15 @@ def test_the_bench_takes_the_name_of_a_point(bundle_copy, data):
         bench._with_numbers(replace(options, speeds=("fast",)), manifest)
     report = bench.run_bench(replace(options, baselines=(), threads=1, max_rows=8, max_seconds=0.1))
     assert [system.speed for system in report.single_stream.systems] == [point, 0.0]
+
+
+def test_the_bench_takes_points_of_two_variants(tmp_path, monkeypatch):
+    speeds = {("quick", "int8"): 0.7, ("exact", "fp32"): 0.1, (0.0, "int8"): 0.0, (0.0, "fp32"): 0.0}
+    points = {name: SimpleNamespace(variant=variant) for name, variant in speeds if name}
+    manifest = SimpleNamespace(operating_points=points, variant_for=lambda device, name: SimpleNamespace(name=name))
+    monkeypatch.setattr(bench, "named_speed", lambda manifest, variant, speed: speeds[speed, variant.name])
+    options = BenchOptions(tmp_path, tmp_path, ("quick", "exact", 0.0))
+    found = bench._with_numbers(options, manifest)
+    assert (found.speeds, found.variants) == ((0.7, 0.1, 0.0), ["int8", "fp32"])
+    with pytest.raises(KeyError):  # a variant that was named must have every point
+        bench._with_numbers(replace(options, variants=["int8"]), manifest)
