@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastbert.benchmarks.rivals.answers import Answer
 from fastbert.benchmarks.rivals.bundles import bundle_answers
 from fastbert.benchmarks.rivals.fasttext import train_fasttext
 from fastbert.benchmarks.rivals.tfidf import train_tfidf
@@ -15,11 +16,6 @@ from fastbert.benchmarks.systems import Skipped
 from fastbert.data import read_rows
 from fastbert.runtime.errors import DataError
 from fastbert.runtime.manifest import Manifest
-from fastbert.runtime.tokenization import TextInput
-
-# A text -> class index of the benched bundle, milliseconds of tokenization. For linear models the latter are 0: finding
-# words and n-grams is their work.
-Answer = Callable[[TextInput], tuple[int, float]]
 
 
 @dataclass(frozen=True)

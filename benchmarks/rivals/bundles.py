@@ -1,10 +1,11 @@
 """Another bundle at full depth, such as a shallow model of ``fastbert train --layers``."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastbert.benchmarks.rivals.answers import Answer
 from fastbert.data.label_column import some_labels
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import UsageError
@@ -14,7 +15,7 @@ from fastbert.runtime.tokenization import TextInput
 
 def bundle_answers(
     path: Path, labels: Sequence[str], *, device: str, threads: int
-) -> Iterator[tuple[str, int, Callable[[TextInput], tuple[int, float]]]]:
+) -> Iterator[tuple[str, int, Answer]]:
     """Load every variant that the device runs; yield its name, its layers and its answer to a text.
 
     :param labels: of the benched bundle: the answers are indices of these.
@@ -42,7 +43,7 @@ def _difference(labels: Sequence[str], others: Sequence[str]) -> str:
     return "; ".join(f"{verb} {some_labels(names)}" for verb, names in found.items() if names)
 
 
-def _answer(classifier: Classifier, index: Sequence[int]) -> Callable[[TextInput], tuple[int, float]]:
+def _answer(classifier: Classifier, index: Sequence[int]) -> Answer:
     def answer(text: TextInput) -> tuple[int, float]:
         began = time.perf_counter_ns()
         row = classifier.encode([text])
