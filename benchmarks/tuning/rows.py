@@ -125,7 +125,7 @@ def warnings_about(data: DataRows, bundle: Path, manifest: Manifest) -> list[str
     found = []
     recorded: Any = manifest.raw.get("data")
     uses = recorded if isinstance(recorded, dict) else {}
-    done = [words for use, words in _USES.items() if data.sha256 in (uses.get(use) or ())]
+    done = [words for use, words in _USES.items() if data.sha256 in _listed(uses.get(use))]
     texts = [row.text_input for row in data.rows]
     if done:
         found.append(
@@ -146,6 +146,11 @@ def warnings_about(data: DataRows, bundle: Path, manifest: Manifest) -> list[str
             "and may both decide and measure: figures and guarantees hold only if texts repeat as often in production."
         )
     return found
+
+
+def _listed(recorded: Any) -> list[Any]:
+    """Return a record of the manifest that should be a list; it is informative, so it may be anything."""
+    return recorded if isinstance(recorded, list) else []
 
 
 def _golden_rows(texts: Sequence[Any], bundle: Path) -> int:
