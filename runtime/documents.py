@@ -258,8 +258,8 @@ class Record(Rule):
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether a value is a number, which true is not."""
-    return type(value) in (int, float)
+    """Whether a value is a finite number that a float can hold, which true is not."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def integer(low: int, high: int) -> Rule:

@@ -38,11 +38,11 @@ def _figures(point: OperatingPoint) -> str:
         for key, (times, form) in _FIGURES.items():
             value = measured.get(key)
             if is_number(value):
-                parts.append(form.format(times * value))
+                parts.append(form.format(times * float(value)))
     if isinstance(guarantee, dict):
         kind, value, confidence = (guarantee.get(key) for key in ("kind", "value", "confidence"))
         if isinstance(kind, str) and is_number(value) and is_number(confidence):
             times, form = _GUARANTEES.get(kind, (1, "{kind} {:g}"))
-            sure = f"guaranteed with {100 * confidence:g} % confidence"
-            parts.append(f"{form.format(times * value, kind=kind)} {sure}")
+            sure = f"guaranteed with {100 * float(confidence):g} % confidence"
+            parts.append(f"{form.format(times * float(value), kind=kind)} {sure}")
     return f" ({', '.join(parts)})" if parts else ""
