@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbert.benchmarks.rivals.answers import Answer
 from fastbert.benchmarks.rivals.selection import plain_text, train_best
+from fastbert.benchmarks.rivals.text_classifier import TextClassifier
 from fastbert.data.rows import Row
+from fastbert.runtime.errors import EngineError
 
 _PREFIX = "__label__"
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -20,14 +21,15 @@ _COMMON = {"lr": 0.5, "epoch": 20, "dim": 50, "bucket": 500_000, "loss": "softma
 _log = logging.getLogger(__name__)
 
 
-def train_fasttext(rows: Sequence[Row], labels: Sequence[str], *, seed: int) -> tuple[dict[str, Any], Answer] | str:
+def train_fasttext(rows: Sequence[Row], labels: Sequence[str], *, seed: int) -> tuple[dict[str, Any], TextClassifier]:
     """Train on all rows with the setting that is best on held-out ones.
 
     :param labels: of the benched bundle: the answers are indices of these.
-    :returns: settings, and the answer to a text; or why there is none.
+    :returns: settings, and the answer to a text.
+    :raises EngineError: its package is not installed.
     """
     if importlib.util.find_spec("fasttext") is None:
-        return "fasttext is not installed. Install one of its builds, such as: pip install fasttext-numpy2"
+        raise EngineError("fasttext is not installed. Install one of its builds, such as: pip install fasttext-numpy2")
     import fasttext
 
     _log.info("fasttext: training on %d rows", len(rows))

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastbert.benchmarks.rivals.answers import Answer
+from fastbert.benchmarks.rivals.text_classifier import TextClassifier
 from fastbert.data.rows import Row
 from fastbert.runtime.tokenization import TextInput
 
@@ -15,7 +15,7 @@ Fit = Callable[[str, Sequence[Row]], Callable[[Sequence[str]], Sequence[str]]]  
 
 def train_best(
     settings: Sequence[str], fit: Fit, rows: Sequence[Row], labels: Sequence[str], *, seed: int
-) -> tuple[dict[str, Any], Answer]:
+) -> tuple[dict[str, Any], TextClassifier]:
     """Train on all rows with the best setting; return what was chosen on how many rows, and the answer to a text.
 
     :param labels: of the benched bundle: the answers are indices of these.
