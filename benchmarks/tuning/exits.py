@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.benchmarks.tuning.measures import MEASURES
-from fastbert.console.row_counts import count_rows
 from fastbert.data import Row
+from fastbert.data.row_counts import count_rows
 from fastbert.files.atomic import replace_file
 from fastbert.runtime import Classifier
 from fastbert.runtime.batching.in_order import WINDOW

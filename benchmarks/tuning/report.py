@@ -9,7 +9,7 @@ from fastbert.benchmarks.paired import score_interval
 from fastbert.benchmarks.tuning.search import Guarantee
 from fastbert.benchmarks.tuning.speeds import Rows
 from fastbert.benchmarks.tuning.targets import Target
-from fastbert.console.row_counts import count_rows
+from fastbert.data.row_counts import count_rows
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.benchmarks.tuning.targets import Target
-from fastbert.console.row_counts import count_rows, some_rows
 from fastbert.data import Row, read_rows, read_texts
+from fastbert.data.row_counts import count_rows, some_rows
 from fastbert.export.golden import GOLDEN, read_golden
 from fastbert.runtime.errors import BundleError, DataError, UsageError
 from fastbert.runtime.manifest import Manifest, file_record
+from fastbert.runtime.tokenization import TextInput
 
 _MOST_REPEATED = 0.02  # share of rows
 _MOST_GOLDEN = 0.1  # share of the golden rows: a few short texts are in many files
@@ -153,7 +154,7 @@ def _listed(recorded: Any) -> list[Any]:
     return recorded if isinstance(recorded, list) else []
 
 
-def _golden_rows(texts: Sequence[Any], bundle: Path) -> int:
+def _golden_rows(texts: Sequence[TextInput], bundle: Path) -> int:
     """Return how many of the texts are golden rows; 0 if they are no more than chance would have."""
     try:
         golden = set(read_golden(bundle / GOLDEN).texts)

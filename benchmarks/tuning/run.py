@@ -26,8 +26,8 @@ from fastbert.benchmarks.tuning.rows import (
 from fastbert.benchmarks.tuning.search import choose, fewest_rows
 from fastbert.benchmarks.tuning.single_rows import MAX_ROWS, Timer, row_timer, strictest_within
 from fastbert.benchmarks.tuning.speeds import Rows
-from fastbert.console.row_counts import count_rows
 from fastbert.data import Row
+from fastbert.data.row_counts import count_rows
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError
 from fastbert.runtime.hardware import usable_cores
