@@ -1,6 +1,9 @@
-"""The exact binomial test."""
+"""The share of rows that something holds for: the exact binomial test, and an interval."""
 
 import math
+from statistics import NormalDist
+
+_NORMAL_95 = NormalDist().inv_cdf(0.975)
 
 
 def binomial_p_value(losses: int, rows: int, most: float) -> float:
@@ -17,3 +20,11 @@ def binomial_p_value(losses: int, rows: int, most: float) -> float:
         for k in range(losses + 1)
     ]
     return min(1.0, math.fsum(map(math.exp, logs)))
+
+
+def wilson_interval(share: float, rows: int) -> tuple[float, float]:
+    """Return the 95 % interval of a probability that was seen as a share of ``rows`` rows (Wilson, 1927)."""
+    squared = _NORMAL_95**2
+    centre = (share + squared / (2 * rows)) / (1 + squared / rows)
+    half = _NORMAL_95 / (1 + squared / rows) * math.sqrt(share * (1 - share) / rows + squared / (4 * rows**2))
+    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half  # rounding aside, so they are

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.runtime import Classifier
-from fastbert.runtime.manifest import Manifest
+from fastbert.runtime.manifest import Manifest, Variant
 
 Answer = tuple[NDArray[np.float32], NDArray[np.int64]]  # logits [batch, classes], layers run [batch]
 
@@ -122,14 +122,22 @@ class ChainRunner:
         return output.logits, output.layers_run
 
 
+def variants_on(device: str, manifest: Manifest, names: Sequence[str] | None = None) -> list[Variant]:
+    """Return the variants of these names, or all that a device can run.
+
+    :raises UsageError: the bundle has no such variant for the device, or none at all.
+    """
+    supported = [variant.name for variant in manifest.variants if variant.runs_on(device)]
+    asked: Sequence[str | None] = names or supported or [None]  # None: the manifest's error lists what it has
+    return [manifest.variant_for(device, name) for name in asked]
+
+
 def chain_systems(sources: Sources, manifest: Manifest, variants: Sequence[str] | None) -> list[System]:
     """Return one system per variant: those named, or all that the device can run.
 
     :raises UsageError: the bundle has no such variant for the device.
     """
-    supported = [variant.name for variant in manifest.variants if variant.runs_on(sources.device)]
-    names: Sequence[str | None] = variants or supported or [None]  # None: the manifest's error lists what it has
-    chosen = [manifest.variant_for(sources.device, name) for name in names]
+    chosen = variants_on(sources.device, manifest, variants)
 
     def loader(name: str, engine: str) -> Callable[[Budget], Runner]:
         def load(budget: Budget) -> Runner:

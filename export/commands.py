@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbert.export.options import DEFAULT_OPTIONS
+from fastbert.runtime.documents import is_number
 from fastbert.runtime.manifest import Manifest, Variant
 
 
@@ -32,7 +33,7 @@ def _bounds(manifest: Manifest) -> Iterator[str]:
     bounds: Any = next(found, None)
     for name in ("tolerance", "max_label_flips") if isinstance(bounds, dict) else ():
         value = bounds.get(name)
-        if isinstance(value, int | float) and value != getattr(DEFAULT_OPTIONS.bounds, name):
+        if is_number(value) and value != getattr(DEFAULT_OPTIONS.bounds, name):
             yield f"--{name.replace('_', '-')} {value:g}"
 
 

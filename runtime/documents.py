@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 _Place = TypeVar("_Place", str, int)
 MISSING = object()  # a field that is absent
@@ -257,6 +257,11 @@ class Record(Rule):
         return done
 
 
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value is a finite number that a float can hold, which true is not."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
 def integer(low: int, high: int) -> Rule:
     """Return the rule of a whole number, which 1.0 and true are not."""
     return Fits(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
@@ -264,9 +269,7 @@ def integer(low: int, high: int) -> Rule:
 
 def number(low: float, high: float) -> Rule:
     """Return the rule of a number, which true and NaN are not."""
-    return Fits(
-        f"a number from {low:g} to {high:g}", lambda value: type(value) in (int, float) and low <= value <= high
-    )
+    return Fits(f"a number from {low:g} to {high:g}", lambda value: is_number(value) and low <= value <= high)
 
 
 def one_of(*values: str) -> Rule:

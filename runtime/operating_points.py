@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastbert.runtime.documents import is_number
 from fastbert.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,12 +58,7 @@ def variant_digest(manifest: "Manifest", variant: "Variant") -> str:
 
 def usable_speeds(manifest: "Manifest", variant: "Variant") -> dict[str, float]:
     """Return name -> speed of the points that were tuned on the engines that this variant has now."""
-    if not manifest.operating_points:
-        return {}
-    digest, points = variant_digest(manifest, variant), manifest.operating_points.values()
-    return {
-        point.name: point.speed for point in points if point.variant == variant.name and point.variant_sha256 == digest
-    }
+    return {name: point.speed for name, point in manifest.operating_points.items() if point.fits(manifest, variant)}
 
 
 def resolve_speed(manifest: "Manifest", variant: "Variant | None", speed: float | str) -> float:
@@ -119,13 +115,9 @@ def _target_flags(record: Mapping[str, Any]) -> str:
     if not isinstance(target, dict):
         return ""
     kind, value, threads = target.get("kind"), target.get("value"), target.get("threads")
-    if not isinstance(kind, str) or _TARGET_KIND.fullmatch(kind) is None or not _is_number(value):
+    if not isinstance(kind, str) or _TARGET_KIND.fullmatch(kind) is None or not is_number(value):
         return ""
     flags = f"--{kind.replace('_', '-')} {value!r}"
     confidence = guarantee.get("confidence") if isinstance(guarantee, dict) else None
-    flags += f" --confidence {confidence!r}" if _is_number(confidence) else ""
+    flags += f" --confidence {confidence!r}" if is_number(confidence) else ""
     return f"{flags} --threads {threads}" if type(threads) is int else flags
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,11 @@ from fastbert.benchmarks.tuning.rows import read_data
 from fastbert.benchmarks.tuning.search import choose
 from fastbert.benchmarks.tuning.speeds import SPEEDS, Rows
 from fastbert.benchmarks.tuning.targets import TARGETS, Target
+from fastbert.runtime.errors import DataError
 from fastbert.runtime.manifest import read_manifest
 
 CONFIDENCE = 0.95
-_NORMAL_95 = 1.6448536269514722  # the 95th percentile of a normal distribution
+_ONE_SIDED = NormalDist().inv_cdf(CONFIDENCE)
 PROMISES = (("min_agreement", 0.99), ("min_agreement", 0.98), ("max_drop", 0.5), ("max_drop", 1.0))
 
 
@@ -93,7 +95,7 @@ class Everything:
             risk = losses[:, other].mean(axis=1)
             layers = self.layers[:, other].mean(axis=1) / self.rows.layers
             missed += bool(risk[found] > target.most_loss)
-            error = _NORMAL_95 * float(losses[found, other].std()) / half**0.5
+            error = _ONE_SIDED * float(losses[found, other].std()) / half**0.5
             beyond += bool(risk[found] - error > target.most_loss)
             none += found == 0
             savings.append(1 - layers[found])
@@ -186,7 +188,7 @@ def _tuned(bundle: Path, data: Path, test: Path, variant: str | None) -> list[di
         options = TuneOptions(data, max_drop=0.5, confidence=confidence, test=test, variant=variant)
         try:
             report = tune(bundle, options)
-        except Exception as error:  # too few rows: that is a result too
+        except DataError as error:  # too few rows: that is a result too
             found.append({"confidence": confidence, "error": str(error).replace(str(data), data.name)})
             continue
         document = report.as_dict()

@@ -1,9 +1,9 @@
 """Warnings of a report. Each check is an entry of `CHECKS`; its name is the warning's code."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from fastbert.benchmarks.binomial import wilson_interval
 from fastbert.benchmarks.classes import mix_note
 from fastbert.benchmarks.latency import PERCENTILES, samples_needed
 from fastbert.benchmarks.machine.load import MachineLoad
@@ -12,7 +12,7 @@ from fastbert.benchmarks.scenarios import offline, single_stream
 from fastbert.runtime.hardware import usable_cores
 
 _OTHER_LOAD, _STOLEN, _CLOCK_S, _DRIFT = 0.05, 0.02, 0.05, 0.10
-_ACCURACY = 0.03  # half of the 95 % interval, normal approximation
+_ACCURACY = 0.03  # half of the 95 % interval
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _too_few_samples(evidence: Evidence) -> Iterator[str]:
             yield f"{found.rows} rows are too few for {names}, not reported: {samples_needed(missing[-1])} are needed."
         known = [system.accuracy for system in found.systems if system.accuracy is not None]
         if known:
-            half_width = max(1.96 * math.sqrt(accuracy * (1 - accuracy) / found.rows) for accuracy in known)
+            half_width = max((high - low) / 2 for low, high in (wilson_interval(share, found.rows) for share in known))
             if half_width > _ACCURACY:
                 yield (
                     f"{found.rows} rows give accuracy only to within {100 * half_width:.1f} points (95 % interval): "

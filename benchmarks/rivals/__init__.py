@@ -10,16 +10,12 @@ from typing import Any
 
 from fastbert.benchmarks.rivals.bundles import bundle_answers
 from fastbert.benchmarks.rivals.fasttext import train_fasttext
+from fastbert.benchmarks.rivals.text_classifier import TextClassifier
 from fastbert.benchmarks.rivals.tfidf import train_tfidf
 from fastbert.benchmarks.systems import Skipped
 from fastbert.data import read_rows
-from fastbert.runtime.errors import DataError
+from fastbert.runtime.errors import DataError, FastBertError
 from fastbert.runtime.manifest import Manifest
-from fastbert.runtime.tokenization import TextInput
-
-# A text -> class index of the benched bundle, milliseconds of tokenization. For linear models the latter are 0: finding
-# words and n-grams is their work.
-Answer = Callable[[TextInput], tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Rival:
     name: str
     title: str
     settings: Mapping[str, Any]
-    answer: Answer
+    answer: TextClassifier
 
 
 def load_rivals(
@@ -56,17 +52,17 @@ def load_rivals(
             "to learn from. Name a file with more of them."
         )
     for name, (title, make) in _LINEAR.items() if train is not None else ():
-        made = make(rows, manifest.labels, seed=seed)
-        if isinstance(made, str):
-            skipped.append(Skipped(name, made))
+        try:
+            settings, answer = make(rows, manifest.labels, seed=seed)
+        except FastBertError as error:
+            skipped.append(Skipped(name, str(error)))
         else:
-            settings, answer = made
             rivals.append(Rival(name, title, {**settings, "train_rows": len(rows), "threads": 1}, answer))
     return rivals, skipped
 
 
-# name -> title, function of rows and labels: settings and the answer to a text, or why there is none
-_LINEAR: dict[str, tuple[str, Callable[..., tuple[dict[str, Any], Answer] | str]]] = {
+# name -> title, function of rows and labels: settings and the answer to a text
+_LINEAR: dict[str, tuple[str, Callable[..., tuple[dict[str, Any], TextClassifier]]]] = {
     "tfidf": ("TF-IDF + logistic regression", train_tfidf),
     "fasttext": ("fastText", train_fasttext),
 }

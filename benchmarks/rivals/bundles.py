@@ -1,10 +1,12 @@
 """Another bundle at full depth, such as a shallow model of ``fastbert train --layers``."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastbert.benchmarks.rivals.text_classifier import TextClassifier
+from fastbert.benchmarks.systems import variants_on
 from fastbert.data.label_column import some_labels
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import UsageError
@@ -14,7 +16,7 @@ from fastbert.runtime.tokenization import TextInput
 
 def bundle_answers(
     path: Path, labels: Sequence[str], *, device: str, threads: int
-) -> Iterator[tuple[str, int, Callable[[TextInput], tuple[int, float]]]]:
+) -> Iterator[tuple[str, int, TextClassifier]]:
     """Load every variant that the device runs; yield its name, its layers and its answer to a text.
 
     :param labels: of the benched bundle: the answers are indices of these.
@@ -28,13 +30,10 @@ def bundle_answers(
             f"{_difference(manifest.labels, labels)}. Name a bundle that was trained on the same labels."
         )
     index = [labels.index(label) for label in manifest.labels]
-    supported = [variant.name for variant in manifest.variants if device in variant.devices]
-    names: Sequence[str | None] = supported or [None]
-    for name in names:  # None: the manifest's error lists what it has
-        variant = manifest.variant_for(device, name).name
+    for variant in variants_on(device, manifest):
         on_cpu: dict[str, Any] = {"threads": threads, "batches": False} if device == "cpu" else {}
-        classifier = Classifier.load(path, device=device, variant=variant, **on_cpu)
-        yield variant, manifest.layers, _answer(classifier, index)
+        classifier = Classifier.load(path, device=device, variant=variant.name, **on_cpu)
+        yield variant.name, manifest.layers, _answer(classifier, index)
 
 
 def _difference(labels: Sequence[str], others: Sequence[str]) -> str:
@@ -42,7 +41,7 @@ def _difference(labels: Sequence[str], others: Sequence[str]) -> str:
     return "; ".join(f"{verb} {some_labels(names)}" for verb, names in found.items() if names)
 
 
-def _answer(classifier: Classifier, index: Sequence[int]) -> Callable[[TextInput], tuple[int, float]]:
+def _answer(classifier: Classifier, index: Sequence[int]) -> TextClassifier:
     def answer(text: TextInput) -> tuple[int, float]:
         began = time.perf_counter_ns()
         row = classifier.encode([text])

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbert.benchmarks.rivals.selection import best_setting, plain_text
+from fastbert.benchmarks.rivals.selection import plain_text, train_best
+from fastbert.benchmarks.rivals.text_classifier import TextClassifier
 from fastbert.data.rows import Row
-from fastbert.runtime.tokenization import TextInput
+from fastbert.runtime.errors import EngineError
 
 _PREFIX = "__label__"
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -20,16 +21,15 @@ _COMMON = {"lr": 0.5, "epoch": 20, "dim": 50, "bucket": 500_000, "loss": "softma
 _log = logging.getLogger(__name__)
 
 
-def train_fasttext(
-    rows: Sequence[Row], labels: Sequence[str], *, seed: int
-) -> tuple[dict[str, Any], Callable[[TextInput], tuple[int, float]]] | str:
+def train_fasttext(rows: Sequence[Row], labels: Sequence[str], *, seed: int) -> tuple[dict[str, Any], TextClassifier]:
     """Train on all rows with the setting that is best on held-out ones.
 
     :param labels: of the benched bundle: the answers are indices of these.
-    :returns: settings, and the answer to a text; or why there is none.
+    :returns: settings, and the answer to a text.
+    :raises EngineError: its package is not installed.
     """
     if importlib.util.find_spec("fasttext") is None:
-        return "fasttext is not installed. Install one of its builds, such as: pip install fasttext-numpy2"
+        raise EngineError("fasttext is not installed. Install one of its builds, such as: pip install fasttext-numpy2")
     import fasttext
 
     _log.info("fasttext: training on %d rows", len(rows))
@@ -43,10 +43,5 @@ def train_fasttext(
             model = fasttext.train_supervised(str(path), seed=seed % 2**31, **_COMMON, **_SETTINGS[setting])
         return lambda texts: [labels[int(model.predict(text)[0][0].removeprefix(_PREFIX))] for text in texts]
 
-    setting, held_out = best_setting(tuple(_SETTINGS), fit, rows, seed=seed)
-    predict = fit(setting, rows)
-
-    def answer(text: TextInput) -> tuple[int, float]:
-        return index[predict([plain_text(text)])[0]], 0.0
-
-    return {"features": setting, "chosen_on_rows": held_out, **_COMMON}, answer
+    settings, answer = train_best(tuple(_SETTINGS), fit, rows, labels, seed=seed)
+    return {**settings, **_COMMON}, answer

@@ -8,9 +8,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from fastbert.benchmarks.rivals.selection import best_setting, plain_text
+from fastbert.benchmarks.rivals.selection import plain_text, train_best
+from fastbert.benchmarks.rivals.text_classifier import TextClassifier
 from fastbert.data.rows import Row
-from fastbert.runtime.tokenization import TextInput
+from fastbert.runtime.errors import DataError
 
 _WORDS = {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
 _CHARACTERS = {"analyzer": "char", "ngram_range": (1, 4), "min_df": 2}
@@ -25,13 +26,12 @@ _C = 10.0
 _log = logging.getLogger(__name__)
 
 
-def train_tfidf(
-    rows: Sequence[Row], labels: Sequence[str], *, seed: int
-) -> tuple[dict[str, Any], Callable[[TextInput], tuple[int, float]]] | str:
+def train_tfidf(rows: Sequence[Row], labels: Sequence[str], *, seed: int) -> tuple[dict[str, Any], TextClassifier]:
     """Train on all rows with the features that are best on held-out ones.
 
     :param labels: of the benched bundle: the answers are indices of these.
-    :returns: settings, and the answer to a text; or why there is none.
+    :returns: settings, and the answer to a text.
+    :raises DataError: there is nothing to learn from these rows.
     """
     _log.info("tfidf: training on %d rows", len(rows))
 
@@ -44,12 +44,7 @@ def train_tfidf(
         return predict
 
     try:
-        features, held_out = best_setting(tuple(_FEATURES), fit, rows, seed=seed)
-        predict = fit(features, rows)
+        settings, answer = train_best(tuple(_FEATURES), fit, rows, labels, seed=seed)
     except ValueError as error:  # such as an empty vocabulary: all texts are punctuation
-        return f"scikit-learn cannot learn from these {len(rows)} rows: {error}"
-
-    def answer(text: TextInput) -> tuple[int, float]:
-        return labels.index(predict([plain_text(text)])[0]), 0.0
-
-    return {"features": features, "chosen_on_rows": held_out, "C": _C}, answer
+        raise DataError(f"scikit-learn cannot learn from these {len(rows)} rows: {error}") from error
+    return {**settings, "C": _C}, answer

@@ -11,14 +11,15 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.benchmarks.tuning.measures import MEASURES
-from fastbert.console.row_counts import count_rows
 from fastbert.data import Row
+from fastbert.data.row_counts import count_rows
 from fastbert.files.atomic import replace_file
 from fastbert.runtime import Classifier
 from fastbert.runtime.batching.in_order import WINDOW
@@ -27,7 +28,7 @@ from fastbert.runtime.errors import BundleError
 from fastbert.runtime.hardware import usable_cores
 from fastbert.runtime.manifest import Manifest, Variant
 from fastbert.runtime.operating_points import variant_digest
-from fastbert.runtime.tokenization import TOKENIZER
+from fastbert.runtime.tokenization import TOKENIZER, Encoded
 from fastbert.version import __version__
 
 KEPT = ".exits"
@@ -49,8 +50,8 @@ class ExitAnswers:
     uncertainty: NDArray[np.float32]
     other: NDArray[np.float32]
 
-    def rows(self, chosen: NDArray[np.int64]) -> "ExitAnswers":
-        """Return the answers to these rows."""
+    def part(self, chosen: NDArray[np.int64]) -> "ExitAnswers":
+        """Return the answers to some of the rows."""
         return ExitAnswers(self.answers[chosen], self.uncertainty[chosen], self.other[chosen])
 
 
@@ -126,27 +127,22 @@ def _run(
     exits = np.zeros((len(rows), len(classifier.manifest.exits)), np.int32)
     found = ExitAnswers(exits, exits.astype(np.float32), exits.astype(np.float32))
     by_size = np.argsort([-len(row.text) - len(row.text_pair or "") for row in rows], kind="stable")
+
+    def answer(window: NDArray[np.int64], encoded: Encoded, batch: NDArray[np.int64]) -> None:
+        width = int(encoded.attention_mask[batch].sum(axis=1).max())
+        arrays = encoded.input_ids, encoded.attention_mask, encoded.token_type_ids
+        logits, uncertainty = classifier.run_all_exits(*(array[batch, :width] for array in arrays))
+        places = window[batch]  # each row's are written once, whichever thread runs it
+        found.answers[places] = logits.argmax(axis=2)
+        found.uncertainty[places] = uncertainty
+        found.other[places] = other(logits)
+
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(rows), WINDOW):
             window = by_size[start : start + WINDOW]
             encoded = classifier.encode([rows[index].text_input for index in window])
-            ids, mask, types = encoded.input_ids, encoded.attention_mask, encoded.token_type_ids
-            lengths = mask.sum(axis=1)
-
-            def run(
-                batch: NDArray[np.int64],
-                window: NDArray[np.int64] = window,
-                lengths: NDArray[np.int64] = lengths,
-                arrays: tuple[NDArray[np.int64], ...] = (ids, mask, types),
-            ) -> None:
-                width = int(lengths[batch].max())
-                logits, uncertainty = classifier.run_all_exits(*(array[batch, :width] for array in arrays))
-                places = window[batch]  # each row's are written once, whichever thread runs it
-                found.answers[places] = logits.argmax(axis=2)
-                found.uncertainty[places] = uncertainty
-                found.other[places] = other(logits)
-
-            for _ in pool.map(run, micro_batches(lengths, batch_size=None if on_cpu else _GPU_BATCH)):
+            batches = micro_batches(encoded.attention_mask.sum(axis=1), batch_size=None if on_cpu else _GPU_BATCH)
+            for _ in pool.map(partial(answer, window, encoded), batches):
                 pass
     return found
 

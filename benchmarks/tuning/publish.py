@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fastbert.export.tensorrt.resumable import exclusive_build
+from fastbert.export.exclusive import exclusive_bundle
 from fastbert.files.atomic import replace_file
 from fastbert.files.places import try_to_write
 from fastbert.runtime.documents import Unfit
@@ -37,7 +37,7 @@ def write_point(bundle: Path, name: str, record: Mapping[str, Any]) -> Operating
     :returns: the point that was replaced; None: there was none.
     :raises BundleError: the variant's engines are not those that were tuned.
     """
-    with exclusive_build(bundle):
+    with exclusive_bundle(bundle):
         manifest = read_manifest(bundle)
         variant = next((held for held in manifest.variants if held.name == record["variant"]), None)
         if variant is None or variant_digest(manifest, variant) != record["variant_sha256"]:

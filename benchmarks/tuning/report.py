@@ -4,15 +4,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from fastbert.benchmarks.binomial import wilson_interval
 from fastbert.benchmarks.paired import score_interval
 from fastbert.benchmarks.tuning.search import Guarantee
 from fastbert.benchmarks.tuning.speeds import Rows
 from fastbert.benchmarks.tuning.targets import Target
-from fastbert.console.row_counts import count_rows
-
-_NORMAL_95 = 1.959963984540054  # the 97.5th percentile of a normal distribution
+from fastbert.data.row_counts import count_rows
 
 
 @dataclass(frozen=True)
@@ -148,11 +145,3 @@ def contradicts(rows: Rows, speed: float, target: Target) -> bool:
         _, best = score_interval(int((losses < 0).sum()), int((losses > 0).sum()), len(rows))
         return best < -target.most_loss
     return wilson_interval(rows.agreement(speed), len(rows))[1] < 1 - target.most_loss
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a probability that was seen as a share of ``count`` rows (Wilson, 1927)."""
-    squared = _NORMAL_95**2
-    centre = (share + squared / (2 * count)) / (1 + squared / count)
-    half = _NORMAL_95 / (1 + squared / count) * float(np.sqrt(share * (1 - share) / count + squared / (4 * count**2)))
-    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half  # rounding aside, so they are

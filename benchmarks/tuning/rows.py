@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbert.benchmarks.tuning.targets import Target
-from fastbert.console.row_counts import count_rows, some_rows
 from fastbert.data import Row, read_rows, read_texts
+from fastbert.data.row_counts import count_rows, some_rows
 from fastbert.export.golden import GOLDEN, read_golden
 from fastbert.runtime.errors import BundleError, DataError, UsageError
 from fastbert.runtime.manifest import Manifest, file_record
+from fastbert.runtime.tokenization import TextInput
 
 _MOST_REPEATED = 0.02  # share of rows
 _MOST_GOLDEN = 0.1  # share of the golden rows: a few short texts are in many files
@@ -125,7 +126,7 @@ def warnings_about(data: DataRows, bundle: Path, manifest: Manifest) -> list[str
     found = []
     recorded: Any = manifest.raw.get("data")
     uses = recorded if isinstance(recorded, dict) else {}
-    done = [words for use, words in _USES.items() if data.sha256 in (uses.get(use) or ())]
+    done = [words for use, words in _USES.items() if data.sha256 in _listed(uses.get(use))]
     texts = [row.text_input for row in data.rows]
     if done:
         found.append(
@@ -148,7 +149,12 @@ def warnings_about(data: DataRows, bundle: Path, manifest: Manifest) -> list[str
     return found
 
 
-def _golden_rows(texts: Sequence[Any], bundle: Path) -> int:
+def _listed(recorded: Any) -> list[Any]:
+    """Return a record of the manifest that should be a list; it is informative, so it may be anything."""
+    return recorded if isinstance(recorded, list) else []
+
+
+def _golden_rows(texts: Sequence[TextInput], bundle: Path) -> int:
     """Return how many of the texts are golden rows; 0 if they are no more than chance would have."""
     try:
         golden = set(read_golden(bundle / GOLDEN).texts)

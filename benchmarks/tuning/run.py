@@ -4,15 +4,16 @@ A third of the rows measures and has no part in the choice. With a guarantee, th
 order are fixed beforehand, so no rows are spent on choosing what to test (`fastbert.benchmarks.tuning.guarantees`).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fastbert.benchmarks.paired import paired_difference
-from fastbert.benchmarks.tuning.exits import exit_answers, other_measure
+from fastbert.benchmarks.tuning.advice import advice
+from fastbert.benchmarks.tuning.exits import exit_answers
 from fastbert.benchmarks.tuning.options import TuneOptions
 from fastbert.benchmarks.tuning.publish import require_writable_bundle, write_point
-from fastbert.benchmarks.tuning.report import Measured, OtherMeasure, ReplacedPoint, TuneReport, contradicts, measure
+from fastbert.benchmarks.tuning.report import ReplacedPoint, TuneReport, contradicts, measure
 from fastbert.benchmarks.tuning.rows import (
     DataRows,
     few_rows_warning,
@@ -22,11 +23,11 @@ from fastbert.benchmarks.tuning.rows import (
     split,
     warnings_about,
 )
-from fastbert.benchmarks.tuning.search import Choice, choose, fewest_rows
+from fastbert.benchmarks.tuning.search import choose, fewest_rows
 from fastbert.benchmarks.tuning.single_rows import MAX_ROWS, Timer, row_timer, strictest_within
 from fastbert.benchmarks.tuning.speeds import Rows
-from fastbert.benchmarks.tuning.targets import TARGETS, Target
-from fastbert.export.commands import export_command
+from fastbert.data import Row
+from fastbert.data.row_counts import count_rows
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError
 from fastbert.runtime.hardware import usable_cores
@@ -53,10 +54,6 @@ def tune(bundle: Path, options: TuneOptions) -> TuneReport:
     return _Tuning(bundle, options, manifest, variant).run()
 
 
-_NOTABLY_FEWER = 0.15  # share of the layers that the other measure must save
-_NOTABLY_BETTER = 0.005  # share of the rows that must agree more, at the same layers
-
-
 class _Tuning:
     def __init__(self, bundle: Path, options: TuneOptions, manifest: Manifest, variant: Variant) -> None:
         self._bundle, self._options, self._manifest, self._variant = bundle, options, manifest, variant
@@ -71,7 +68,7 @@ class _Tuning:
         needed = fewest_rows(target)
         if len(data.rows) < needed:
             raise DataError(
-                f"{data.path} has {len(data.rows)} rows; a guarantee to {target.words} with a confidence of "
+                f"{data.path} has {count_rows(len(data.rows))}; a guarantee to {target.words} with a confidence of "
                 f"{options.confidence:g} needs at least {needed}, and more than that to gain much. Name a file with "
                 "more rows, or ask for less."
             )
@@ -83,17 +80,18 @@ class _Tuning:
         everything = self._answers(data)
         deciding = everything.part(decide)
         if test is not None:
-            measuring, measured_texts = self._answers(test), test.rows
+            measuring, measured_rows = self._answers(test), test.rows
         else:
-            chosen_rows = decide if rest is None else rest
-            measuring, measured_texts = everything.part(chosen_rows), [data.rows[index] for index in chosen_rows]
+            drawn = decide if rest is None else rest
+            measuring, measured_rows = everything.part(drawn), [data.rows[index] for index in drawn]
         timed: dict[float, float] = {}
         if target.kind.figure is None:
-            timer = self._timer([data.rows[index] for index in decide[:MAX_ROWS]])
-            choice = strictest_within(target, deciding, timer)
-            timed = self._timer(measured_texts[:MAX_ROWS])(list(dict.fromkeys([0.0, choice.speed])))
+            choice = strictest_within(target, deciding, self._timer([data.rows[index] for index in decide[:MAX_ROWS]]))
+            timed = self._timer(measured_rows[:MAX_ROWS])(list(dict.fromkeys([0.0, choice.speed])))
+            figure = timed[choice.speed]
         else:
             choice = choose(deciding, target)
+            figure = target.kind.figure(measuring, choice.speed)
         apart = test is not None or rest is not None
         contradicted = apart and choice.guarantee is not None and contradicts(measuring, choice.speed, target)
         report = TuneReport(
@@ -110,9 +108,7 @@ class _Tuning:
             deciding_rows=len(deciding),
             measuring_rows=len(measuring),
             measured_apart=apart,
-            met_when_measured=target.is_met(
-                timed[choice.speed] if target.kind.figure is None else target.kind.figure(measuring, choice.speed)
-            ),
+            met_when_measured=target.is_met(figure),
             chosen=measure(measuring, choice.speed, timed.get(choice.speed)),
             full_depth=measure(measuring, 0.0, timed.get(0.0)),
             guarantee=choice.guarantee,
@@ -127,10 +123,10 @@ class _Tuning:
     def _warnings(self, data: DataRows, test: DataRows | None, deciding: int, *, contradicted: bool) -> tuple[str, ...]:
         found = [few_rows_warning(deciding, self._target)]
         if contradicted:
-            measuring = f"rows of {(test or data).path} that measured"
             found.append(
-                f"The {measuring} miss the guaranteed target by more than chance would. They seem to be of another "
-                "kind than those that decided, and the guarantee does not hold for such rows."
+                f"The rows of {(test or data).path} that measured miss the guaranteed target by more than chance "
+                "would. They seem to be of another kind than those that decided, and the guarantee does not hold for "
+                "such rows."
             )
         if test is not None:
             found.append(shared_rows_warning(test, data))
@@ -157,7 +153,7 @@ class _Tuning:
         self._problem = kept.problem or self._problem
         return Rows(kept.exits, data.labels, self._manifest.exits)
 
-    def _timer(self, rows: Any) -> Timer:
+    def _timer(self, rows: Sequence[Row]) -> Timer:
         options = self._options
         if self._classifier is None:
             self._classifier = Classifier.load(
@@ -190,38 +186,9 @@ class _Tuning:
         return replace(report, written=name, replaced=replaced)
 
 
-def advice(
-    bundle: Path, manifest: Manifest, deciding: Rows, measuring: Rows, target: Target, choice: Choice
-) -> OtherMeasure | None:
-    """Return what the other measure does for the same target; None: not notably more.
-
-    Rows that did not choose the speeds judge, and a difference that may be chance is none.
-    """
-    if not choice.reached or len(manifest.labels) <= 2:  # two classes: both rank rows alike
-        return None
-    if not target.kind.loses:  # at the same layers
-        target = Target(TARGETS["speedup"], deciding.layers / deciding.mean_layers(choice.speed))
-    found = choose(deciding.with_other_measure(), target)
-    if not found.reached:
-        return None
-    others = measuring.with_other_measure()
-    ours, theirs = measure(measuring, choice.speed), measure(others, found.speed)
-    if target.kind.loses:  # without losing more
-        pair = (theirs, ours)
-        new, old = (one.accuracy if target.kind.labels else one.agreement for one in pair)
-        notable = (new or 0.0) >= (old or 0.0) and theirs.mean_layers <= (1 - _NOTABLY_FEWER) * ours.mean_layers
-    else:
-        same, theirs_same = ~measuring.disagreements(choice.speed), ~others.disagreements(found.speed)
-        more = paired_difference(theirs_same, same)
-        notable = more.change >= _NOTABLY_BETTER and more.low > 0
-    name = other_measure(manifest)
-    return OtherMeasure(name, theirs, export_command(bundle, manifest, name)) if notable else None
-
-
 def _measured_record(report: TuneReport) -> dict[str, Any]:
-    figures: Measured = report.chosen
     return {
         "rows": report.measuring_rows,
         "apart": report.measured_apart,
-        **{name: value for name, value in asdict(figures).items() if value is not None and name != "speed"},
+        **{name: value for name, value in asdict(report.chosen).items() if value is not None and name != "speed"},
     }

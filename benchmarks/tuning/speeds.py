@@ -60,7 +60,7 @@ class Rows:
     def part(self, chosen: NDArray[np.int64]) -> "Rows":
         """Return some of the rows."""
         labels = None if self.labels is None else self.labels[chosen]
-        return Rows(self.exits.rows(chosen), labels, self.exit_layers)
+        return Rows(self.exits.part(chosen), labels, self.exit_layers)
 
     def with_other_measure(self) -> "Rows":
         """Return the same rows as if the bundle had the other measure."""

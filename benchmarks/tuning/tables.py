@@ -4,8 +4,8 @@ from rich.table import Table
 
 from fastbert.benchmarks.tuning.report import Measured, TuneReport
 from fastbert.benchmarks.tuning.targets import TARGETS, Target
-from fastbert.console.row_counts import count_rows, some_rows
 from fastbert.console.streams import table_cell
+from fastbert.data.row_counts import count_rows, some_rows
 
 PROMISE = (
     "It promises the full model's answers on rows like these, from these engines. It does not promise that they are "

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastbert.export.exclusive import exclusive_bundle
 from fastbert.export.golden import GOLDEN, read_golden
 from fastbert.export.manifest import ManifestWriter, files_of
 from fastbert.export.tensorrt.builder import EngineBuilder
 from fastbert.export.tensorrt.parts import ROW, Part, parts_of
-from fastbert.export.tensorrt.resumable import ResumableBuild, exclusive_build
+from fastbert.export.tensorrt.resumable import ResumableBuild
 from fastbert.export.tensorrt.targets import find_target
 from fastbert.export.verification.compare import verify_classifier
 from fastbert.export.verification.outcome import DEFAULT_BOUNDS, Bounds, Verification
@@ -118,7 +119,7 @@ def build(bundle: Path, options: BuildOptions = BuildOptions(), *, overwrite: bo
         "profiles": buckets.as_records(),
         "optimization_level": options.level,
     }
-    with exclusive_build(bundle):
+    with exclusive_bundle(bundle):
         manifest = read_manifest(bundle)  # another build may have ended meanwhile
         if name in {variant.name for variant in manifest.variants} and not overwrite:
             raise OutputExistsError(f"{bundle} already has the variant {name}. Use `overwrite` to build it again.")

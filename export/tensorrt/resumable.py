@@ -1,48 +1,22 @@
 """A build's folder, which keeps what a stopped build has done."""
 
-import fcntl
 import json
-import logging
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from fastbert.files.atomic import replace_file
-from fastbert.runtime.errors import EngineError, UsageError
+from fastbert.runtime.errors import EngineError
 from fastbert.runtime.manifest import file_record
 
-_STATE, _LOCK = "state.json", ".build.lock"
-_log = logging.getLogger(__name__)
-
-
-@contextmanager
-def exclusive_build(bundle: Path) -> Iterator[None]:
-    """Wait until no other process builds in a bundle, then keep others waiting.
-
-    :raises UsageError: the bundle cannot be written.
-    """
-    try:
-        file = (bundle / _LOCK).open("w")
-    except OSError as error:
-        raise UsageError(
-            f"{bundle} cannot be written: {error.strerror} ({_LOCK}). The engines become a part of the bundle, so make "
-            "it writable, or build in a copy of it."
-        ) from error
-    with file as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.info("another fastbert build works on %s; waiting for it", bundle)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+_STATE = "state.json"
 
 
 class ResumableBuild:
     """The hidden folder of a build and the engines that are complete in it.
 
-    Only the process that holds `exclusive_build` may use it.
+    Only the process that holds `fastbert.export.exclusive.exclusive_bundle` may use it.
 
     :param folder: made if it is missing. Engines in it that were built with other settings are removed.
     :param settings: what decides whether an engine can be used again: source variant, versions, GPU, profiles.

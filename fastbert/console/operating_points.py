@@ -1,10 +1,10 @@
 """A bundle's operating points, one line each, as ``fastbert info`` shows them."""
 
-from typing import Any, TypeGuard
-
+from fastbert.runtime.documents import is_number
 from fastbert.runtime.manifest import Manifest
 from fastbert.runtime.operating_points import OperatingPoint
 
+_FIGURES = {"layer_speedup": (1, "{:.2f} times fewer layers"), "agreement": (100, "agreement {:.2f} %")}
 # kind of a guarantee -> what its value is multiplied by, and words for it
 _GUARANTEES = {
     "min_agreement": (100, "agreement of at least {:g} %"),
@@ -18,9 +18,12 @@ def point_lines(manifest: Manifest) -> list[str]:
     lines = []
     for point in manifest.operating_points.values():
         variant = variants.get(point.variant)
-        usable = variant is not None and point.fits(manifest, variant)
-        gone = "is no longer in the bundle" if variant is None else "was exported or built again since: tune it again"
-        detail = "" if usable else f", which {gone}"
+        if variant is None:
+            detail = ", which is no longer in the bundle"
+        elif point.fits(manifest, variant):
+            detail = ""
+        else:
+            detail = ", which was exported or built again since: tune it again"
         lines.append(
             f"operating point: {point.name} is speed {point.speed:g} of {point.variant}{detail}{_figures(point)}"
         )
@@ -32,19 +35,14 @@ def _figures(point: OperatingPoint) -> str:
     measured, guarantee = point.record.get("measured"), point.record.get("guarantee")
     parts = []
     if isinstance(measured, dict):
-        forms = {"layer_speedup": (1, "{:.2f} times fewer layers"), "agreement": (100, "agreement {:.2f} %")}
-        for key, (times, form) in forms.items():
+        for key, (times, form) in _FIGURES.items():
             value = measured.get(key)
-            if _is_number(value):
-                parts.append(form.format(times * value))
+            if is_number(value):
+                parts.append(form.format(times * float(value)))
     if isinstance(guarantee, dict):
         kind, value, confidence = (guarantee.get(key) for key in ("kind", "value", "confidence"))
-        if isinstance(kind, str) and _is_number(value) and _is_number(confidence):
+        if isinstance(kind, str) and is_number(value) and is_number(confidence):
             times, form = _GUARANTEES.get(kind, (1, "{kind} {:g}"))
-            sure = f"guaranteed with {100 * confidence:g} % confidence"
-            parts.append(f"{form.format(times * value, kind=kind)} {sure}")
+            sure = f"guaranteed with {100 * float(confidence):g} % confidence"
+            parts.append(f"{form.format(times * float(value), kind=kind)} {sure}")
     return f" ({', '.join(parts)})" if parts else ""
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 
-from fastbert.benchmarks.binomial import binomial_p_value
+from fastbert.benchmarks.binomial import binomial_p_value, wilson_interval
 
 
 def exact_p_value(losses, rows, most):
@@ -24,3 +24,10 @@ def test_p_values_of_many_rows_are_numbers():
     assert 0 < binomial_p_value(400, 100_000, 0.004) < 1
     assert binomial_p_value(0, 100_000, 0.01) == 0.0  # 10^-436
     assert binomial_p_value(99_999, 100_000, 0.004) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 10), (1.0, 10), (0.5, 100), (0.93, 872)])
+def test_the_interval_has_the_probabilities_at_which_the_share_is_just_credible(share, count):
+    for bound in wilson_interval(share, count):
+        if 0 < bound < 1:
+            assert abs(share - bound) / math.sqrt(bound * (1 - bound) / count) == pytest.approx(1.95996, abs=1e-4)

@@ -100,6 +100,7 @@ def test_a_point_of_engines_that_were_exported_again_is_refused(write):
         ({"target": {"kind": "max_latency_ms", "value": 2.0, "threads": 2}}, "--max-latency-ms 2.0 --threads 2"),
         ({"target": {"kind": "; rm", "value": 1}}, "--min-agreement 0.99"),
         ({"target": {"kind": "speedup", "value": "3"}}, "--min-agreement 0.99"),
+        ({"target": {"kind": "speedup", "value": 10**400}}, "--min-agreement 0.99"),
         ({"target": ["?"]}, "--min-agreement 0.99"),
         ({}, "--min-agreement 0.99"),
     ],
@@ -179,11 +180,22 @@ def test_points_for_people(write):
     figures = {"measured": {"layer_speedup": 3.14, "agreement": 0.991}}
     guarantee = {"guarantee": {"kind": "min_agreement", "value": 0.99, "confidence": 0.95}}
     odd = {"measured": ["?"], "guarantee": {"confidence": "?"}}
+    no_float = 10**400
+    huge = {
+        "measured": {"layer_speedup": no_float},
+        "guarantee": {"kind": "max_drop", "value": no_float, "confidence": 1},
+    }
     gone = {"variant": "int4"}
     drop = {"guarantee": {"kind": "max_drop", "value": 0.5, "confidence": 0.9}}
     newer = {"guarantee": {"kind": "min_recall", "value": 0.5, "confidence": 0.9}}
     path = write(
-        balanced={**figures, **guarantee}, drop=drop, newer=newer, old={"variant_sha256": "0" * 64}, odd=odd, gone=gone
+        balanced={**figures, **guarantee},
+        drop=drop,
+        newer=newer,
+        old={"variant_sha256": "0" * 64},
+        odd=odd,
+        gone=gone,
+        huge=huge,
     )
     lines = point_lines(read_manifest(path))
     assert lines[0] == (
@@ -195,6 +207,7 @@ def test_points_for_people(write):
     assert lines[1].endswith("old is speed 0.6 of fp32, which was exported or built again since: tune it again")
     assert lines[2] == "operating point: odd is speed 0.6 of fp32"
     assert lines[3] == "operating point: gone is speed 0.6 of int4, which is no longer in the bundle"
+    assert lines[4] == "operating point: huge is speed 0.6 of fp32"
 
 
 def test_info_lists_the_points(write, run_cli):

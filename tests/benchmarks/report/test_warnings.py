@@ -64,6 +64,16 @@ def test_each_check_warns_when_it_should_and_only_then(report, codes):
     assert "other_load" in codes(**quiet, load=replaced(QUIET, stolen_share=0.2))
 
 
+def test_few_rows_that_are_all_right_leave_the_accuracy_open(report):
+    all_right = tuple(replaced(one, accuracy=1.0) for one in report.single_stream.systems)
+    messages = {}
+    for rows in (20, 2000):
+        changed = replaced(report, single_stream=replaced(report.single_stream, rows=rows, systems=all_right))
+        messages[rows] = " ".join(one.message for one in find_warnings(Evidence(changed, QUIET, 0, None, None)))
+    assert "20 rows give accuracy only to within 8.1 points (95 % interval)" in messages[20]
+    assert "give accuracy only" not in messages[2000]
+
+
 def test_load_is_reported_with_its_share(report):
     load = MachineLoad(own_share=0.5, other_share=0.4, stolen_share=0.03, load_average=1.5, clock_step_s=-3.0)
     messages = {w.message for w in find_warnings(Evidence(report, load, 0, None, None))}

@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import shutil
 import sys
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from fastbert.benchmarks.rivals.bundles import bundle_answers
 from fastbert.export import export_bundle
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError, UsageError
-from fastbert.runtime.manifest import read_manifest
+from fastbert.runtime.manifest import MANIFEST, read_manifest
 
 TEXTS = ["good bright film", "bad dull plot", "the film", ("good", "bright")]
 
@@ -115,3 +116,13 @@ def test_rows_of_one_label_are_refused_and_texts_without_words_skip_the_rival(bu
     assert rivals == []
     assert tfidf.name == "tfidf"
     assert "scikit-learn cannot learn from these 30 rows: empty vocabulary" in tfidf.reason
+
+
+def test_a_variant_of_an_engine_that_is_not_known_is_no_rival(bundle, shallow, tmp_path):
+    newer = tmp_path / "newer"
+    shutil.copytree(shallow, newer)
+    document = json.loads((newer / MANIFEST).read_text())
+    document["variants"] = {"next": {**document["variants"]["fp32"], "engine": "next"}, **document["variants"]}
+    (newer / MANIFEST).write_text(json.dumps(document))
+    [rival], _ = load(bundle, bundles=[newer])
+    assert rival.name == "newer fp32"

@@ -1,9 +1,7 @@
-import math
-
 import pytest
 from support.tuning import make_answers
 
-from fastbert.benchmarks.tuning.report import measure, wilson_interval
+from fastbert.benchmarks.tuning.report import measure
 
 
 def test_the_figures_of_a_speed():
@@ -14,10 +12,3 @@ def test_the_figures_of_a_speed():
     assert found.drop_points == pytest.approx(100 * (rows.accuracy(0.0) - rows.accuracy(0.5)))
     low, high = found.accuracy_interval
     assert low < found.accuracy < high
-
-
-@pytest.mark.parametrize(("share", "count"), [(0.0, 10), (1.0, 10), (0.5, 100), (0.93, 872)])
-def test_the_interval_has_the_probabilities_at_which_the_share_is_just_credible(share, count):
-    for bound in wilson_interval(share, count):
-        if 0 < bound < 1:
-            assert abs(share - bound) / math.sqrt(bound * (1 - bound) / count) == pytest.approx(1.95996, abs=1e-4)

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,13 @@ def test_a_file_that_the_bundle_knows_is_named(bundle_copy, data, uses, words):
     warning = warnings_about(read(data, bundle_copy), bundle_copy, read_manifest(bundle_copy))[0]
     assert words in warning
     assert warning.startswith(str(data))
+
+
+@pytest.mark.parametrize("record", [5, {"train": 5}, {"train": None}, ["train"]])
+def test_a_record_of_files_that_is_none_is_no_warning(bundle, data, record):
+    manifest = read_manifest(bundle)
+    changed = replace(manifest, raw={**manifest.raw, "data": record})
+    assert not any("was used to" in warning for warning in warnings_about(read(data, bundle), bundle, changed))
 
 
 def test_golden_rows_are_counted(bundle, tmp_path):

@@ -13,9 +13,9 @@ from fastbert import TuneOptions, TuneReport, tune
 from fastbert.benchmarks import BenchOptions, bench
 from fastbert.benchmarks.evaluation import evaluate
 from fastbert.benchmarks.tuning import run as module
+from fastbert.benchmarks.tuning.advice import advice
 from fastbert.benchmarks.tuning.exits import KEPT, KeptExits
 from fastbert.benchmarks.tuning.report import ReplacedPoint
-from fastbert.benchmarks.tuning.run import advice
 from fastbert.benchmarks.tuning.search import choose
 from fastbert.benchmarks.tuning.speeds import Rows
 from fastbert.benchmarks.tuning.tables import tune_notes, tune_table
