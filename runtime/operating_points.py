@@ -88,7 +88,7 @@ def resolve_speed(manifest: "Manifest", variant: "Variant | None", speed: float 
     if point.variant != variant.name:
         raise UsageError(
             f"The operating point {speed!r} was tuned on the variant {point.variant!r}; this is {variant.name!r}. Use "
-            f"that variant, or tune this one: {tune_command(speed, variant, point.record)}"
+            f"that variant, or tune this one: {tune_command(f'{speed}-{variant.name}', variant, point.record)}"
         )
     if not point.fits(manifest, variant):
         raise UsageError(

@@ -72,8 +72,8 @@ class TuneReport:
     :param computed: whether the exits ran now; otherwise the results of an earlier call were used.
     :param kept_problem: why nothing is kept for the next call; None: it is.
     :param contradicted: whether rows that had no part in the choice miss a guaranteed target by more than chance would.
-    :param written: the operating point written into the bundle; None: none. ``replaced``: the point that had its name
-        before.
+    :param written: the operating point written into the bundle; None: none. ``written_flags``: options of
+        ``predict`` and others that use it. ``replaced``: the point that had its name before.
     :param warnings: what the user should know about the rows.
     """
 
@@ -99,6 +99,7 @@ class TuneReport:
     kept_problem: str | None
     contradicted: bool = False
     written: str | None = None
+    written_flags: str = ""
     replaced: ReplacedPoint | None = None
     warnings: tuple[str, ...] = ()
 

@@ -183,7 +183,14 @@ class _Tuning:
         }
         before = write_point(self._bundle, name, record)
         replaced = None if before is None else ReplacedPoint(before.speed, before.variant)
-        return replace(report, written=name, replaced=replaced)
+        return replace(report, written=name, written_flags=self._flags(name), replaced=replaced)
+
+    def _flags(self, name: str) -> str:
+        device, variant = self._options.device, self._variant.name
+        flags = [f"--speed {name}"]
+        flags += [] if device == "cpu" else [f"--device {device}"]
+        flags += [] if self._manifest.variant_for(device).name == variant else [f"--variant {variant}"]
+        return " ".join(flags)
 
 
 def _measured_record(report: TuneReport) -> dict[str, Any]:

@@ -98,4 +98,4 @@ def _written(report: TuneReport) -> str:
     if report.replaced is not None:
         other = "" if report.replaced.variant == report.variant else f" of {report.replaced.variant}"
         before = f", in place of speed {report.replaced.speed:g}{other}"
-    return f"{report.bundle}: operating point {report.written} written{before}. Use it with --speed {report.written}"
+    return f"{report.bundle}: operating point {report.written} written{before}. Use it with {report.written_flags}"

@@ -207,6 +207,20 @@ def test_another_variant_or_device_is_named(bundle_copy, data):
         tune(bundle_copy, TuneOptions(data, speedup=2, variant="int4"))
 
 
+@pytest.mark.parametrize(
+    ("device", "variant", "flags"),
+    [
+        ("cpu", "fp32", "--speed fast"),
+        ("cpu", "int8", "--speed fast --variant int8"),
+        ("cuda", "fp32", "--speed fast --device cuda"),
+    ],
+)
+def test_the_flags_that_use_a_point(tmp_path, device, variant, flags):
+    manifest = SimpleNamespace(variant_for=lambda device: SimpleNamespace(name="fp32"))
+    options = TuneOptions(tmp_path, speedup=2, device=device)
+    assert module._Tuning(tmp_path, options, manifest, SimpleNamespace(name=variant))._flags("fast") == flags
+
+
 # The command
 
 

@@ -87,7 +87,7 @@ def test_a_point_of_another_variant_names_the_command(open_session, tuned):
     session = open_session(tuned({"quick": point(0.9, "int8"), "gone": point(0.5, "fp16", "a" * 64)}))
     assert refused(session, "quick") == (
         'The operating point "quick" was tuned on the variant "int8"; this model runs "fp32". Load that variant, or '
-        "tune this one: fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant fp32 --name quick"
+        "tune this one: fastbert tune BUNDLE --data DATA --min-agreement 0.99 --variant fp32 --name quick-fp32"
     )
     assert 'tuned on the variant "fp16"' in refused(session, "gone")
 

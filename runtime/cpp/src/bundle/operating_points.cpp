@@ -138,7 +138,7 @@ double operating_point_speed(const Manifest& manifest, const Variant& variant,
     throw UsageError("The operating point " + shown(name) + " was tuned on the variant " +
                      shown(point.variant) + "; this model runs " + shown(variant.name) +
                      ". Load that variant, or tune this one: " +
-                     tune_command(name, variant, point.target));
+                     tune_command(std::string(name) + "-" + variant.name, variant, point.target));
   if (point.variant_sha256 != variant_digest(manifest, variant))
     throw UsageError("The variant " + shown(variant.name) +
                      " was exported or built again since the operating point " + shown(name) +
