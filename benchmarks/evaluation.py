@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from fastbert.benchmarks.classes import ClassDepth, class_depths
 from fastbert.benchmarks.named_speeds import named_speed
-from fastbert.benchmarks.paired import PairedDifference, paired_difference
+from fastbert.benchmarks.statistics.paired import PairedDifference, paired_difference
 from fastbert.data import read_rows
 from fastbert.data.rows import Row
 from fastbert.flops import flops_by_exit, full_model_flops

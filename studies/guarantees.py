@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.benchmarks.binomial import binomial_p_value
 from fastbert.benchmarks.machine.environment import describe_environment
+from fastbert.benchmarks.statistics.binomial import binomial_p_value
+from fastbert.benchmarks.statistics.guarantees import losses_allowed
 from fastbert.benchmarks.tuning import TuneOptions, tune
 from fastbert.benchmarks.tuning.exits import ExitAnswers, exit_answers
-from fastbert.benchmarks.tuning.guarantees import losses_allowed
 from fastbert.benchmarks.tuning.rows import read_data
 from fastbert.benchmarks.tuning.search import choose
 from fastbert.benchmarks.tuning.speeds import SPEEDS, Rows

@@ -166,7 +166,7 @@ def _share(value: float | None) -> str:
 def change_cell(change: Mapping[str, Any] | None) -> str:
     """Return a change of accuracy and its interval, in points: ``-0.3 [-0.9, +0.2]``.
 
-    :param change: `fastbert.benchmarks.paired.PairedDifference` as a dict.
+    :param change: `fastbert.benchmarks.statistics.paired.PairedDifference` as a dict.
     """
     if change is None:
         return "-"

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from fastbert.benchmarks.paired import PairedDifference
 from fastbert.benchmarks.report.results import BenchReport, SystemResult, Verdict
 from fastbert.benchmarks.scenarios.single_stream import RivalResult, SingleStreamSpeed
+from fastbert.benchmarks.statistics.paired import PairedDifference
 
 NOTABLY_FASTER = 0.05  # share of the time, which is more than systems that take turns differ by chance
 ALLOWED_LOSS = 0.005  # of accuracy, for the verdict's operating point against full depth

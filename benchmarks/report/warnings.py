@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fastbert.benchmarks.binomial import wilson_interval
 from fastbert.benchmarks.classes import mix_note
 from fastbert.benchmarks.latency import PERCENTILES, samples_needed
 from fastbert.benchmarks.machine.load import MachineLoad
 from fastbert.benchmarks.report.results import BenchReport, BenchWarning
 from fastbert.benchmarks.scenarios import offline, single_stream
+from fastbert.benchmarks.statistics.binomial import wilson_interval
 from fastbert.runtime.hardware import usable_cores
 
 _OTHER_LOAD, _STOLEN, _CLOCK_S, _DRIFT = 0.05, 0.02, 0.05, 0.10

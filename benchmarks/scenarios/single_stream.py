@@ -12,10 +12,10 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from fastbert.benchmarks.classes import ClassDepth, class_depths
 from fastbert.benchmarks.latency import LatencyStatistics, summarize
-from fastbert.benchmarks.paired import PairedDifference, paired_difference
 from fastbert.benchmarks.rivals import Rival
 from fastbert.benchmarks.scenarios import Scenario, Setup
 from fastbert.benchmarks.speedups import attainable_speedup
+from fastbert.benchmarks.statistics.paired import PairedDifference, paired_difference
 from fastbert.benchmarks.systems import Runner, SystemAtSpeed, reference_for
 from fastbert.benchmarks.timing import BLOCK, Turn, alternate, warm_up
 from fastbert.flops import flops_by_exit, full_model_flops

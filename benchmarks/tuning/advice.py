@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastbert.benchmarks.paired import paired_difference
+from fastbert.benchmarks.statistics.paired import paired_difference
 from fastbert.benchmarks.tuning.exits import other_measure
 from fastbert.benchmarks.tuning.report import OtherMeasure, measure
 from fastbert.benchmarks.tuning.search import Choice, choose

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fastbert.benchmarks.binomial import wilson_interval
-from fastbert.benchmarks.paired import score_interval
+from fastbert.benchmarks.statistics.binomial import wilson_interval
+from fastbert.benchmarks.statistics.paired import score_interval
 from fastbert.benchmarks.tuning.search import Guarantee
 from fastbert.benchmarks.tuning.speeds import Rows
 from fastbert.benchmarks.tuning.targets import Target

@@ -1,7 +1,7 @@
 """``fastbert tune``: from a target to a speed, with what it costs, and a guarantee where one is asked for.
 
 A third of the rows measures and has no part in the choice. With a guarantee, the others certify: the speeds and their
-order are fixed beforehand, so no rows are spent on choosing what to test (`fastbert.benchmarks.tuning.guarantees`).
+order are fixed beforehand, so no rows are spent on choosing what to test (`fastbert.benchmarks.statistics.guarantees`).
 """
 
 from collections.abc import Sequence

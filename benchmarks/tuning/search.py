@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastbert.benchmarks.tuning.guarantees import (
+from fastbert.benchmarks.statistics.guarantees import (
     betting_passes,
     last_that_passes,
     losses_allowed,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fastbert.benchmarks.tuning.guarantees import about_rows_needed
+from fastbert.benchmarks.statistics.guarantees import about_rows_needed
 from fastbert.benchmarks.tuning.speeds import Rows
 from fastbert.runtime.errors import UsageError
 

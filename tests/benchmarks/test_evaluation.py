@@ -6,8 +6,8 @@ from support.factories import LABELS, make_rows, write_tsv
 
 from fastbert.benchmarks.classes import ClassDepth
 from fastbert.benchmarks.evaluation import ExitTable, SpeedResult, evaluate, evaluate_speed
-from fastbert.benchmarks.paired import PairedDifference
 from fastbert.benchmarks.report.tables import evaluation_notes, evaluation_tables
+from fastbert.benchmarks.statistics.paired import PairedDifference
 from fastbert.export import ExportOptions, export_bundle
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import DataError, UsageError

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fastbert.benchmarks.paired import paired_difference
 from fastbert.benchmarks.report.verdict import verdict
 from fastbert.benchmarks.scenarios.single_stream import RivalResult
+from fastbert.benchmarks.statistics.paired import paired_difference
 
 
 @pytest.fixture

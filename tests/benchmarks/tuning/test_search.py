@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from support.tuning import make_answers
 
+from fastbert.benchmarks.statistics.guarantees import losses_allowed
 from fastbert.benchmarks.tuning.exits import ExitAnswers
-from fastbert.benchmarks.tuning.guarantees import losses_allowed
 from fastbert.benchmarks.tuning.search import choose, fewest_rows
 from fastbert.benchmarks.tuning.speeds import SPEEDS, Rows
 from fastbert.benchmarks.tuning.targets import TARGETS, Target

@@ -129,8 +129,8 @@ def test_a_point_of_engines_that_were_exported_again_is_refused(open_session, tu
 def test_the_command_that_tunes_again_has_the_points_own_target_as_pythons(open_session, tuned, record, options):
     bundle = tuned({"old": point(0.5, digest="a" * 64, **record), "other": point(0.5, "int8", **record)})
     session, manifest = open_session(bundle), read_manifest(bundle)
-    for name in ("old", "other"):
-        command = f"fastbert tune BUNDLE --data DATA {options} --variant fp32 --name {name}"
+    for name, written in (("old", "old"), ("other", "other-fp32")):
+        command = f"fastbert tune BUNDLE --data DATA {options} --variant fp32 --name {written}"
         assert refused(session, name).endswith(command)
         with pytest.raises(UsageError) as raised:
             resolve_speed(manifest, manifest.variant_for("cpu", "fp32"), name)

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from fastbert.benchmarks.binomial import binomial_p_value
-from fastbert.benchmarks.tuning.guarantees import (
+from fastbert.benchmarks.statistics.binomial import binomial_p_value
+from fastbert.benchmarks.statistics.guarantees import (
     betting_passes,
     largest_bet,
     last_that_passes,

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbert.benchmarks.binomial import binomial_p_value
+from fastbert.benchmarks.statistics.binomial import binomial_p_value
 
 _Setting = TypeVar("_Setting")
 

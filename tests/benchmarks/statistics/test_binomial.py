@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 
-from fastbert.benchmarks.binomial import binomial_p_value, wilson_interval
+from fastbert.benchmarks.statistics.binomial import binomial_p_value, wilson_interval
 
 
 def exact_p_value(losses, rows, most):

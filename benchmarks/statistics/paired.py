@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbert.benchmarks.binomial import binomial_p_value
+from fastbert.benchmarks.statistics.binomial import binomial_p_value
 
 CONFIDENCE = 0.95
 _STEPS = 60  # of the bisection: the interval [-1, 1] shrinks below the precision of a float64

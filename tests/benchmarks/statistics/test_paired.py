@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fastbert.benchmarks.paired import mcnemar, paired_difference, score_interval
+from fastbert.benchmarks.statistics.paired import mcnemar, paired_difference, score_interval
 
 
 def test_the_interval_and_the_test_are_those_of_the_literature():

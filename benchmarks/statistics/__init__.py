@@ -1,0 +1,1 @@
+"""What differences and shares of rows prove: exact tests, intervals and bounds."""
