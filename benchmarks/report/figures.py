@@ -17,7 +17,7 @@ _CHAIN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _OTHER_COLOURS = ("#333333", "#777777", "#E69F00", "#CC79A7", "#56B4E9", "#8B6F47", "#B8B000", "#999999")
 _MARKERS = ("s", "D", "^", "v", "P", "X", "<", ">")
 RIVAL_COLOUR = "#A3195B"
-RIVAL_MARKERS = ("*", "p", "h", "d", "H")
+RIVAL_MARKERS = ("*", "p", "d", "^", "v")  # then the same, hollow
 WIDTH_IN = 5.0  # 360 points: at a phone's width letters are still 9 px high
 STYLE = {
     "font.size": 9.5,

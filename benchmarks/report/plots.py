@@ -92,9 +92,11 @@ def _accuracy(document: dict[str, Any], look: Look) -> Figure | None:
                 for system, x, y in zip(systems, times, accuracies, strict=True)
             ]  # fmt: skip
     for index, rival in enumerate(rivals):
+        hollow = index // len(RIVAL_MARKERS) % 2 == 1
         axes.plot(
             [_whole_time(rival)], [100 * rival["accuracy"]], label=legend_text(rival["title"]), color=RIVAL_COLOUR,
             marker=RIVAL_MARKERS[index % len(RIVAL_MARKERS)], linestyle="none", markersize=9, zorder=3,
+            markerfacecolor="white" if hollow else RIVAL_COLOUR,
         )  # fmt: skip
     time_axis(axes, [_whole_time(one) for one in (*found["systems"], *rivals)], "x", always_log=True)
     axes.margins(x=0.08, y=0.14)

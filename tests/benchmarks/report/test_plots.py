@@ -37,3 +37,13 @@ def test_rivals_are_points_of_the_first_plot(document, one_plot):
     for shown, drawn in ((document, False), (one, True)):
         [plot] = plots.draw_plots(shown)
         assert (title in plot.svg) is drawn
+
+
+def test_ten_rivals_look_different(document):
+    one = copy.deepcopy(document)
+    latency = {"p50_ms": 0.01, "mean_ms": 1.0}
+    rivals = [{"title": f"r{index}", "accuracy": 0.5, "latency_with_tokenization": latency} for index in range(10)]
+    one["single_stream"]["rivals"] = rivals
+    figure = plots._accuracy(one, plots.Look(one))
+    lines = [line for line in figure.axes[0].get_lines() if re.fullmatch(r"r\d", line.get_label())]
+    assert len({(line.get_marker(), line.get_markerfacecolor()) for line in lines}) == len(rivals)
