@@ -21,7 +21,16 @@ from fastbert.benchmarks.scenarios import Scenario, Setup
 from fastbert.benchmarks.scenarios.offline import Offline
 from fastbert.benchmarks.scenarios.server import Server
 from fastbert.benchmarks.scenarios.single_stream import SingleStream
-from fastbert.benchmarks.systems import Budget, ChainRunner, Runner, Skipped, Sources, SystemAtSpeed, chain_systems
+from fastbert.benchmarks.systems import (
+    Budget,
+    ChainRunner,
+    Runner,
+    Skipped,
+    Sources,
+    SystemAtSpeed,
+    chain_systems,
+    variants_on,
+)
 from fastbert.benchmarks.workload import read_workload
 from fastbert.runtime import Classifier
 from fastbert.runtime.errors import FastBertError
@@ -93,8 +102,7 @@ def _with_numbers(options: BenchOptions, manifest: Manifest) -> BenchOptions:
         return options
     points = manifest.operating_points
     own = {name: points[name].variant for name in names if name in points}
-    wanted: Sequence[str | None] = options.variants or list(dict.fromkeys(own.values())) or [None]
-    chosen = [manifest.variant_for(options.device, name) for name in wanted]  # None: the error lists what there is
+    chosen = variants_on(options.device, manifest, options.variants or list(dict.fromkeys(own.values())))
     speeds: dict[float, None] = {}
     for speed in options.speeds:
         tuned_on = [variant for variant in chosen if not options.variants and variant.name == own.get(str(speed))]

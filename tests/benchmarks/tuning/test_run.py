@@ -304,7 +304,9 @@ def test_the_bench_takes_the_name_of_a_point(bundle_copy, data):
 def test_the_bench_takes_points_of_two_variants(tmp_path, monkeypatch):
     speeds = {("quick", "int8"): 0.7, ("exact", "fp32"): 0.1, (0.0, "int8"): 0.0, (0.0, "fp32"): 0.0}
     points = {name: SimpleNamespace(variant=variant) for name, variant in speeds if name}
-    manifest = SimpleNamespace(operating_points=points, variant_for=lambda device, name: SimpleNamespace(name=name))
+    manifest = SimpleNamespace(
+        operating_points=points, variants=(), variant_for=lambda device, name: SimpleNamespace(name=name)
+    )
     monkeypatch.setattr(bench, "named_speed", lambda manifest, variant, speed: speeds[speed, variant.name])
     options = BenchOptions(tmp_path, tmp_path, ("quick", "exact", 0.0))
     found = bench._with_numbers(options, manifest)

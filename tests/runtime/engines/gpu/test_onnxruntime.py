@@ -3,13 +3,13 @@
 import gc
 import itertools
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 from support.full_batches import check_full_batches
+from support.shrinking_batches import check_shrinking_batch
 
 from fastbert.runtime import Classifier, EngineError, UsageError
 from fastbert.runtime.engines.gpu import onnxruntime as onnxruntime_cuda
@@ -192,15 +192,7 @@ def test_on_a_gpu_the_answers_are_those_of_the_cpu(gpu_bundle, graphs):
 @both_ways
 def test_on_a_gpu_a_batch_that_shrinks_answers_as_its_rows_do_in_many_threads(gpu_bundle, graphs):
     classifier = Classifier.load(gpu_bundle, device="cuda", cuda_graphs=graphs)
-    ids = np.random.default_rng(0).integers(4, 24, (9, 30))
-    uncertainties = classifier.run_all_exits(ids)[1]
-    between = [value for value in np.linspace(0, 1, 1000) if 0 < (uncertainties[:, 0] < value).sum() < len(ids)]
-    speed = max(between, key=lambda value: np.abs(uncertainties - value).min())  # far from any rounding
-    rows = [classifier.run(ids[row : row + 1], speed=speed) for row in range(len(ids))]
-    with ThreadPoolExecutor(4) as pool:
-        for batch in pool.map(lambda _: classifier.run(ids, speed=speed), range(40)):
-            assert np.abs(batch.logits - np.concatenate([row.logits for row in rows])).max() < 0.02
-            assert len(set(batch.exit_layer)) > 1
+    check_shrinking_batch(classifier, 9, 0.02)
 
 
 @pytest.mark.gpu

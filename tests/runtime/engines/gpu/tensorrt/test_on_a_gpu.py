@@ -1,10 +1,10 @@
 """Both TensorRTs on a GPU that they support: build, reload, threads and CUDA graphs, with the real libraries."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.shrinking_batches import check_shrinking_batch
 
 from fastbert.export import BuildOptions, build
 from fastbert.runtime import Classifier
@@ -46,12 +46,4 @@ def test_the_answers_are_those_of_the_cpu_after_a_reload(engines, device, graphs
 @both_ways
 def test_a_batch_that_shrinks_answers_as_its_rows_do_in_many_threads(engines, device, graphs):
     classifier = Classifier.load(engines, device=device, cuda_graphs=graphs)
-    ids = np.random.default_rng(0).integers(4, 24, (8, 30))
-    uncertainties = classifier.run_all_exits(ids)[1]
-    between = [value for value in np.linspace(0, 1, 1000) if 0 < (uncertainties[:, 0] < value).sum() < len(ids)]
-    speed = max(between, key=lambda value: np.abs(uncertainties - value).min())  # far from any rounding
-    rows = [classifier.run(ids[row : row + 1], speed=speed) for row in range(len(ids))]
-    with ThreadPoolExecutor(4) as pool:
-        for batch in pool.map(lambda _: classifier.run(ids, speed=speed), range(40)):
-            assert np.abs(batch.logits - np.concatenate([row.logits for row in rows])).max() < 0.05
-            assert len(set(batch.exit_layer)) > 1
+    check_shrinking_batch(classifier, 8, 0.05)
